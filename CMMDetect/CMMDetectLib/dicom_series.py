@@ -1,0 +1,125 @@
+"""A folder with one DICOM series, read as one volume after checking that it is one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from .errors import InputError
+
+ECHO_TIME = "0018|0081"
+SERIES_DESCRIPTION = "0008|103e"
+IMAGE_POSITION = "0020|0032"
+IMAGE_ORIENTATION = "0020|0037"
+GAP_TOLERANCE = 0.1
+"""Largest departure of a slice distance from the median, as a fraction: more is a missing slice."""
+
+
+@dataclass(frozen=True)
+class SliceFile:
+    """What the header of one DICOM file says about its slice."""
+
+    path: str
+    echo_time: str
+    orientation: str
+    position_mm: float
+    """Along the normal of the slice."""
+
+
+def read_dicom_series(folder: Path, echo: int | None = None) -> sitk.Image:
+    """Read the one DICOM series in a folder; ``echo`` (from 1, by echo time) picks one of several echoes.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no DICOM files or several series, several echoes and ``echo`` does not say which,
+        or if slices are missing or doubled.
+    """
+    files = list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), _only_series(folder)))
+    slices = _pick_echo([_read_header(name, folder) for name in files], echo, folder)
+    if len(slices) == 1:
+        return _read_multiframe(slices[0].path, folder)
+    ordered = sorted(slices, key=lambda item: item.position_mm)
+    _check_regular(ordered, folder)
+    try:
+        return sitk.ReadImage([item.path for item in ordered])
+    except RuntimeError:
+        raise InputError(f"{folder}: the DICOM slices differ in size or cannot be decoded") from None
+
+
+def _only_series(folder: Path) -> str:
+    found = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if not found:
+        raise InputError(f"{folder}: no DICOM files in this folder; give a NIfTI or NRRD file or a DICOM series")
+    if len(found) > 1:
+        names = [_describe(str(folder), series) for series in found]
+        raise InputError(f"{folder}: {len(found)} DICOM series are mixed ({'; '.join(names)}); give one a folder")
+    return str(found[0])
+
+
+def _describe(folder: str, series: str) -> str:
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(folder, series)
+    return f"{_header(files[0]).get(SERIES_DESCRIPTION, 'unnamed')}, {len(files)} files"
+
+
+def _header(path: str) -> dict[str, str]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(path)
+    reader.ReadImageInformation()
+    return {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
+
+
+def _read_header(path: str, folder: Path) -> SliceFile:
+    try:
+        header = _header(path)
+        orientation = header.get(IMAGE_ORIENTATION, "1\\0\\0\\0\\1\\0")
+        row, column = _numbers(orientation).reshape(2, 3)
+        position = _numbers(header.get(IMAGE_POSITION, "0\\0\\0"))
+    except (RuntimeError, ValueError):
+        raise InputError(f"{folder}: {Path(path).name} is not a readable DICOM image") from None
+    return SliceFile(path, header.get(ECHO_TIME, ""), orientation, float(np.cross(row, column) @ position))
+
+
+def _numbers(text: str) -> NDArray[np.float64]:
+    return np.array([float(part) for part in text.split("\\")])
+
+
+def _pick_echo(slices: list[SliceFile], echo: int | None, folder: Path) -> list[SliceFile]:
+    times = sorted({item.echo_time for item in slices}, key=lambda text: float(text or 0))
+    if len(times) == 1 and echo in (None, 1):
+        return slices
+    if echo is None or not 1 <= echo <= len(times):
+        listed = ", ".join(f"--echo {number} ({time} ms)" for number, time in enumerate(times, 1))
+        raise InputError(f"{folder}: the series has {len(times)} echo times; choose {listed}")
+    return [item for item in slices if item.echo_time == times[echo - 1]]
+
+
+def _check_regular(ordered: Sequence[SliceFile], folder: Path) -> None:
+    if len({item.orientation for item in ordered}) > 1:
+        raise InputError(f"{folder}: the DICOM slices have different orientations; give one stack a folder")
+    position = np.array([item.position_mm for item in ordered])
+    if max(Counter(position.round(3)).values()) > 1:
+        raise InputError(
+            f"{folder}: several DICOM images lie at one position (magnitude and phase?); keep one kind"
+        )
+    gaps = np.diff(position)
+    step = float(np.median(gaps))
+    wide = int(np.argmax(np.abs(gaps - step)))
+    if abs(gaps[wide] - step) > GAP_TOLERANCE * step:
+        raise InputError(
+            f"{folder}: slices {wide + 1} and {wide + 2} are {gaps[wide]:.2f} mm apart, the others {step:.2f} mm; "
+            "a slice is missing, export the series again"
+        )
+
+
+def _read_multiframe(path: str, folder: Path) -> sitk.Image:
+    image = sitk.ReadImage(path)
+    if image.GetDimension() != 3 or min(image.GetSize()) == 1:
+        raise InputError(f"{folder}: one DICOM slice; a whole series is needed")
+    return image

@@ -1,0 +1,361 @@
+"""A scan: one 3D volume with its place in the world, in from files and out to files.
+
+Inside the library arrays are indexed (i, j, k) and a 4x4 affine takes voxel indices to RAS millimetres, as in
+nibabel. This is the only module that knows about ITK's (k, j, i) order and LPS axes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import ArrayLike, NDArray
+
+from .dicom_series import read_dicom_series
+from .errors import InputError, OutputError
+from .nifti_file import count_nonfinite, is_nifti
+from .orientation import Turn, turn_along
+
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
+PLAUSIBLE_SPACING_MM = (0.05, 20.0)
+SAME_GRID_TOLERANCE_VOX = 0.1
+
+
+class Modality(StrEnum):
+    """The susceptibility contrasts that the detector knows."""
+
+    SWI = "swi"
+    T2STAR = "t2star"
+    QSM = "qsm"
+
+    @property
+    def lesions_are_dark(self) -> bool:
+        """Whether microbleeds are darker than tissue (SWI, T2*-GRE) or brighter (QSM)."""
+        return self is not Modality.QSM
+
+
+BIDS_SUFFIXES = {"swi": Modality.SWI, "t2starw": Modality.T2STAR, "chimap": Modality.QSM}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One 3D volume.
+
+    Attributes
+    ----------
+    array : (I, J, K) float32
+        Intensities as the file gives them.
+    affine : (4, 4) float64
+        Voxel indices to RAS millimetres.
+    modality : Modality
+    name : str
+        The stem of every output file.
+    path : Path or None
+        Where the scan came from.
+    """
+
+    array: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    modality: Modality
+    name: str = "scan"
+    path: Path | None = None
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighboring voxels along i, j and k."""
+        return spacing_of(self.affine)
+
+    def turned(self, turn: Turn) -> Scan:
+        """Give the same scan with its axes turned."""
+        affine = turn.affine(self.affine, self.array.shape)
+        return replace(self, array=turn.apply(self.array), affine=affine)
+
+
+def spacing_of(affine: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Voxel spacing along i, j and k in mm.
+
+    >>> spacing_of(np.diag([-0.8, 0.8, 3.0, 1.0]))
+    (0.8, 0.8, 3.0)
+    """
+    i, j, k = np.linalg.norm(affine[:3, :3], axis=0)
+    return float(i), float(j), float(k)
+
+
+def to_world(affine: NDArray[np.float64], ijk: ArrayLike) -> NDArray[np.float64]:
+    """Take voxel indices, shape (..., 3), to RAS millimetres.
+
+    >>> to_world(np.diag([-0.8, 0.8, 3.0, 1.0]), [10, 10, 10])
+    array([-8.,  8., 30.])
+    """
+    return np.asarray(ijk, dtype=np.float64) @ affine[:3, :3].T + affine[:3, 3]
+
+
+def to_voxel(affine: NDArray[np.float64], ras_mm: ArrayLike) -> NDArray[np.float64]:
+    """Take RAS millimetres, shape (..., 3), to continuous voxel indices.
+
+    >>> to_voxel(np.diag([-0.8, 0.8, 3.0, 1.0]), [-8, 8, 30])
+    array([10., 10., 10.])
+    """
+    return to_world(np.linalg.inv(affine).astype(np.float64), ras_mm)
+
+
+def translated(affine: NDArray[np.float64], start_vox: Iterable[int]) -> NDArray[np.float64]:
+    """Give the affine of a crop that starts at voxel ``start_vox`` of the grid of ``affine``.
+
+    >>> translated(np.diag([2.0, 2.0, 3.0, 1.0]), (1, 0, 2))[:3, 3]
+    array([2., 0., 6.])
+    """
+    crop = affine.copy()
+    crop[:3, 3] = to_world(affine, list(start_vox))
+    return crop
+
+
+def stem_of(path: Path) -> str:
+    """File name without the image suffix; for a DICOM series the name of the folder.
+
+    >>> stem_of(Path("data/sub-01_swi.nii.gz"))
+    'sub-01_swi'
+    """
+    name = path.resolve().name
+    for suffix in IMAGE_SUFFIXES:
+        if name.lower().endswith(suffix) and not path.is_dir():
+            return name[: -len(suffix)]
+    return name
+
+
+def guess_modality(name: str) -> Modality | None:
+    """Read the modality from a BIDS suffix (``_swi``, ``_T2starw``, ``_Chimap``), None if there is none.
+
+    >>> guess_modality("sub-01_part-mag_T2starw")
+    <Modality.T2STAR: 't2star'>
+    """
+    return BIDS_SUFFIXES.get(name.rsplit("_", 1)[-1].lower())
+
+
+def read_scan(path: Path | str, modality: str | None = None, echo: int | None = None) -> Scan:
+    """Read a NIfTI or NRRD file, or a folder with one DICOM series.
+
+    Parameters
+    ----------
+    path : path of the file or folder
+    modality : 'swi', 't2star' or 'qsm'; None reads it from the BIDS suffix of the name
+    echo : number of the echo, from 1, where the file holds several
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is not one finite, varying 3D volume with a regular grid, or neither the
+        option nor the name tells the modality.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    name = stem_of(path)
+    kind = parse_modality(modality) if modality else guess_modality(name)
+    if kind is None:
+        raise InputError(
+            f"{path}: the name does not end in _swi, _T2starw or _Chimap; "
+            "say --modality swi, --modality t2star or --modality qsm"
+        )
+    image = read_dicom_series(path, echo) if path.is_dir() else _read_volume(path, echo)
+    array, affine = _array_and_affine(image)
+    _check_values(array, path)
+    _check_spacing(affine, path)
+    return Scan(array.astype(np.float32, copy=False), affine, kind, name, path)
+
+
+def parse_modality(text: str) -> Modality:
+    """Turn the option's text into a `Modality`.
+
+    Raises
+    ------
+    InputError
+        If there is no such modality.
+    """
+    try:
+        return Modality(text.lower())
+    except ValueError:
+        raise InputError(f"unknown modality '{text}': choose swi, t2star or qsm") from None
+
+
+def read_mask(path: Path | str, scan: Scan) -> NDArray[np.bool_]:
+    """Read a brain mask (nonzero is brain) onto the scan's grid.
+
+    A mask whose voxels coincide with the scan's but are stored with another order or direction of the axes is
+    turned without interpolation. Nothing is ever resampled.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, lies on another grid or is empty.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file (brain mask)")
+    array, affine = _array_and_affine(_read_volume(path, None))
+    mask = _onto_grid(array != 0, affine, scan)
+    if mask is None:
+        raise InputError(
+            f"{path}: the mask has another grid than the scan ({_describe_grid(array.shape, affine)} instead "
+            f"of {_describe_grid(scan.array.shape, scan.affine)}, or another origin); resample it to the scan"
+        )
+    if not mask.any():
+        raise InputError(f"{path}: the brain mask is empty")
+    return mask
+
+
+def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    """Write an (I, J, K) array as compressed NIfTI; a reader never sees half a file.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    lps = LPS_FROM_RAS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    with replacing(path) as beside:
+        sitk.WriteImage(image, str(beside), useCompression=True, compressionLevel=1)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a new file beside ``path`` to write to, and put it in the place of ``path`` when all went well.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written or the disk is full.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix="-" + path.name)
+        os.close(handle)
+    except OSError as error:
+        raise OutputError(f"{path.parent}: cannot write here ({error.strerror})") from None
+    beside = Path(name)
+    try:
+        yield beside
+        # mkstemp makes files that only the owner reads; results get the user's usual permissions
+        umask = os.umask(0)
+        os.umask(umask)
+        beside.chmod(0o666 & ~umask)
+        beside.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise OutputError(f"{path}: cannot be written ({_last_line(error)})") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _read_volume(path: Path, echo: int | None) -> sitk.Image:
+    """Read a file as one 3D ITK image."""
+    try:
+        if is_nifti(path) and (bad := count_nonfinite(path)):
+            raise InputError(_nonfinite_problem(path, bad))
+        image = sitk.ReadImage(str(path))
+    except (RuntimeError, EOFError, OSError, zlib.error) as error:
+        raise InputError(f"{path}: {_reading_problem(error)}") from None
+    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
+        raise InputError(f"{path}: the voxels are colors, vectors or complex numbers; one real number is needed")
+    return _pick_echo(_without_single_axes(image), echo, path)
+
+
+def _without_single_axes(image: sitk.Image) -> sitk.Image:
+    """Drop axes of length 1 behind the third."""
+    while image.GetDimension() > 3 and image.GetSize()[-1] == 1:
+        image = sitk.Extract(image, [*image.GetSize()[:-1], 0])
+    return image
+
+
+def _pick_echo(image: sitk.Image, echo: int | None, path: Path) -> sitk.Image:
+    size = image.GetSize()
+    if len(size) == 2 or min(size[:3]) == 1:
+        raise InputError(f"{path}: this is one 2D slice; a 3D volume is needed")
+    if len(size) > 4:
+        raise InputError(f"{path}: {len(size)} dimensions of size {size}; a 3D volume is needed")
+    if len(size) == 3:
+        if echo not in (None, 1):
+            raise InputError(f"{path}: there is no echo {echo}, this is one 3D volume")
+        return image
+    if echo is None:
+        raise InputError(f"{path}: 4D with {size[3]} volumes; say which one with --echo 1 to --echo {size[3]}")
+    if not 1 <= echo <= size[3]:
+        raise InputError(f"{path}: there is no echo {echo}; choose --echo 1 to --echo {size[3]}")
+    return sitk.Extract(image, [*size[:3], 0], [0, 0, 0, echo - 1])
+
+
+def _reading_problem(error: Exception) -> str:
+    """Say in words what ITK or gzip means."""
+    text = str(error)
+    if "determine ImageIO" in text or "Not a gzipped file" in text:
+        return "not an image that can be read; NIfTI, NRRD or a folder with a DICOM series is needed"
+    if "orthonormal" in text or "singular" in text.lower() or "determinant" in text:
+        return "the orientation matrix is singular or sheared; resample it to a right-angled grid"
+    if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile) or "trouble reading" in text:
+        return "the file is cut off or damaged; copy or convert it again"
+    return f"cannot be read ({_last_line(error)})"
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _array_and_affine(image: sitk.Image) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Give the (I, J, K) array and RAS affine of a 3D ITK image."""
+    lps = np.eye(4)
+    lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    lps[:3, 3] = image.GetOrigin()
+    return np.ascontiguousarray(sitk.GetArrayViewFromImage(image).T), LPS_FROM_RAS @ lps
+
+
+def _check_values(array: NDArray[Any], path: Path) -> None:
+    low, high = float(array.min()), float(array.max())
+    if not np.isfinite(low + high):
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        raise InputError(_nonfinite_problem(path, bad))
+    if low == high:
+        raise InputError(f"{path}: every voxel has the value {low:g}; there is no image in it")
+
+
+def _nonfinite_problem(path: Path, count: int) -> str:
+    return f"{path}: {count} voxels are NaN or infinite; set them to 0 (outside the brain) first"
+
+
+def _check_spacing(affine: NDArray[np.float64], path: Path) -> None:
+    low, high = PLAUSIBLE_SPACING_MM
+    if not all(low <= step <= high for step in spacing_of(affine)):
+        spacing = " x ".join(f"{step:g}" for step in spacing_of(affine))
+        raise InputError(f"{path}: a voxel of {spacing} mm cannot be right; mend the header's voxel size")
+
+
+def _onto_grid(array: NDArray[Any], affine: NDArray[np.float64], scan: Scan) -> NDArray[Any] | None:
+    """Turn an array's axes to the scan's grid, or None where the voxels do not coincide."""
+    step = np.linalg.inv(scan.affine) @ affine
+    turn = turn_along(step[:3, :3])
+    turned = turn.apply(array)
+    if turned.shape != scan.array.shape:
+        return None
+    corners = np.array(list(product(*[(0, size - 1) for size in turned.shape])))
+    shift_vox = to_world(step @ turn.matrix(array.shape), corners) - corners
+    return turned if np.abs(shift_vox).max() < SAME_GRID_TOLERANCE_VOX else None
+
+
+def _describe_grid(shape: tuple[int, ...], affine: NDArray[np.float64]) -> str:
+    size = " x ".join(str(count) for count in shape)
+    return f"{size} voxels of " + " x ".join(f"{step:.3g}" for step in spacing_of(affine)) + " mm"

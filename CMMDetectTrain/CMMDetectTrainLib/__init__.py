@@ -1,0 +1,1 @@
+"""CMMDetectTrain: simulation, training and evaluation for the CMMDetect detector."""

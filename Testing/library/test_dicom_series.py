@@ -1,0 +1,101 @@
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import phantoms
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.scan import read_scan
+
+ARRAY = np.random.default_rng(1).integers(0, 1000, (6, 8, 5)).astype(np.uint16)
+AFFINE = phantoms.affine((0.8, 0.9, 3.0), rotation_deg=(10, -20, 30))
+
+
+def write_series(
+    folder: Path,
+    series: str = "1",
+    slices: Iterable[int] = range(5),
+    echo_time: float = 20.0,
+    array: np.ndarray = ARRAY,
+) -> Path:
+    """Write slices of an (i, j, k) array as DICOM files with the positions of AFFINE."""
+    folder.mkdir(exist_ok=True)
+    lps = np.diag([-1, -1, 1, 1]) @ AFFINE
+    direction = lps[:3, :3] / np.linalg.norm(lps[:3, :3], axis=0)
+    for k in slices:
+        item = Dataset()
+        item.file_meta = FileMetaDataset()
+        item.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        item.SOPClassUID = item.file_meta.MediaStorageSOPClassUID = MRImageStorage
+        item.SOPInstanceUID = item.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        item.SeriesInstanceUID = f"1.2.3.{series}"
+        item.StudyInstanceUID = "1.2.3"
+        item.SeriesDescription = f"series {series}"
+        item.Modality, item.EchoTime, item.InstanceNumber = "MR", echo_time, k + 1
+        item.ImageOrientationPatient = [f"{value:.10g}" for value in (*direction[:, 0], *direction[:, 1])]
+        item.ImagePositionPatient = [f"{value:.10g}" for value in (lps @ [0, 0, k, 1])[:3]]
+        item.PixelSpacing, item.SliceThickness = [0.9, 0.8], 3.0
+        item.Rows, item.Columns = array.shape[1], array.shape[0]
+        item.SamplesPerPixel, item.PhotometricInterpretation = 1, "MONOCHROME2"
+        item.BitsAllocated = item.BitsStored = 16
+        item.HighBit, item.PixelRepresentation = 15, 0
+        item.PixelData = array[:, :, k].T.tobytes()
+        # names that sort in another order than the slices
+        pydicom.dcmwrite(folder / f"{(7 * k) % 11}-{series}-{echo_time}.dcm", item, enforce_file_format=True)
+    return folder
+
+
+def test_a_series_comes_in_with_its_voxels_and_world_coordinates(tmp_path):
+    scan = read_scan(write_series(tmp_path / "dicom"), "swi")
+    assert np.array_equal(scan.array, ARRAY)
+    assert np.abs(scan.affine - AFFINE).max() < 1e-3
+    assert scan.name == "dicom"
+
+
+def test_echo_picks_the_echo_time_in_rising_order(tmp_path):
+    write_series(tmp_path / "dicom", echo_time=20.0)
+    folder = write_series(tmp_path / "dicom", echo_time=9.4, array=ARRAY + 1)
+    assert np.array_equal(read_scan(folder, "swi", echo=1).array, ARRAY + 1)
+    with pytest.raises(InputError, match=r"2 echo times.*--echo 1 \(9.4 ms\), --echo 2 \(20"):
+        read_scan(folder, "swi")
+
+
+def test_a_missing_slice_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"slices 2 and 3 are 6.00 mm apart, the others 3.00 mm"):
+        read_scan(write_series(tmp_path / "dicom", slices=(0, 1, 3, 4)), "swi")
+
+
+def test_two_series_in_one_folder_are_listed(tmp_path):
+    write_series(tmp_path / "dicom", "1")
+    with pytest.raises(InputError, match=r"2 DICOM series are mixed.*series 1, 5 files.*series 2, 3 files"):
+        read_scan(write_series(tmp_path / "dicom", "2", slices=range(3)), "swi")
+
+
+def test_two_images_at_one_position_are_refused(tmp_path):
+    folder = write_series(tmp_path / "dicom")
+    content = next(folder.iterdir()).read_bytes()
+    (folder / "again.dcm").write_bytes(content)
+    with pytest.raises(InputError, match="several DICOM images lie at one position"):
+        read_scan(folder, "swi")
+
+
+def test_a_folder_without_a_series_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no DICOM files in this folder"):
+        read_scan(tmp_path, "swi")
+
+
+def test_a_single_slice_is_refused(tmp_path):
+    with pytest.raises(InputError, match="one DICOM slice"):
+        read_scan(write_series(tmp_path / "dicom", slices=[2]), "swi")
+
+
+def test_a_slice_cut_off_in_its_header_counts_as_missing(tmp_path):
+    folder = write_series(tmp_path / "dicom")
+    victim = sorted(folder.iterdir())[2]
+    victim.write_bytes(victim.read_bytes()[:300])
+    with pytest.raises(InputError, match=r"a slice is missing|not a readable DICOM image|are mixed"):
+        read_scan(folder, "swi")

@@ -1,0 +1,237 @@
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import phantoms
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from CMMDetectLib.errors import InputError, OutputError
+from CMMDetectLib.scan import Modality, Scan, read_mask, read_scan, replacing, to_voxel, to_world, write_image
+
+ARRAY = np.random.default_rng(0).normal(100, 20, (7, 9, 5)).astype(np.float32)
+OBLIQUE = phantoms.affine((0.8, 0.9, 3.0), rotation_deg=(10, -20, 30))
+
+affines = st.builds(
+    phantoms.affine,
+    spacing_mm=st.tuples(*[st.floats(0.3, 6.0)] * 3),
+    rotation_deg=st.tuples(*[st.floats(-180, 180)] * 3),
+    left_handed=st.booleans(),
+    origin_mm=st.tuples(*[st.floats(-200, 200)] * 3),
+)
+
+
+def save(path: Path, array: np.ndarray = ARRAY, affine: np.ndarray = OBLIQUE) -> Path:
+    nib.save(nib.Nifti1Image(array, affine), path)
+    return path
+
+
+@settings(max_examples=40, deadline=None)
+@given(affine=affines)
+def test_a_nifti_of_any_orientation_comes_in_with_its_voxels_and_world_coordinates(tmp_path_factory, affine):
+    path = save(tmp_path_factory.mktemp("scan") / "a_swi.nii.gz", affine=affine)
+    scan = read_scan(path)
+    corners = np.array([[0, 0, 0], [6, 8, 4], [6, 0, 2]])
+    assert np.array_equal(scan.array, ARRAY)
+    assert np.abs(to_world(scan.affine, corners) - nib.affines.apply_affine(affine, corners)).max() < 0.01
+
+
+@settings(max_examples=30, deadline=None)
+@given(affine=affines, ijk=st.tuples(*[st.floats(-500, 500)] * 3))
+def test_voxel_to_world_and_back_is_the_same_voxel(affine, ijk):
+    assert np.allclose(to_voxel(affine, to_world(affine, ijk)), ijk, atol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(affine=affines)
+def test_a_written_image_lies_where_the_scan_lies(tmp_path_factory, affine):
+    path = tmp_path_factory.mktemp("out") / "map.nii.gz"
+    write_image(path, ARRAY, affine)
+    image = nib.load(path)
+    assert np.array_equal(np.asarray(image.dataobj), ARRAY)
+    assert np.abs(image.affine - affine).max() < 1e-3
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.float32, np.float64])
+def test_integer_and_float_files_give_the_same_numbers(tmp_path, kind):
+    scan = read_scan(save(tmp_path / "a.nii", ARRAY.astype(kind)), "t2star")
+    assert scan.array.dtype == np.float32
+    assert np.allclose(scan.array, ARRAY.astype(kind))
+    assert scan.modality is Modality.T2STAR
+
+
+def test_slope_and_intercept_of_the_header_are_applied(tmp_path):
+    image = nib.Nifti1Image(ARRAY.astype(np.int16), OBLIQUE)
+    image.header.set_slope_inter(0.5, 3)
+    nib.save(image, tmp_path / "a_swi.nii.gz")
+    stored = nib.load(tmp_path / "a_swi.nii.gz").get_fdata()
+    assert np.allclose(read_scan(tmp_path / "a_swi.nii.gz").array, stored)
+
+
+def test_nrrd_and_nifti_of_one_volume_are_the_same_scan(tmp_path):
+    nifti = save(tmp_path / "a_swi.nii.gz")
+    sitk.WriteImage(sitk.ReadImage(str(nifti)), str(tmp_path / "a_swi.nrrd"))
+    first, second = read_scan(nifti), read_scan(tmp_path / "a_swi.nrrd")
+    assert np.array_equal(first.array, second.array)
+    assert np.allclose(first.affine, second.affine, atol=1e-4)
+    assert second.name == "a_swi"
+
+
+def test_echo_picks_one_volume_of_a_4d_file(tmp_path):
+    path = save(tmp_path / "a_T2starw.nii.gz", np.stack([ARRAY, 2 * ARRAY, 3 * ARRAY], axis=-1))
+    assert np.allclose(read_scan(path, echo=2).array, 2 * ARRAY)
+
+
+def test_a_4d_file_with_one_volume_needs_no_echo(tmp_path):
+    assert read_scan(save(tmp_path / "a_swi.nii", ARRAY[..., None])).array.shape == ARRAY.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "modality"),
+    [("s_swi", "swi"), ("s_part-mag_T2starw", "t2star"), ("x_Chimap", "qsm"), ("ünï cödé & co_SWI", "swi")],
+)
+def test_the_modality_is_read_from_a_bids_name(tmp_path, name, modality):
+    assert read_scan(save(tmp_path / f"{name}.nii.gz")).modality == modality
+
+
+def test_without_a_telling_name_the_choices_are_listed(tmp_path):
+    with pytest.raises(InputError, match=r"a\.nii\.gz.*--modality swi.*t2star.*qsm"):
+        read_scan(save(tmp_path / "a.nii.gz"))
+
+
+def truncated(path: Path) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    return path
+
+
+def with_rows(path: Path, rows: list[list[float]]) -> Path:
+    """Overwrite the sform of a NIfTI file."""
+    content = bytearray(gzip.decompress(save(path).read_bytes()))
+    content[252:256] = np.array([0, 1], "<i2").tobytes()
+    content[280:328] = np.array(rows, "<f4").tobytes()
+    path.write_bytes(gzip.compress(bytes(content)))
+    return path
+
+
+def with_value(value: float) -> np.ndarray:
+    array = ARRAY.copy()
+    array[3, 3, 3] = value
+    return array
+
+
+RGB = np.zeros((4, 4, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+BAD_FILES = {
+    "missing": (lambda path: path, "no such file"),
+    "not an image": (lambda path: path.write_text("hello") and path, "not an image"),
+    "truncated gzip": (lambda path: truncated(save(path)), "cut off or damaged"),
+    "2D": (lambda path: save(path, ARRAY[:, :, 0]), "2D slice"),
+    "one slice": (lambda path: save(path, ARRAY[:, :, :1]), "2D slice"),
+    "4D without echo": (lambda path: save(path, np.stack([ARRAY] * 3, -1)), "--echo 1 to --echo 3"),
+    "5D": (lambda path: save(path, np.stack([ARRAY] * 3, -1)[:, :, :, None]), "5 dimensions"),
+    "constant": (lambda path: save(path, np.full((5, 5, 5), 7, np.float32)), "every voxel has the value 7"),
+    "NaN": (lambda path: save(path, with_value(np.nan)), "1 voxels are NaN or infinite"),
+    "infinite": (lambda path: save(path, with_value(np.inf)), "1 voxels are NaN or infinite"),
+    "colors": (lambda path: save(path, RGB), "colors"),
+    "complex": (lambda path: save(path, ARRAY.astype(np.complex64)), "complex"),
+    "singular affine": (
+        lambda path: with_rows(path, [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]),
+        "singular or sheared",
+    ),
+    "sheared affine": (
+        lambda path: with_rows(path, [[1, 0.3, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]),
+        "singular or sheared",
+    ),
+    "micrometer voxels": (lambda path: save(path, affine=np.diag([800, 800, 3000, 1.0])), "cannot be right"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_bad_scan_is_refused_in_one_line_that_names_the_file(tmp_path, case):
+    make, expected = BAD_FILES[case]
+    path = make(tmp_path / "bad_swi.nii.gz")
+    with pytest.raises(InputError, match=expected) as caught:
+        read_scan(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nrrd"])
+def test_an_uncompressed_file_that_is_cut_off_is_refused(tmp_path, suffix):
+    path = tmp_path / f"a_swi{suffix}"
+    sitk.WriteImage(sitk.ReadImage(str(save(tmp_path / "whole.nii"))), str(path))
+    with pytest.raises(InputError, match="cut off or damaged"):
+        read_scan(truncated(path))
+
+
+def test_an_nrrd_with_nan_is_refused(tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(with_value(np.nan)), str(tmp_path / "a_swi.nrrd"))
+    with pytest.raises(InputError, match="1 voxels are NaN"):
+        read_scan(tmp_path / "a_swi.nrrd")
+
+
+@pytest.mark.parametrize("echo", [0, 4])
+def test_an_echo_that_is_not_there_is_refused(tmp_path, echo):
+    path = save(tmp_path / "a_swi.nii.gz", np.stack([ARRAY] * 3, -1))
+    with pytest.raises(InputError, match=f"no echo {echo}"):
+        read_scan(path, echo=echo)
+
+
+def test_an_unknown_modality_is_refused(tmp_path):
+    with pytest.raises(InputError, match="unknown modality 'flair': choose swi, t2star or qsm"):
+        read_scan(save(tmp_path / "a_swi.nii.gz"), "flair")
+
+
+@pytest.fixture
+def scan() -> Scan:
+    return Scan(ARRAY, OBLIQUE, Modality.SWI)
+
+
+def test_a_mask_stored_in_another_order_of_axes_is_turned_onto_the_scan(tmp_path, scan):
+    mask = ARRAY > 100
+    image = nib.Nifti1Image(mask.astype(np.uint8), OBLIQUE)
+    turned = image.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]]))
+    nib.save(turned, tmp_path / "mask.nii.gz")
+    assert turned.shape != image.shape
+    assert np.array_equal(read_mask(tmp_path / "mask.nii.gz", scan), mask)
+
+
+@pytest.mark.parametrize(
+    ("array", "affine"),
+    [
+        (ARRAY[1:], OBLIQUE),
+        (ARRAY, phantoms.affine((0.8, 0.9, 3.0), rotation_deg=(10, -20, 31))),
+        (ARRAY, phantoms.affine((0.8, 0.9, 3.0), (10, -20, 30), origin_mm=(-60, -80, -39))),
+        (ARRAY, phantoms.affine((0.8, 0.9, 2.9), rotation_deg=(10, -20, 30))),
+    ],
+)
+def test_a_mask_on_another_grid_is_refused_and_not_resampled(tmp_path, scan, array, affine):
+    path = save(tmp_path / "mask.nii.gz", (array > 100).astype(np.uint8), affine)
+    with pytest.raises(InputError, match=r"mask\.nii\.gz.*another grid.*resample it to the scan"):
+        read_mask(path, scan)
+
+
+def test_an_empty_or_missing_mask_is_refused(tmp_path, scan):
+    with pytest.raises(InputError, match="mask is empty"):
+        read_mask(save(tmp_path / "mask.nii.gz", np.zeros(ARRAY.shape, np.uint8)), scan)
+    with pytest.raises(InputError, match="no such file"):
+        read_mask(tmp_path / "nowhere.nii.gz", scan)
+
+
+def test_an_earlier_file_stays_when_writing_fails(tmp_path):
+    path = tmp_path / "result.txt"
+    path.write_text("earlier")
+    with pytest.raises(OutputError, match=r"result\.txt.*disk is full"), replacing(path) as beside:
+        beside.write_text("half")
+        raise OSError("disk is full")
+    assert path.read_text() == "earlier"
+    assert [file.name for file in tmp_path.iterdir()] == ["result.txt"]
+
+
+def test_writing_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write here"):
+        write_image(tmp_path / "file" / "a.nii.gz", ARRAY, OBLIQUE)
