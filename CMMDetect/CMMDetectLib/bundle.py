@@ -1,0 +1,183 @@
+"""A model bundle: a folder with ``model.json`` and the weights of the networks as safetensors.
+
+Weights are numbers only (no pickle is ever loaded) and every file must have the checksum that ``model.json`` names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .candidates import write_json
+from .errors import InputError
+from .methods import Settings
+from .postprocessing import CutOffs
+from .scan import Modality, replacing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .networks import CandidateDetector, Student, Teacher
+
+Network = TypeVar("Network", bound="nn.Module")
+
+DESCRIPTION_FILE = "model.json"
+ARCHITECTURE = "shallow-unet-3d"
+INPUT_CHANNELS = ("image", "frst")
+NETWORKS = ("detector", "student", "teacher")
+REQUIRED = ("detector", "student")
+SHIPPED_BUNDLE = Path(__file__).resolve().parent.parent / "Resources" / "CMMDetect-model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleDescription:
+    """What ``model.json`` says of a model, beside the checksums."""
+
+    name: str
+    version: str
+    created: str
+    license: str
+    width: int
+    modality: tuple[Modality, ...]
+    trained_on: str
+    th_detection: float
+    th_discrimination: float
+    cutoffs: CutOffs
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """Measured performance with confidence intervals and what it was measured on."""
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """A bundle whose files were checked; the networks are read when they are asked for."""
+
+    folder: Path
+    description: BundleDescription
+    sha256: Mapping[str, str]
+    """File name to checksum."""
+
+    @property
+    def settings(self) -> Settings:
+        """Thresholds and cut-offs that were chosen for this model."""
+        described = self.description
+        return Settings(described.th_detection, described.th_discrimination, described.cutoffs)
+
+    def detector(self) -> CandidateDetector:
+        """Read the network of stage 1."""
+        from .networks import CandidateDetector
+
+        return self._filled("detector", CandidateDetector(self.description.width))
+
+    def student(self) -> Student:
+        """Read the network of stage 2."""
+        from .networks import Student
+
+        return self._filled("student", Student(self.description.width))
+
+    def teacher(self) -> Teacher:
+        """Read the network that the student was distilled from, for further distillation.
+
+        Raises
+        ------
+        InputError
+            If the bundle was made without it.
+        """
+        from .networks import Teacher
+
+        if weights_name("teacher") not in self.sha256:
+            raise InputError(f"{self.folder}: the bundle has no teacher; train one or use another bundle")
+        return self._filled("teacher", Teacher(self.description.width))
+
+    def _filled(self, name: str, network: Network) -> Network:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.folder / weights_name(name)
+        try:
+            network.load_state_dict(load_file(path))
+        except (SafetensorError, RuntimeError):
+            width = self.description.width
+            raise InputError(f"{path}: these are not the weights of a {name} of width {width}") from None
+        return network
+
+
+def read_bundle(folder: Path | str) -> ModelBundle:
+    """Read a bundle's description and check its files.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, was changed or damaged, or the description is not one.
+    """
+    folder = Path(folder)
+    path = folder / DESCRIPTION_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"{folder}: no model bundle; a folder with {DESCRIPTION_FILE} is needed") from None
+    except ValueError:
+        raise InputError(f"{path}: damaged; get the bundle again") from None
+    description, sha256 = _parse(content, path)
+    for name in REQUIRED:
+        if weights_name(name) not in sha256:
+            raise InputError(f"{path}: names no {weights_name(name)}; get the bundle again")
+    for name, expected in sha256.items():
+        if not (folder / name).is_file():
+            raise InputError(f"{folder}: {name} is missing; get the bundle again")
+        if checksum(folder / name) != expected:
+            raise InputError(f"{folder / name}: was changed or damaged (wrong checksum); get the bundle again")
+    return ModelBundle(folder, description, sha256)
+
+
+def write_bundle(folder: Path, description: BundleDescription, networks: Mapping[str, nn.Module]) -> ModelBundle:
+    """Write networks, named 'detector', 'student' and perhaps 'teacher', and their description as a bundle.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    sha256 = {}
+    for name, network in networks.items():
+        weights = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+        with replacing(folder / weights_name(name)) as beside:
+            save_file(weights, beside)
+        sha256[weights_name(name)] = checksum(folder / weights_name(name))
+    content = {**asdict(description), "architecture": ARCHITECTURE, "input_channels": INPUT_CHANNELS}
+    write_json(folder / DESCRIPTION_FILE, {**content, "sha256": sha256})
+    return ModelBundle(folder, description, sha256)
+
+
+def weights_name(network: str) -> str:
+    """File name of a network's weights.
+
+    >>> weights_name("student")
+    'student.safetensors'
+    """
+    return f"{network}.safetensors"
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _parse(content: Any, path: Path) -> tuple[BundleDescription, dict[str, str]]:
+    try:
+        if content["architecture"] != ARCHITECTURE or tuple(content["input_channels"]) != INPUT_CHANNELS:
+            raise InputError(f"{path}: made for another architecture than this version of CMMDetect has")
+        names = BundleDescription.__dataclass_fields__
+        values = {name: content[name] for name in names}
+        values["modality"] = tuple(Modality(name) for name in content["modality"])
+        values["cutoffs"] = CutOffs(**content["cutoffs"])
+        return BundleDescription(**values), dict(content["sha256"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a complete description of a model ({error})") from None

@@ -1,0 +1,64 @@
+"""On which processor, and in which precision, the networks run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bfloat16")
+AMPERE = 8
+"""First CUDA generation that multiplies bfloat16 at full speed."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A torch device and the precision of the convolutions; logits are always float32."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def describe(self) -> dict[str, str]:
+        """Give device and precision for the run's provenance."""
+        return {"device": str(self.device), "precision": str(self.dtype).removeprefix("torch.")}
+
+
+def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
+    """Choose the processor (CUDA, then MPS, then CPU) and the faster precision that it has in hardware.
+
+    Parameters
+    ----------
+    device : 'auto', 'cpu', 'cuda' or 'mps'
+    precision : 'auto', 'float32' or 'bfloat16'
+        bfloat16 is three to five times faster on processors with matrix units for it and hundreds of times slower
+        on those without, so 'auto' looks.
+
+    Raises
+    ------
+    InputError
+        If the machine has no such device.
+    """
+    import torch
+
+    found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    name = next(kind for kind in ("cuda", "mps", "cpu") if found[kind]) if device == "auto" else device
+    if not found.get(name, False):
+        raise InputError(f"this machine has no device '{name}': choose --device auto or --device cpu")
+    if precision == "auto":
+        precision = "bfloat16" if _has_fast_bfloat16(name) else "float32"
+    return Compute(torch.device(name), getattr(torch, precision))
+
+
+def _has_fast_bfloat16(device: str) -> bool:
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.get_device_capability()[0] >= AMPERE
+    # a private query, so ask for it: an older or newer torch without it falls back to float32
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return device == "cpu" and has_amx is not None and bool(has_amx())

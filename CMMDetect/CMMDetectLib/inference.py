@@ -1,0 +1,261 @@
+"""Networks run over a whole volume and over patches.
+
+The U-Net is run level by level, each level in tiles that overlap by what its convolutions reach. So memory does not
+grow with the volume's full-resolution features, tiles without brain cost nothing in the decoder, and the result is
+exactly that of one pass over the whole volume.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import TypeVar, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own idiom
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .devices import Compute
+from .networks import CandidateDetector, DoubleConvolution, Student, join, pool
+from .progress import Tick
+
+TILE_VOX = 64
+REACH_VOX = 2
+"""How far a level's two 3x3x3 convolutions look beyond their output."""
+KEPT_FEATURES_BYTES = 1 << 30
+"""Full-resolution features up to this size are kept for the decoder; larger ones are computed twice."""
+PATCH_VOX = 24
+PATCH_BATCH = 32
+
+Region = tuple[slice, ...]
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def fused(network: Network, compute: Compute) -> Network:
+    """Give a copy for inference: batch normalization folded into the convolutions, on the device, channels last."""
+    network = copy.deepcopy(network).eval()
+    for block in network.modules():
+        if isinstance(block, DoubleConvolution):
+            for place in (0, 3):
+                convolution, normalization = cast(nn.Conv3d, block[place]), cast(nn.BatchNorm3d, block[place + 1])
+                block[place] = fuse_conv_bn_eval(convolution, normalization)
+                block[place + 1] = nn.Identity()
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network.to(compute.device, compute.dtype)
+
+
+@torch.inference_mode()
+def microbleed_probability(
+    detector: CandidateDetector,
+    channels: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    compute: Compute,
+    tick: Tick,
+    tile_vox: int = TILE_VOX,
+) -> NDArray[np.float32]:
+    """Run stage 1's network over a volume.
+
+    Parameters
+    ----------
+    detector : network, in any mode; it is not changed
+    channels : (2, I, J, K)
+    mask : (I, J, K)
+        Only here is the probability wanted; elsewhere it is 0.
+    compute : device and precision
+    tick : told the finished fraction of the work, 0 to 1; what it raises ends the run
+    tile_vox : edge of a tile, even; it changes memory and time, not the result
+
+    Returns
+    -------
+    (I, J, K) float32
+        Probability of the class microbleed.
+    """
+    return _VolumeRun(fused(detector, compute), channels, mask, compute, tick, tile_vox).probability()
+
+
+class _VolumeRun:
+    """The levels of one pass, each in tiles."""
+
+    def __init__(
+        self,
+        network: CandidateDetector,
+        channels: NDArray[np.float32],
+        mask: NDArray[np.bool_],
+        compute: Compute,
+        tick: Tick,
+        tile_vox: int,
+    ) -> None:
+        self.extractor, self.segmentor = network.extractor, network.segmentor
+        self.mask = torch.from_numpy(mask)
+        self.compute = compute
+        self.tick = tick
+        self.tile_vox = tile_vox
+        self.shape = mask.shape
+        self.volume = torch.from_numpy(channels)[None]
+
+    def probability(self) -> NDArray[np.float32]:
+        full, half_input = self._encode_full()
+        half = self._convolve_level(self.extractor.at_half, half_input)
+        quarter = self._convolve_level(self.extractor.at_quarter, pool(half))
+        self.tick(0.4)
+        return self._decode_full(full, self._decode_half(half, quarter))
+
+    def _features(self, channels: int, shape: Sequence[int]) -> Tensor:
+        empty = torch.zeros((1, channels, *shape), dtype=self.compute.dtype, device=self.compute.device)
+        return empty.contiguous(memory_format=torch.channels_last_3d)
+
+    def _input(self, region: Region) -> Tensor:
+        tile = self.volume[:, :, *region].to(self.compute.device, self.compute.dtype)
+        return self.extractor.project(tile.contiguous(memory_format=torch.channels_last_3d))
+
+    def _encode_full(self) -> tuple[Tensor | None, Tensor]:
+        width = self.extractor.at_full.outputs
+        size = int(np.prod(self.shape)) * width * torch.finfo(self.compute.dtype).bits // 8
+        kept = self._features(width, self.shape) if size <= KEPT_FEATURES_BYTES else None
+        pooled = self._features(width, [(size + 1) // 2 for size in self.shape])
+        for core, done in self._tiles(self.shape):
+            features = _convolve(self.extractor.at_full, self._input(_grow(core, self.shape)), core, self.shape)
+            if kept is not None:
+                kept[:, :, *core] = features
+            pooled[:, :, *_halved(core)] = pool(features)
+            self.tick(0.25 * done)
+        return kept, pooled
+
+    def _convolve_level(self, block: DoubleConvolution, source: Tensor) -> Tensor:
+        shape = source.shape[2:]
+        result = self._features(block.outputs, shape)
+        for core, _ in self._tiles(shape):
+            result[:, :, *core] = _convolve(block, source[:, :, *_grow(core, shape)], core, shape)
+        return result
+
+    def _decode_half(self, half: Tensor, quarter: Tensor) -> Tensor:
+        shape = half.shape[2:]
+        result = self._features(self.segmentor.at_half.outputs, shape)
+        needed = F.max_pool3d(self.mask[None, None].float(), 2, ceil_mode=True)[0, 0] > 0
+        for core, done in self._tiles(shape):
+            region = _grow(core, shape)
+            if needed[region].any():
+                upsampled = self.segmentor.up_half(quarter[:, :, *_halved(region)])
+                joined = join(half[:, :, *region], upsampled)
+                result[:, :, *core] = _convolve(self.segmentor.at_half, joined, core, shape)
+            self.tick(0.4 + 0.15 * done)
+        return result
+
+    def _decode_full(self, full: Tensor | None, decoded_half: Tensor) -> NDArray[np.float32]:
+        result = torch.zeros(self.shape)
+        for core, done in self._tiles(self.shape):
+            if self.mask[core].any():
+                region = _grow(core, self.shape)
+                upsampled = self.segmentor.up_full(decoded_half[:, :, *_halved(region)])
+                joined = join(self._full_features(full, region), upsampled)
+                features = _convolve(self.segmentor.at_full, joined, core, self.shape)
+                logits = self.segmentor.logits(features)[0].float()
+                result[core] = torch.softmax(logits, dim=0)[1].cpu() * self.mask[core]
+            self.tick(0.55 + 0.45 * done)
+        return result.numpy()
+
+    def _full_features(self, kept: Tensor | None, region: Region) -> Tensor:
+        if kept is not None:
+            return kept[:, :, *region]
+        return _convolve(self.extractor.at_full, self._input(_grow(region, self.shape)), region, self.shape)
+
+    def _tiles(self, shape: Sequence[int]) -> Iterator[tuple[Region, float]]:
+        """Give the cores that cover a level, each with the fraction that is done after it."""
+        starts = list(product(*[range(0, size, self.tile_vox) for size in shape]))
+        for number, start in enumerate(starts, 1):
+            ends = [min(at + self.tile_vox, size) for at, size in zip(start, shape, strict=True)]
+            yield tuple(slice(at, end) for at, end in zip(start, ends, strict=True)), number / len(starts)
+
+
+def _grow(core: Region, shape: Sequence[int]) -> Region:
+    """Add to a region what two convolutions reach, up to the border of the volume."""
+    return tuple(
+        slice(max(part.start - REACH_VOX, 0), min(part.stop + REACH_VOX, size))
+        for part, size in zip(core, shape, strict=True)
+    )
+
+
+def _halved(region: Region) -> Region:
+    """Give the region at half the resolution; its start must be even."""
+    return tuple(slice(part.start // 2, (part.stop + 1) // 2) for part in region)
+
+
+def _convolve(block: DoubleConvolution, tile: Tensor, core: Region, shape: Sequence[int]) -> Tensor:
+    """Run a double convolution on a grown tile and give its core.
+
+    Zeros are padded only where a convolution looks over the border of the volume, so that nothing is computed beyond
+    what the core needs and every voxel of the core sees what it would see in the whole volume.
+    """
+    reach = REACH_VOX
+    for layer in block:
+        if isinstance(layer, nn.Conv3d):
+            padding: list[int] = []
+            for part, size in zip(reversed(core), reversed(shape), strict=True):
+                padding += [int(part.start < reach), int(size - part.stop < reach)]
+            tile = F.conv3d(F.pad(tile, padding), layer.weight, layer.bias)
+            reach -= 1
+        else:
+            tile = layer(tile)
+    return tile
+
+
+@torch.inference_mode()
+def patch_probability(
+    student: Student,
+    channels: NDArray[np.float32],
+    centers_vox: NDArray[np.float64],
+    compute: Compute,
+    tick: Tick,
+) -> NDArray[np.float32]:
+    """Run stage 2's network over 24^3 patches centered on the candidates; beyond the volume are zeros.
+
+    Parameters
+    ----------
+    student : network, in any mode; it is not changed
+    channels : (2, I, J, K)
+    centers_vox : (N, 3)
+    compute : device and precision
+    tick : told the finished fraction of the work, 0 to 1; what it raises ends the run
+
+    Returns
+    -------
+    (N,) float32
+        Probability of the class microbleed.
+    """
+    network = fused(student, compute)
+    found: NDArray[np.float32] = np.zeros(len(centers_vox), np.float32)
+    for start in range(0, len(centers_vox), PATCH_BATCH):
+        batch = slice(start, start + PATCH_BATCH)
+        patches = torch.from_numpy(cut_patches(channels, centers_vox[batch]))
+        patches = patches.to(compute.device, compute.dtype, memory_format=torch.channels_last_3d)
+        found[batch] = torch.softmax(network(patches).float(), dim=1)[:, 1].cpu().numpy()
+        tick(min(start + PATCH_BATCH, len(centers_vox)) / len(centers_vox))
+    return found
+
+
+def cut_patches(
+    channels: NDArray[np.float32], centers_vox: NDArray[np.float64], size_vox: int = PATCH_VOX
+) -> NDArray[np.float32]:
+    """Cut (N, C, size, size, size) patches out of (C, I, J, K) channels; beyond the volume are zeros.
+
+    The center of a patch of even size is its voxel ``size / 2``.
+
+    >>> volume = np.arange(5, dtype=np.float32).reshape(1, 5, 1, 1)
+    >>> cut_patches(volume, np.array([[0.2, 0.0, 0.0]]), 2)[0, 0, :, 1, 1]
+    array([0., 0.], dtype=float32)
+    >>> cut_patches(volume, np.array([[3.6, 0.0, 0.0]]), 2)[0, 0, :, 1, 1]
+    array([3., 4.], dtype=float32)
+    """
+    patches = np.zeros((len(centers_vox), channels.shape[0], size_vox, size_vox, size_vox), np.float32)
+    starts = np.rint(centers_vox).astype(int) - size_vox // 2
+    for patch, start in zip(patches, starts, strict=True):
+        low = np.maximum(start, 0)
+        high = np.minimum(start + size_vox, channels.shape[1:])
+        inside = tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))
+        source = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        patch[:, *inside] = channels[:, *source]
+    return patches

@@ -1,0 +1,40 @@
+"""What a detection method is: two probabilities and the settings that turn them into decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .clusters import ClusterMeasures
+from .postprocessing import CutOffs
+from .preprocessing import PreparedScan
+from .progress import Tick
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The thresholds of stages 1 and 2 (Th_Cdet and Th_Cdisc of the paper) and the cut-offs of stage 3."""
+
+    th_detection: float
+    th_discrimination: float
+    cutoffs: CutOffs
+
+
+class Method(Protocol):
+    """The paper's networks or the classical features; everything around them is the same."""
+
+    settings: Settings
+
+    def detect(self, channels: NDArray[np.float32], prepared: PreparedScan, tick: Tick) -> NDArray[np.float32]:
+        """Give the probability of microbleed, (I, J, K), from the (2, I, J, K) channels; 0 outside the mask."""
+
+    def discriminate(
+        self, channels: NDArray[np.float32], prepared: PreparedScan, clusters: ClusterMeasures, tick: Tick
+    ) -> NDArray[np.float32]:
+        """Give the probability of microbleed, (N,), of each cluster."""
+
+    def describe(self) -> dict[str, Any]:
+        """Give what a reader must know of the method to repeat the run."""

@@ -1,0 +1,38 @@
+"""Stage 3: candidates that are too small, too elongated or too close to the skull are rejected (2.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .candidates import Candidate, Stage
+
+
+@dataclass(frozen=True)
+class CutOffs:
+    """What a candidate must fulfil to be final; the defaults are the paper's."""
+
+    min_volume_mm3: float = 2.5
+    max_ellipticity: float = 0.2
+    min_skull_distance_mm: float = 5.0
+
+
+def postprocess(candidate: Candidate, cutoffs: CutOffs) -> Candidate:
+    """Move a candidate of stage 2 on to the final stage, or say which cut-off it fails.
+
+    Of several cut-offs the first in the paper's order is named: volume, ellipticity, distance to the skull. A
+    candidate that stage 2 rejected stays as it is.
+    """
+    if candidate.stage is not Stage.DISCRIMINATION:
+        return candidate
+    reason = _failed(candidate, cutoffs)
+    return replace(candidate, rejected_by=reason) if reason else replace(candidate, stage=Stage.FINAL)
+
+
+def _failed(candidate: Candidate, cutoffs: CutOffs) -> str | None:
+    if candidate.volume_mm3 is not None and candidate.volume_mm3 < cutoffs.min_volume_mm3:
+        return "volume"
+    if candidate.ellipticity is not None and candidate.ellipticity > cutoffs.max_ellipticity:
+        return "ellipticity"
+    if candidate.skull_distance_mm is not None and candidate.skull_distance_mm < cutoffs.min_skull_distance_mm:
+        return "skull_distance"
+    return None

@@ -1,0 +1,78 @@
+import json
+
+import pytest
+import torch
+
+from CMMDetectLib.bundle import read_bundle, write_bundle
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.networks import Student
+
+
+def test_a_bundle_comes_back_as_it_was_written(small_bundle):
+    back = read_bundle(small_bundle.folder)
+    assert back.description == small_bundle.description
+    assert back.settings.th_detection == 0.3
+    for name in ("detector", "student", "teacher"):
+        first, second = getattr(back, name)().state_dict(), getattr(small_bundle, name)().state_dict()
+        assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
+
+
+def test_model_json_names_what_a_user_wants_to_know(small_bundle):
+    content = json.loads((small_bundle.folder / "model.json").read_text())
+    expected = "name version created license architecture width input_channels modality trained_on cutoffs metrics"
+    assert set(expected.split()) <= set(content)
+    assert set(content["sha256"]) == {"detector.safetensors", "student.safetensors", "teacher.safetensors"}
+
+
+def test_a_tampered_file_is_refused(small_bundle):
+    path = small_bundle.folder / "student.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match=r"student\.safetensors: was changed or damaged"):
+        read_bundle(small_bundle.folder)
+
+
+def test_a_missing_file_is_named(small_bundle):
+    (small_bundle.folder / "detector.safetensors").unlink()
+    with pytest.raises(InputError, match=r"detector\.safetensors is missing"):
+        read_bundle(small_bundle.folder)
+
+
+def test_a_folder_without_a_description_is_no_bundle(tmp_path):
+    with pytest.raises(InputError, match=r"no model bundle; a folder with model\.json"):
+        read_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"architecture": "other", "input_channels": []}', "\x00"])
+def test_a_broken_description_is_refused_in_one_line(small_bundle, text):
+    (small_bundle.folder / "model.json").write_text(text)
+    with pytest.raises(InputError, match=r"model\.json") as caught:
+        read_bundle(small_bundle.folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bundle_without_a_student_is_refused(small_bundle, tmp_path):
+    write_bundle(tmp_path / "half", small_bundle.description, {"detector": small_bundle.detector()})
+    with pytest.raises(InputError, match=r"names no student\.safetensors"):
+        read_bundle(tmp_path / "half")
+
+
+def test_weights_of_another_width_are_refused(small_bundle, tmp_path):
+    networks = {"detector": small_bundle.detector(), "student": Student(8)}
+    bundle = write_bundle(tmp_path / "mixed", small_bundle.description, networks)
+    with pytest.raises(InputError, match="not the weights of a student of width 4"):
+        bundle.student()
+
+
+def test_a_pickle_is_never_loaded(small_bundle, tmp_path):
+    bundle = write_bundle(tmp_path / "pickle", small_bundle.description, {"detector": small_bundle.detector()})
+    torch.save({"weight": torch.ones(1)}, bundle.folder / "detector.safetensors")
+    with pytest.raises(InputError, match="not the weights"):
+        bundle.detector()
+
+
+def test_a_bundle_without_a_teacher_says_so(small_bundle, tmp_path):
+    networks = {"detector": small_bundle.detector(), "student": small_bundle.student()}
+    with pytest.raises(InputError, match="no teacher"):
+        write_bundle(tmp_path / "two", small_bundle.description, networks).teacher()

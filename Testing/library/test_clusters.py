@@ -1,0 +1,105 @@
+import numpy as np
+import phantoms
+import pytest
+from scipy import ndimage
+
+from CMMDetectLib.clusters import edge_distance_mm, find_clusters, measure_clusters
+
+GRIDS = [
+    ((0.8, 0.8, 3.0), (50, 50, 14)),
+    ((0.45, 0.45, 1.0), (90, 90, 40)),
+    ((0.9, 0.8, 5.0), (44, 50, 8)),
+    ((1.0, 1.0, 1.0), (40, 40, 40)),
+    ((3.0, 0.8, 0.8), (14, 50, 50)),
+]
+MIDDLE = (20.2, 20.3, 20.1)
+
+
+def soft(volume: np.ndarray) -> np.ndarray:
+    """Blur a little and scale to 1, as a detector's map of a lesion that partial volume has made faint."""
+    blurred = ndimage.gaussian_filter(volume, 0.5)
+    return blurred / blurred.max()
+
+
+def found(probability, spacing, threshold=0.3):
+    labels, count = find_clusters(probability, threshold, spacing)
+    return labels, measure_clusters(labels, count, probability, spacing)
+
+
+@pytest.mark.parametrize(("spacing", "shape"), GRIDS)
+@pytest.mark.parametrize("diameter", [2.0, 3.0, 4.0, 6.0, 8.0])
+def test_a_sphere_is_one_round_candidate_at_its_place_on_every_grid(spacing, shape, diameter):
+    _, clusters = found(soft(phantoms.sphere(shape, spacing, MIDDLE, diameter)), spacing)
+    assert len(clusters.volume_mm3) == 1
+    assert clusters.ellipticity[0] < 0.05
+    assert np.abs(clusters.centroid_vox[0] - np.array(MIDDLE) / spacing).max() < 0.5
+
+
+@pytest.mark.parametrize(("spacing", "shape"), GRIDS)
+@pytest.mark.parametrize("direction", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0)])
+def test_a_tube_is_elongated_in_every_direction_and_on_every_grid(spacing, shape, direction):
+    line = phantoms.straight_line(MIDDLE, direction, 18.0)
+    _, clusters = found(soft(phantoms.tube(shape, spacing, line, 2.0)), spacing)
+    assert clusters.ellipticity.max() > 0.4
+
+
+def test_a_single_voxel_is_round():
+    probability = np.zeros((5, 5, 5), np.float32)
+    probability[2, 2, 2] = 1
+    _, clusters = found(probability, (0.5, 0.5, 6.0))
+    assert clusters.ellipticity[0] == 0
+    assert clusters.volume_mm3[0] == pytest.approx(1.5)
+    assert clusters.peak[0] == 1
+
+
+@pytest.mark.parametrize(("spacing", "shape"), GRIDS)
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.9])
+def test_two_lesions_6_mm_apart_are_two(spacing, shape, threshold):
+    first = phantoms.sphere(shape, spacing, (17, 20, 20), 3.5)
+    second = phantoms.sphere(shape, spacing, (17, 26, 20), 3.5)
+    assert find_clusters(soft(np.maximum(first, second)), threshold, spacing)[1] == 2
+
+
+def test_two_lesions_bridged_above_the_threshold_are_two():
+    spacing = (0.8, 0.8, 3.0)
+    lesions = phantoms.sphere((50, 50, 14), spacing, (17, 20, 21), 3.5)
+    lesions = np.maximum(lesions, phantoms.sphere((50, 50, 14), spacing, (23, 20, 21), 3.5))
+    bridge = phantoms.tube((50, 50, 14), spacing, [(17, 20, 21), (23, 20, 21)], 2.0)
+    probability = np.maximum(lesions, 0.5 * bridge)
+    assert ndimage.label(probability >= 0.3)[1] == 1
+    assert find_clusters(probability, 0.3, spacing)[1] == 2
+
+
+def test_a_lesion_that_the_threshold_splits_is_one():
+    spacing = (0.8, 0.8, 3.0)
+    probability = 0.6 * phantoms.sphere((50, 50, 14), spacing, (20, 20, 21), 4.0)
+    probability[25] = np.minimum(probability[25], 0.2)
+    assert ndimage.label(probability >= 0.3, np.ones((3, 3, 3)))[1] == 2
+    labels, count = find_clusters(probability, 0.3, spacing)
+    assert count == 1
+    assert set(np.unique(labels)) == {0, 1}
+
+
+def test_a_plain_tube_is_not_cut_into_round_pieces():
+    spacing = (0.8, 0.8, 3.0)
+    noise = 0.05 * np.random.default_rng(0).standard_normal((50, 50, 14)).astype(np.float32)
+    tube = phantoms.tube((50, 50, 14), spacing, [(8, 20, 21), (32, 22, 21)], 2.0)
+    assert find_clusters(0.8 * tube + noise * (tube > 0.5), 0.3, spacing)[1] == 1
+
+
+def test_nothing_above_the_threshold_gives_no_clusters():
+    labels, clusters = found(np.zeros((4, 4, 4), np.float32), (1, 1, 1))
+    assert not labels.any()
+    assert clusters.centroid_vox.shape == (0, 3)
+    assert clusters.ellipticity.shape == (0,)
+
+
+def test_distances_to_the_edge_are_in_millimetres_and_the_border_of_the_volume_is_no_edge():
+    mask = np.ones((20, 20, 10), bool)
+    mask[0] = False
+    points = np.array([[5.0, 0.0, 0.0], [10.0, 10.0, 9.0]])
+    assert edge_distance_mm(points, mask, (0.8, 0.8, 3.0)) == pytest.approx([4.0, 8.0])
+
+
+def test_a_mask_that_fills_the_volume_has_no_edge():
+    assert np.isinf(edge_distance_mm(np.zeros((1, 3)), np.ones((3, 3, 3), bool), (1, 1, 1)))[0]

@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch import nn
+
+from CMMDetectLib import inference
+from CMMDetectLib.clusters import find_clusters, measure_clusters
+from CMMDetectLib.devices import choose_compute
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.inference import cut_patches, microbleed_probability, patch_probability
+from CMMDetectLib.networks import CandidateDetector, Student
+
+FLOAT32 = choose_compute("cpu", "float32")
+BFLOAT16 = choose_compute("cpu", "bfloat16")
+
+
+def idle(fraction: float) -> None:
+    assert 0 <= fraction <= 1
+
+
+def lively(network: nn.Module) -> nn.Module:
+    """Give an untrained network other statistics and larger logits, so that its output varies over the volume."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for _ in range(3):
+            network.train()(torch.randn(2, 2, 16, 16, 16))
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm3d):
+                module.weight.uniform_(1, 3)
+        for name, parameter in network.named_parameters():
+            if "logits.weight" in name:
+                parameter.mul_(10)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def detector() -> CandidateDetector:
+    return lively(CandidateDetector(4))
+
+
+@pytest.mark.parametrize("shape", [(49, 31, 13), (33, 18, 7), (17, 50, 34), (5, 3, 1), (1, 1, 1)])
+@pytest.mark.parametrize("tile", [16, 24, 64])
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 30])
+def test_tiles_give_exactly_what_one_pass_over_the_volume_gives(monkeypatch, detector, shape, tile, kept_bytes):
+    monkeypatch.setattr(inference, "KEPT_FEATURES_BYTES", kept_bytes)
+    channels = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    with torch.no_grad():
+        whole = torch.softmax(detector(torch.from_numpy(channels)[None]), dim=1)[0, 1].numpy()
+    tiled = microbleed_probability(detector, channels, np.ones(shape, bool), FLOAT32, idle, tile)
+    assert whole.size < 100 or whole.std() > 0.02
+    assert np.abs(tiled - whole).max() < 1e-5
+
+
+def test_skipping_tiles_without_brain_changes_nothing_within_it(detector):
+    channels = np.random.default_rng(1).normal(size=(2, 40, 40, 12)).astype(np.float32)
+    everywhere = microbleed_probability(detector, channels, np.ones((40, 40, 12), bool), FLOAT32, idle, 16)
+    mask = np.zeros((40, 40, 12), bool)
+    mask[20:24, 3:9, 5] = True
+    here = microbleed_probability(detector, channels, mask, FLOAT32, idle, 16)
+    assert np.abs(here - everywhere)[mask].max() < 1e-5
+    assert not here[~mask].any()
+
+
+def test_the_network_that_is_given_is_not_changed(detector):
+    before = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
+    microbleed_probability(detector, np.zeros((2, 8, 8, 8), np.float32), np.ones((8, 8, 8), bool), FLOAT32, idle)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in detector.state_dict().items())
+
+
+def test_what_the_listener_raises_ends_the_run(detector):
+    def stop(fraction: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        microbleed_probability(detector, np.zeros((2, 8, 8, 8), np.float32), np.ones((8, 8, 8), bool), FLOAT32, stop)
+
+
+def blob_detector() -> CandidateDetector:
+    """A network of width 1 that was given, not trained, the task: bright voxels of the image are microbleeds.
+
+    Only the path along the skip connection is alive, so its result is known.
+    """
+    network = CandidateDetector(1).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm3d):
+                module.weight.fill_(1)
+        network.extractor.project.weight[0, 0] = 1
+        network.extractor.at_full[0].weight[0, 0, 1, 1, 1] = 1
+        network.extractor.at_full[3].weight[0, 0, 1, 1, 1] = 1
+        network.segmentor.at_full[0].weight[0, 0, 1, 1, 1] = 1
+        network.segmentor.at_full[3].weight[0, 0, 1, 1, 1] = 1
+        network.segmentor.logits.weight[1, 0] = 12
+        network.segmentor.logits.bias[1] = -6
+    return network
+
+
+def test_bfloat16_and_float32_give_the_same_candidates():
+    rng = np.random.default_rng(2)
+    image = 0.25 + 0.02 * rng.standard_normal((28, 30, 12))
+    for center in [(6, 7, 3), (20, 22, 8), (9, 21, 6)]:
+        image[center] += 12
+    image = ndimage.gaussian_filter(image, 1.2).astype(np.float32)
+    channels = np.stack([image, image])
+    mask = np.ones(image.shape, bool)
+    spacing = (0.8, 0.8, 3.0)
+    centers = []
+    for compute in (FLOAT32, BFLOAT16):
+        probability = microbleed_probability(blob_detector(), channels, mask, compute, idle)
+        labels, count = find_clusters(probability, 0.5, spacing)
+        found = measure_clusters(labels, count, probability, spacing)
+        centers.append(found.centroid_vox[np.argsort(found.centroid_vox[:, 0])])
+    assert len(centers[0]) == 3
+    assert np.abs(centers[0] - centers[1]).max() < 0.1
+
+
+def test_bfloat16_and_float32_judge_candidates_alike():
+    student = lively(Student(4))
+    channels = np.random.default_rng(3).normal(size=(2, 30, 30, 20)).astype(np.float32)
+    centers = np.array([[5.0, 5, 5], [20, 20, 10], [10, 25, 15]])
+    exact = patch_probability(student, channels, centers, FLOAT32, idle)
+    fast = patch_probability(student, channels, centers, BFLOAT16, idle)
+    assert np.abs(exact - fast).max() < 0.05
+
+
+def test_many_candidates_are_judged_as_one_by_one():
+    student = lively(Student(4))
+    rng = np.random.default_rng(4)
+    channels = rng.normal(size=(2, 30, 30, 20)).astype(np.float32)
+    centers = rng.uniform(0, 19, (inference.PATCH_BATCH + 3, 3))
+    together = patch_probability(student, channels, centers, FLOAT32, idle)
+    alone = [patch_probability(student, channels, center[None], FLOAT32, idle)[0] for center in centers[-4:]]
+    assert np.allclose(together[-4:], alone, atol=1e-5)
+
+
+def test_a_patch_at_the_corner_of_a_volume_smaller_than_itself_is_filled_with_zeros():
+    patches = cut_patches(np.ones((2, 5, 6, 7), np.float32), np.array([[0.0, 0.0, 0.0], [4.0, 5.0, 6.0]]))
+    assert patches.shape == (2, 2, 24, 24, 24)
+    assert patches[0, 0].sum() == 5 * 6 * 7
+    assert patches[0, 0, 12:17, 12:18, 12:19].all()
+
+
+def test_a_device_that_is_not_there_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(InputError, match="no device 'cuda'"):
+        choose_compute("cuda")
+
+
+def test_auto_takes_bfloat16_only_where_the_processor_has_it(monkeypatch):
+    for has_it, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda answer=has_it: answer)
+        assert choose_compute("cpu").dtype is expected
