@@ -1,0 +1,116 @@
+"""The classical method: radial symmetry, contrast and isolation, with numpy, scipy and SimpleITK only.
+
+It needs no model and no torch. Its two numbers rise with the evidence for a microbleed but are not calibrated
+probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .clusters import ClusterMeasures
+from .frst import resolved_axes
+from .methods import Settings
+from .postprocessing import CutOffs
+from .preprocessing import PreparedScan
+from .progress import Tick
+
+SYMMETRY_HALF = 0.12
+"""Radial symmetry that counts one half; a sharp sphere of 4 mm has about 0.7, a vessel less than 0.05."""
+REACH_MM = 2.4
+"""A voxel belongs to the symmetry peak within this distance."""
+BACKGROUND_MM = 5.0
+"""Sigma of the Gaussian mean that a lesion stands out from."""
+NOISE_FACTOR = 4.0
+"""Contrast, in standard deviations of the background, that counts in full."""
+SHELL_MM = 1.2
+"""The surroundings of a lesion are looked at this far from its surface."""
+DIRECTIONS = 48
+CONTRAST_HALF = 0.15
+"""Contrast, as a fraction of the image's range, that counts one half."""
+
+
+class ClassicalMethod:
+    """Symmetry peaks with contrast (stage 1) that stand isolated in their surroundings (stage 2)."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings(0.3, 0.3, CutOffs())
+
+    def detect(self, channels: NDArray[np.float32], prepared: PreparedScan, tick: Tick) -> NDArray[np.float32]:
+        """Score every voxel by the symmetry peak it belongs to and by its share of the peak's contrast."""
+        axes = resolved_axes(prepared.image.shape, prepared.spacing_mm)
+        reach = _ellipsoid(REACH_MM, prepared.spacing_mm, axes)
+        symmetry = ndimage.grey_dilation(channels[1], footprint=reach)
+        tick(0.3)
+        contrast = local_contrast(channels[0], prepared.mask, prepared.spacing_mm, axes)
+        tick(0.6)
+        noise = 1.4826 * np.median(np.abs(contrast[prepared.mask]))
+        highest = ndimage.grey_dilation(contrast, footprint=reach)
+        share = np.clip(contrast / np.maximum(highest, NOISE_FACTOR * noise + 1e-6), 0, 1)
+        tick(0.9)
+        score = share * symmetry / (symmetry + np.float32(SYMMETRY_HALF))
+        return (score * prepared.mask).astype(np.float32)
+
+    def discriminate(
+        self, channels: NDArray[np.float32], prepared: PreparedScan, clusters: ClusterMeasures, tick: Tick
+    ) -> NDArray[np.float32]:
+        """Score a cluster by its contrast to the surface around it: vessels and sulci go on beyond it.
+
+        The brightest directions decide: of a vessel's cross-section two directions are as bright as its center.
+        """
+        axes = resolved_axes(prepared.image.shape, prepared.spacing_mm)
+        directions = _directions(axes)
+        radius = np.cbrt(0.75 / np.pi * clusters.volume_mm3) + SHELL_MM
+        step_vox = directions / np.asarray(prepared.spacing_mm)
+        shell_vox = clusters.centroid_vox[:, None, :] + radius[:, None, None] * step_vox
+        shell = ndimage.map_coordinates(channels[0], shell_vox.reshape(-1, 3).T, order=1, mode="nearest")
+        center = ndimage.map_coordinates(channels[0], clusters.centroid_vox.T, order=1, mode="nearest")
+        around = np.sort(shell.reshape(len(center), len(directions)), axis=1)
+        contrast = center - around[:, int(0.9 * len(directions))]
+        tick(1.0)
+        return (1 / (1 + (CONTRAST_HALF / np.maximum(contrast, 1e-6)) ** 2)).astype(np.float32)
+
+    def describe(self) -> dict[str, Any]:
+        """Give the method's name; there is neither bundle nor device."""
+        return {"method": "classical", "bundle": None, "device": "cpu", "precision": "float32"}
+
+
+def local_contrast(
+    image: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    spacing_mm: Sequence[float],
+    axes: tuple[int, ...],
+) -> NDArray[np.float32]:
+    """How much every voxel of the mask exceeds the Gaussian mean of the brain around it; 0 outside the mask."""
+    sigma = [BACKGROUND_MM / step if axis in axes else 0.0 for axis, step in enumerate(spacing_mm)]
+    weight = ndimage.gaussian_filter(mask.astype(np.float32), sigma)
+    mean = ndimage.gaussian_filter(np.where(mask, image, np.float32(0)), sigma)
+    return np.where(mask, image - mean / np.maximum(weight, np.float32(1e-3)), np.float32(0))
+
+
+def _ellipsoid(radius_mm: float, spacing_mm: Sequence[float], axes: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Voxels within a distance of the center one; along axes that are not resolved only the center."""
+    reach = [int(radius_mm / step) if axis in axes else 0 for axis, step in enumerate(spacing_mm)]
+    grids = np.meshgrid(*[np.arange(-count, count + 1) for count in reach], indexing="ij")
+    squared = sum(((grid * step) ** 2 for grid, step in zip(grids, spacing_mm, strict=True)), np.zeros(1))
+    return squared <= radius_mm**2
+
+
+def _directions(axes: tuple[int, ...]) -> NDArray[np.float64]:
+    """Unit vectors spread evenly over the sphere, or over the circle of the plane that is resolved."""
+    index = np.arange(DIRECTIONS) + 0.5
+    golden = np.pi * (1 + np.sqrt(5)) * index
+    height = 1 - 2 * index / DIRECTIONS
+    ring = np.sqrt(1 - height**2)
+    sphere = np.stack([ring * np.cos(golden), ring * np.sin(golden), height], axis=1)
+    if len(axes) == 3:
+        return sphere
+    circle = np.zeros_like(sphere)
+    angle = 2 * np.pi * index / DIRECTIONS
+    circle[:, axes[0]], circle[:, axes[1]] = np.cos(angle), np.sin(angle)
+    return circle

@@ -1,0 +1,136 @@
+"""The detector's part of the command line: ``cmmdetect detect``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+from . import __version__
+from .brain_extraction import METHODS as BRAIN_EXTRACTIONS
+from .candidates import Candidate, Stage, at_stage
+from .devices import DEVICES, PRECISIONS
+from .errors import CMMDetectError
+from .job import METHODS, DetectionJob, JobResult, run_job
+from .progress import Listener
+from .scan import Modality
+
+EXIT_INPUT = 2
+EXIT_INTERRUPTED = 130
+SHOWN_CANDIDATES = 20
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the options, without the usage before it."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """End the program with status 2."""
+        self.exit(EXIT_INPUT, f"cmmdetect: {message} (see {self.prog} --help)\n")
+
+
+def make_parser() -> tuple[OneLineParser, argparse._SubParsersAction[OneLineParser]]:
+    """Make the parser of ``cmmdetect`` and the place where further commands are added.
+
+    A command's parser sets the default ``run`` to a function of the parsed options.
+    """
+    parser = OneLineParser(
+        prog="cmmdetect", description="Find cerebral microbleeds on SWI, T2*-GRE and QSM. Not a medical device."
+    )
+    parser.add_argument("--version", action="version", version=f"CMMDetect {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_detect(commands)
+    return parser, commands
+
+
+def run_command(parser: OneLineParser, arguments: Sequence[str] | None = None) -> int:
+    """Parse the options and run their command; give the exit status, 2 with one line for what a user can mend."""
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except CMMDetectError as error:
+        sys.stderr.write(f"cmmdetect: {error}\n")
+        return EXIT_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("cmmdetect: interrupted, nothing was written\n")
+        return EXIT_INTERRUPTED
+    return 0
+
+
+@contextmanager
+def progress_bar() -> Iterator[Listener]:
+    """Show a progress bar on the terminal's error output while a run lasts."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    with ProgressBar(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Starting", total=1.0)
+
+        def listen(step: str, fraction: float, message: str) -> None:  # noqa: ARG001 - the bar shows the message
+            bar.update(task, completed=fraction, description=message)
+
+        yield listen
+
+
+def _add_detect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
+    parser = commands.add_parser("detect", help="find the microbleeds of one scan")
+    parser.add_argument("scan", help="NIfTI or NRRD file, or a folder with one DICOM series")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("--modality", help=f"{', '.join(Modality)}; read from a BIDS name when not given")
+    parser.add_argument("--echo", type=int, metavar="N", help="which volume of a 4D multi-echo file, from 1")
+    parser.add_argument("--mask", metavar="FILE", help="brain mask on the scan's grid; found when not given")
+    parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="default: bet")
+    parser.add_argument("--model", metavar="DIR", help="model bundle")
+    parser.add_argument("--method", choices=METHODS, help="paper where there is a model, else classical")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
+    parser.add_argument("--th-detection", type=float, metavar="X", help="threshold of stage 1, 0 to 1")
+    parser.add_argument("--th-discrimination", type=float, metavar="X", help="threshold of stage 2, 0 to 1")
+    parser.add_argument("--min-volume-mm3", type=float, metavar="X", help="cut-off of stage 3")
+    parser.add_argument("--max-ellipticity", type=float, metavar="X", help="cut-off of stage 3")
+    parser.add_argument("--min-skull-distance-mm", type=float, metavar="X", help="cut-off of stage 3")
+    parser.set_defaults(run=_detect)
+
+
+def _detect(options: argparse.Namespace) -> None:
+    job = DetectionJob(**{field.name: getattr(options, field.name) for field in fields(DetectionJob)})
+    with progress_bar() as listener:
+        result = run_job(job, listener)
+    _print_summary(result, Console())
+
+
+def _print_summary(result: JobResult, console: Console) -> None:
+    candidates = result.detection.candidates
+    counts = " -> ".join(str(len(at_stage(candidates, stage))) for stage in Stage)
+    console.print(f"{result.detection.scan.name}: candidates after stage 1 -> 2 -> 3: {counts}", highlight=False)
+    reasons = Counter(item.rejected_by for item in candidates if item.rejected_by)
+    if reasons:
+        listed = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+        console.print(f"Rejected by {listed}", highlight=False)
+    final = at_stage(candidates, Stage.FINAL)
+    if final:
+        console.print(candidate_table(final[:SHOWN_CANDIDATES]))
+    if len(final) > SHOWN_CANDIDATES:
+        console.print(f"... and {len(final) - SHOWN_CANDIDATES} more", highlight=False)
+    console.print(f"Written: {result.files['candidates']}", highlight=False, soft_wrap=True)
+
+
+def candidate_table(candidates: Sequence[Candidate]) -> Table:
+    """Lay candidates out for the terminal: position in RAS mm, diameter, both probabilities."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("final")
+    for name in ("x", "y", "z (RAS mm)", "diameter mm", "p detection", "p discrimination"):
+        table.add_column(name, justify="right")
+    for item in candidates:
+        position = [f"{value:.1f}" for value in (item.x, item.y, item.z)]
+        measures = [
+            "-" if value is None else f"{value:.{digits}f}"
+            for value, digits in ((item.diameter_mm, 1), (item.p_detection, 2), (item.p_discrimination, 2))
+        ]
+        table.add_row(item.id, *position, *measures)
+    return table

@@ -1,0 +1,78 @@
+"""Stage 1: from a prepared scan to candidates (2.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .candidates import Candidate, sphere_diameter
+from .clusters import ClusterMeasures, edge_distance_mm, find_clusters, measure_clusters
+from .frst import radial_symmetry
+from .methods import Method
+from .preprocessing import PreparedScan
+from .progress import Progress
+from .scan import to_world
+from .vessels import remove_vessels
+
+
+@dataclass(frozen=True)
+class StageOne:
+    """What stage 1 found, on the grid of the prepared scan.
+
+    Attributes
+    ----------
+    probability : (I, J, K) float32
+    labels : (I, J, K) int32
+        Candidate ``n`` of ``candidates``, counted from 0, has the label ``n + 1``.
+    clusters : ClusterMeasures
+    candidates : list of Candidate
+        In no particular order, with provisional names.
+    """
+
+    probability: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    clusters: ClusterMeasures
+    candidates: list[Candidate]
+
+
+def input_channels(prepared: PreparedScan, progress: Progress) -> NDArray[np.float32]:
+    """Give the two channels of every network: the image without vessels and its radial symmetry transform.
+
+    Returns
+    -------
+    (2, I, J, K) float32
+        On the grid of ``prepared``; 0 outside the mask.
+    """
+    channels = np.empty((2, *prepared.image.shape), np.float32)
+    with progress.step("vessels"):
+        channels[0], _ = remove_vessels(prepared.image, prepared.mask, prepared.spacing_mm)
+    with progress.step("frst"):
+        channels[1] = radial_symmetry(channels[0], prepared.spacing_mm, mask=prepared.mask)
+    return channels
+
+
+def detect(method: Method, prepared: PreparedScan, channels: NDArray[np.float32], progress: Progress) -> StageOne:
+    """Threshold the method's probability map and make every cluster a candidate."""
+    with progress.step("detection") as tick:
+        probability = method.detect(channels, prepared, tick)
+        labels, count = find_clusters(probability, method.settings.th_detection, prepared.spacing_mm)
+        clusters = measure_clusters(labels, count, probability, prepared.spacing_mm)
+        distance = edge_distance_mm(clusters.centroid_vox, prepared.mask, prepared.spacing_mm)
+    position = to_world(prepared.affine, clusters.centroid_vox)
+    candidates = [
+        Candidate(
+            id=f"cluster-{number}",
+            x=float(position[number, 0]),
+            y=float(position[number, 1]),
+            z=float(position[number, 2]),
+            p_detection=float(clusters.peak[number]),
+            volume_mm3=float(clusters.volume_mm3[number]),
+            diameter_mm=sphere_diameter(float(clusters.volume_mm3[number])),
+            ellipticity=float(clusters.ellipticity[number]),
+            skull_distance_mm=float(distance[number]) if np.isfinite(distance[number]) else None,
+        )
+        for number in range(count)
+    ]
+    return StageOne(probability, labels, clusters, candidates)

@@ -1,0 +1,92 @@
+"""What a run found, and the files it is written to."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .candidates import Candidate, Stage, write_markups, write_table
+from .errors import OutputError
+from .scan import Scan, write_image
+
+
+@dataclass(frozen=True)
+class DetectionResult:
+    """Everything that a run found, on the scan's own grid.
+
+    Attributes
+    ----------
+    scan : Scan
+    candidates : list of Candidate
+        All candidates of stage 1, the most suspicious first.
+    microbleeds : (I, J, K) int32
+        The clusters of the final candidates; ``cmb-0007`` has the label 7.
+    probability : (I, J, K) float32
+        Of stage 1.
+    provenance : mapping
+    """
+
+    scan: Scan
+    candidates: list[Candidate]
+    microbleeds: NDArray[np.int32]
+    probability: NDArray[np.float32]
+    provenance: Mapping[str, Any]
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the output folder, and fail before any work is done if nothing can be written there.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot write here ({error.strerror}); choose another -o") from None
+
+
+def write_results(result: DetectionResult, folder: Path) -> dict[str, Path]:
+    """Write table, label map, probability map and one point list a stage; all of them or none.
+
+    Returns
+    -------
+    dict
+        What was written: 'candidates', 'provenance', 'microbleeds', 'probability' and each stage's 'markups'.
+
+    Raises
+    ------
+    OutputError
+        If the files cannot be written; earlier results in the folder are then untouched.
+    """
+    stem = result.scan.name
+    names = {
+        "candidates": f"{stem}_candidates.tsv",
+        "provenance": f"{stem}_candidates.json",
+        "microbleeds": f"{stem}_microbleeds.nii.gz",
+        "probability": f"{stem}_probability.nii.gz",
+        **{f"markups_{stage}": f"{stem}_stage-{stage}.mrk.json" for stage in Stage},
+    }
+    prepare_folder(folder)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".cmmdetect-") as name:
+        beside = Path(name)
+        write_table(beside / names["candidates"], result.candidates, result.provenance)
+        write_image(beside / names["microbleeds"], result.microbleeds, result.scan.affine)
+        write_image(beside / names["probability"], result.probability, result.scan.affine)
+        for stage in Stage:
+            write_markups(beside / names[f"markups_{stage}"], result.candidates, stage, stem)
+        try:
+            for file in names.values():
+                (beside / file).replace(folder / file)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot write the results ({error.strerror})") from None
+    return {kind: folder / file for kind, file in names.items()}

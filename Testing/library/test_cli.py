@@ -1,0 +1,173 @@
+import json
+import resource
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from conftest import LESIONS_MM, SHAPE
+from head_phantom import head
+
+from CMMDetectLib.candidates import Stage, at_stage, read_table
+from CMMDetectLib.cli import EXIT_INPUT, EXIT_INTERRUPTED, make_parser, run_command
+from CMMDetectTrainLib.cli import main
+
+
+def outputs(stem: str) -> set[str]:
+    files = ["candidates.tsv", "candidates.json", "microbleeds.nii.gz", "probability.nii.gz"]
+    files += [f"stage-{stage}.mrk.json" for stage in ("detection", "discrimination", "final")]
+    return {f"{stem}_{file}" for file in files}
+
+
+def names(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def test_detect_writes_the_agreed_files_and_a_summary(stripped_scan, tmp_path, capsys):
+    assert main(["detect", str(stripped_scan), "-o", str(tmp_path / "out")]) == 0
+    assert names(tmp_path / "out") == outputs("sub-01_swi")
+    printed = capsys.readouterr().out
+    final = at_stage(read_table(tmp_path / "out" / "sub-01_swi_candidates.tsv"), Stage.FINAL)
+    assert len(final) == len(LESIONS_MM)
+    assert f"-> {len(final)}" in printed
+    assert all(item.id in printed for item in final)
+
+
+def test_maps_lie_on_the_scans_own_grid(stripped_scan, tmp_path):
+    main(["detect", str(stripped_scan), "-o", str(tmp_path / "out")])
+    scan = nib.load(stripped_scan)
+    for kind in ("microbleeds", "probability"):
+        image = nib.load(tmp_path / "out" / f"sub-01_swi_{kind}.nii.gz")
+        assert image.shape == scan.shape
+        assert np.allclose(image.affine, scan.affine, atol=1e-4)
+
+
+def test_the_paper_method_runs_from_a_bundle(stripped_scan, small_bundle, tmp_path):
+    command = ["detect", str(stripped_scan), "-o", str(tmp_path / "out"), "--model", str(small_bundle.folder)]
+    assert main(command) == 0
+    sidecar = json.loads((tmp_path / "out" / "sub-01_swi_candidates.json").read_text())
+    assert sidecar["provenance"]["method"] == "paper"
+    assert sidecar["provenance"]["settings"]["th_detection"] == 0.3
+
+
+def test_thresholds_and_cut_offs_can_be_set(stripped_scan, tmp_path):
+    command = ["detect", str(stripped_scan), "-o", str(tmp_path / "out"), "--min-volume-mm3", "50"]
+    assert main([*command, "--th-detection", "0.2", "--method", "classical"]) == 0
+    candidates = read_table(tmp_path / "out" / "sub-01_swi_candidates.tsv")
+    assert {item.rejected_by for item in candidates if (item.volume_mm3 or 0) < 50} >= {"volume"}
+    assert all((item.volume_mm3 or 0) >= 50 for item in at_stage(candidates, Stage.FINAL))
+
+
+def test_a_users_mask_decides_where_microbleeds_are_looked_for(stripped_scan, tmp_path):
+    scan = nib.load(stripped_scan)
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[:, :, 20:] = np.asarray(scan.dataobj)[:, :, 20:] != 0
+    nib.save(nib.Nifti1Image(mask, scan.affine), tmp_path / "mask.nii.gz")
+    assert main(["detect", str(stripped_scan), "-o", str(tmp_path), "--mask", str(tmp_path / "mask.nii.gz")]) == 0
+    probability = np.asarray(nib.load(tmp_path / "sub-01_swi_probability.nii.gz").dataobj)
+    assert not probability[:, :, :19].any()
+
+
+def test_a_run_over_earlier_results_replaces_them(stripped_scan, tmp_path):
+    for _ in range(2):
+        assert main(["detect", str(stripped_scan), "-o", str(tmp_path / "out")]) == 0
+    assert names(tmp_path / "out") == outputs("sub-01_swi")
+
+
+def test_strange_names_work(write_stripped_scan, tmp_path):
+    path = write_stripped_scan("größe & 'quote' $HOME [x].nii.gz")
+    assert main(["detect", str(path), "-o", str(tmp_path / "öut put"), "--modality", "swi"]) == 0
+    assert names(tmp_path / "öut put") == outputs("größe & 'quote' $HOME [x]")
+
+
+def refused(capsys: pytest.CaptureFixture[str], command: list[str]) -> str:
+    """Run a command that must be refused and give its one line."""
+    try:
+        status = main(command)
+    except SystemExit as ended:
+        status = ended.code
+    line = capsys.readouterr().err.strip()
+    assert status == EXIT_INPUT
+    assert "\n" not in line
+    assert line.startswith("cmmdetect: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--modality", "flair"], "unknown modality 'flair'"),
+        (["--method", "magic"], "choose from"),
+        (["--method", "paper"], "give one with --model"),
+        (["--model", "nowhere"], "nowhere: no model bundle"),
+        (["--mask", "nowhere.nii"], "nowhere.nii: no such file"),
+        (["--echo", "2"], "there is no echo 2"),
+        (["--th-detection", "1.5"], "--th-detection 1.5: must lie above 0 and not above 1"),
+        (["--min-volume-mm3", "-1"], "--min-volume-mm3 -1: must not be negative"),
+        (["--th-discrimination", "high"], "invalid float value"),
+        (["--device", "tpu"], "choose from"),
+    ],
+)
+def test_a_wrong_option_is_refused_in_one_line(stripped_scan, tmp_path, capsys, options, expected):
+    line = refused(capsys, ["detect", str(stripped_scan), "-o", str(tmp_path / "out"), *options])
+    assert expected in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_for_another_modality_is_refused(stripped_scan, small_bundle, tmp_path, capsys):
+    description = json.loads((small_bundle.folder / "model.json").read_text())
+    (small_bundle.folder / "model.json").write_text(json.dumps({**description, "modality": ["qsm"]}))
+    command = ["detect", str(stripped_scan), "-o", str(tmp_path / "out"), "--model", str(small_bundle.folder)]
+    assert "made for qsm, the scan is swi" in refused(capsys, command)
+
+
+@pytest.mark.skipif(find_spec("HD_BET") is not None, reason="HD-BET is installed here")
+def test_where_hd_bet_is_missing_its_installation_is_named(tmp_path, capsys):
+    phantom = head(spacing_mm=(3.0, 3.0, 4.0))
+    nib.save(nib.Nifti1Image(phantom.signal, np.diag([3.0, 3, 4, 1])), tmp_path / "a_swi.nii.gz")
+    command = ["detect", str(tmp_path / "a_swi.nii.gz"), "-o", str(tmp_path / "out")]
+    assert "hd-bet" in refused(capsys, [*command, "--brain-extraction", "hd-bet"]).lower()
+
+
+def test_an_output_folder_that_cannot_be_made_is_refused_before_the_work(stripped_scan, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    line = refused(capsys, ["detect", str(stripped_scan), "-o", str(tmp_path / "file" / "out")])
+    assert "cannot write here" in line
+
+
+def test_a_full_disk_ends_in_one_line_and_leaves_earlier_results_whole(stripped_scan, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "sub-01_swi_candidates.tsv").write_text("earlier")
+    command = [sys.executable, "-m", "CMMDetectTrainLib.cli", "detect", str(stripped_scan), "-o", str(folder)]
+    limit = (2000, 2000)
+    ended = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
+    )
+    assert ended.returncode == EXIT_INPUT, ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert "cannot be written" in ended.stderr
+    assert names(folder) == {"sub-01_swi_candidates.tsv"}
+    assert (folder / "sub-01_swi_candidates.tsv").read_text() == "earlier"
+
+
+def test_ctrl_c_ends_without_a_traceback(capsys):
+    parser, commands = make_parser()
+
+    def interrupted(options: object) -> None:
+        raise KeyboardInterrupt
+
+    commands.add_parser("wait").set_defaults(run=interrupted)
+    assert run_command(parser, ["wait"]) == EXIT_INTERRUPTED
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_without_a_command_the_help_is_named(capsys):
+    assert "--help" in refused(capsys, [])

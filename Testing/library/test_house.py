@@ -1,0 +1,59 @@
+"""The rules of the house: lint, types, what may be imported where."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "CMMDetect" / "CMMDetectLib"
+TRAINING = ROOT / "CMMDetectTrain" / "CMMDetectTrainLib"
+ONLY_WHERE_NETWORKS_RUN = {"networks.py", "inference.py"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check", "--no-cache", "."], ["ruff", "format", "--no-cache", "--check", "."], ["mypy"]],
+    ids=["lint", "format", "types"],
+)
+def test_the_code_is_clean(command):
+    ended = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def imported(path: Path, everywhere: bool) -> set[str]:
+    """Top-level packages that a file imports: anywhere, or only when it is imported itself."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if everywhere else iter(tree.body)
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(LIBRARY.glob("*.py")), ids=lambda path: path.name)
+def test_the_library_knows_no_gui_no_training_and_no_heavy_package_before_it_is_needed(path):
+    assert not imported(path, everywhere=True) & {"qt", "ctk", "CMMDetectTrainLib", "matplotlib"}
+    if path.name not in ONLY_WHERE_NETWORKS_RUN:
+        assert not imported(path, everywhere=False) & {"torch", "skimage", "nibabel", "safetensors"}
+
+
+def test_the_classical_method_runs_without_torch(stripped_scan, tmp_path):
+    program = (
+        "import sys; sys.modules['torch'] = sys.modules['safetensors'] = None; "
+        "from CMMDetectLib.job import DetectionJob, run_job; "
+        f"run_job(DetectionJob(scan={str(stripped_scan)!r}, output={str(tmp_path)!r}, method='classical'))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "sub-01_swi_candidates.tsv").is_file()
+
+
+@pytest.mark.parametrize("path", sorted([*LIBRARY.rglob("*.py"), *TRAINING.rglob("*.py")]), ids=lambda path: path.name)
+def test_a_file_can_be_read_at_one_sitting(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
