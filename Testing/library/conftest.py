@@ -5,10 +5,10 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import phantoms
 import pytest
 from torch import manual_seed, set_num_threads
 
+import phantoms
 from CMMDetectLib.bundle import BundleDescription, ModelBundle, write_bundle
 from CMMDetectLib.networks import CandidateDetector, Student, Teacher
 from CMMDetectLib.postprocessing import CutOffs

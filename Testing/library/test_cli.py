@@ -8,12 +8,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import LESIONS_MM, SHAPE
-from head_phantom import head
 
 from CMMDetectLib.candidates import Stage, at_stage, read_table
 from CMMDetectLib.cli import EXIT_INPUT, EXIT_INTERRUPTED, make_parser, run_command
 from CMMDetectTrainLib.cli import main
+from conftest import LESIONS_MM, SHAPE
+from head_phantom import head
 
 
 def outputs(stem: str) -> set[str]:

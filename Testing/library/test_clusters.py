@@ -1,8 +1,8 @@
 import numpy as np
-import phantoms
 import pytest
 from scipy import ndimage
 
+import phantoms
 from CMMDetectLib.clusters import edge_distance_mm, find_clusters, measure_clusters
 
 GRIDS = [

@@ -2,10 +2,9 @@ from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
-import phantoms
 import pytest
-from conftest import LESIONS_MM, SPACING_MM, lesion_positions, stripped_brain
 
+import phantoms
 from CMMDetectLib.candidates import Stage, at_stage
 from CMMDetectLib.classical_method import ClassicalMethod
 from CMMDetectLib.detector import Detector
@@ -14,6 +13,7 @@ from CMMDetectLib.errors import CancelledError
 from CMMDetectLib.paper_method import PaperMethod
 from CMMDetectLib.progress import STEPS, Progress
 from CMMDetectLib.scan import Modality, Scan, read_scan, to_voxel
+from conftest import LESIONS_MM, SPACING_MM, lesion_positions, stripped_brain
 
 
 def positions(candidates) -> np.ndarray:

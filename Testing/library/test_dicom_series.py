@@ -2,12 +2,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import phantoms
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+import phantoms
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.scan import read_scan
 

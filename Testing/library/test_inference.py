@@ -10,6 +10,7 @@ from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.inference import cut_patches, microbleed_probability, patch_probability
 from CMMDetectLib.networks import CandidateDetector, Student
+from known_networks import thresholding_detector
 
 FLOAT32 = choose_compute("cpu", "float32")
 BFLOAT16 = choose_compute("cpu", "bfloat16")
@@ -76,28 +77,6 @@ def test_what_the_listener_raises_ends_the_run(detector):
         microbleed_probability(detector, np.zeros((2, 8, 8, 8), np.float32), np.ones((8, 8, 8), bool), FLOAT32, stop)
 
 
-def blob_detector() -> CandidateDetector:
-    """A network of width 1 that was given, not trained, the task: bright voxels of the image are microbleeds.
-
-    Only the path along the skip connection is alive, so its result is known.
-    """
-    network = CandidateDetector(1).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.zero_()
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm3d):
-                module.weight.fill_(1)
-        network.extractor.project.weight[0, 0] = 1
-        network.extractor.at_full[0].weight[0, 0, 1, 1, 1] = 1
-        network.extractor.at_full[3].weight[0, 0, 1, 1, 1] = 1
-        network.segmentor.at_full[0].weight[0, 0, 1, 1, 1] = 1
-        network.segmentor.at_full[3].weight[0, 0, 1, 1, 1] = 1
-        network.segmentor.logits.weight[1, 0] = 12
-        network.segmentor.logits.bias[1] = -6
-    return network
-
-
 def test_bfloat16_and_float32_give_the_same_candidates():
     rng = np.random.default_rng(2)
     image = 0.25 + 0.02 * rng.standard_normal((28, 30, 12))
@@ -107,9 +86,10 @@ def test_bfloat16_and_float32_give_the_same_candidates():
     channels = np.stack([image, image])
     mask = np.ones(image.shape, bool)
     spacing = (0.8, 0.8, 3.0)
+    network = thresholding_detector(2, level=0.5)
     centers = []
     for compute in (FLOAT32, BFLOAT16):
-        probability = microbleed_probability(blob_detector(), channels, mask, compute, idle)
+        probability = microbleed_probability(network, channels, mask, compute, idle)
         labels, count = find_clusters(probability, 0.5, spacing)
         found = measure_clusters(labels, count, probability, spacing)
         centers.append(found.centroid_vox[np.argsort(found.centroid_vox[:, 0])])

@@ -1,8 +1,8 @@
 import numpy as np
-import phantoms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import phantoms
 from CMMDetectLib.orientation import canonical_turn, turn_along
 from CMMDetectLib.scan import Modality, Scan, spacing_of, to_world
 

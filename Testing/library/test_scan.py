@@ -3,12 +3,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import phantoms
 import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import phantoms
 from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.scan import Modality, Scan, read_mask, read_scan, replacing, to_voxel, to_world, write_image
 

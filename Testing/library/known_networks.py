@@ -1,0 +1,32 @@
+"""Networks whose result is known without training."""
+
+import torch
+from torch import nn
+
+from CMMDetectLib.networks import CandidateDetector
+
+STEEPNESS = 12.0
+
+
+def thresholding_detector(width: int, level: float) -> CandidateDetector:
+    """A detector that calls every voxel whose image exceeds ``level`` a microbleed.
+
+    One filter of each convolution along the skip connection passes the image on; all others keep their random
+    weights and are computed, but the logits ignore them.
+    """
+    network = CandidateDetector(width).eval()
+    extractor, segmentor = network.extractor, network.segmentor
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.Conv3d):
+                module.weight[0] = 0
+                module.bias[0] = 0
+        extractor.project.weight[0, 0] = 1
+        for block in (extractor.at_full, segmentor.at_full):
+            for place in (0, 3):
+                block[place].weight[0, 0, 1, 1, 1] = 1
+        segmentor.logits.weight.zero_()
+        segmentor.logits.bias.zero_()
+        segmentor.logits.weight[1, 0] = STEEPNESS
+        segmentor.logits.bias[1] = -STEEPNESS * level
+    return network
