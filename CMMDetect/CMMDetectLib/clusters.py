@@ -16,6 +16,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from .frst import resolved_axes
+
 SAME_LESION_MM = 5.0
 """Peaks closer than this are one lesion where the probability between them does not vanish."""
 BRIDGE_FRACTION = 0.5
@@ -84,32 +86,38 @@ def measure_clusters(
     centroid = np.empty((count, 3))
     for axis in range(3):
         centroid[:, axis] = np.bincount(of, here * voxels[:, axis], count) / total
-    offset_mm = (voxels - centroid[of]) * spacing_mm
-    covariance = np.empty((count, 3, 3))
-    for a in range(3):
-        for b in range(a, 3):
+    axes = resolved_axes(labels.shape, spacing_mm)
+    spacing = np.array(spacing_mm)[list(axes)]
+    offset_mm = (voxels - centroid[of])[:, axes] * spacing
+    covariance = np.empty((count, len(axes), len(axes)))
+    for a in range(len(axes)):
+        for b in range(a, len(axes)):
             moment = np.bincount(of, here * offset_mm[:, a] * offset_mm[:, b], count) / total
             covariance[:, a, b] = covariance[:, b, a] = moment
     peak = np.zeros(count, np.float32)
     np.maximum.at(peak, of, weight[tuple(voxels.T)])
-    volume = np.bincount(of, minlength=count) * float(np.prod(spacing_mm))
-    return ClusterMeasures(centroid, volume, peak, ellipticity(covariance, spacing_mm))
+    volume = np.bincount(of, minlength=count).astype(np.float64) * np.prod(spacing_mm)
+    return ClusterMeasures(centroid, volume, peak, ellipticity(covariance, spacing))
 
 
-def ellipticity(covariance_mm2: NDArray[np.float64], spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
+def ellipticity(covariance_mm2: NDArray[np.float64], spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     """Elongation of a cluster beyond what its voxels explain: 1 - middle axis / longest axis.
 
     The paper (2.4) rejects tubular candidates of ellipticity above 0.2 and defines it nowhere. Here the axes are
     those of the solid ellipsoid with the cluster's second moments in mm. Seen through voxels a length is uncertain
     by the voxel's own extent along that axis: so much is taken off the longest axis and given to the middle one. A
     sphere scores 0 on any grid, a single voxel too, and what remains is elongation that the grid cannot have made.
-    The middle axis is compared, not the shortest: slices of 3 mm and more say next to nothing about flatness.
+    The middle axis is compared, not the shortest: a flat lesion is no tube.
+
+    Where slices are more than twice as thick as the pixel only the two axes of the plane are given and compared:
+    the lobes of a microbleed's dipole field fill the slices above and below it, so that on 3 mm slices a 3 mm lesion
+    is 9 mm high.
 
     Parameters
     ----------
-    covariance_mm2 : (N, 3, 3)
+    covariance_mm2 : (N, D, D), D 2 or 3
         Second central moments of each cluster's voxel centers.
-    spacing_mm : of the grid
+    spacing_mm : (D,)
 
     Returns
     -------
@@ -118,9 +126,9 @@ def ellipticity(covariance_mm2: NDArray[np.float64], spacing_mm: tuple[float, fl
     """
     variance, axes = np.linalg.eigh(covariance_mm2)
     lengths = 2 * np.sqrt(5 * np.maximum(variance, 0))
-    voxel = np.linalg.norm(axes * np.asarray(spacing_mm)[None, :, None], axis=1)
-    longest = lengths[:, 2] - voxel[:, 2]
-    middle = lengths[:, 1] + voxel[:, 1]
+    voxel = np.linalg.norm(axes * spacing_mm[None, :, None], axis=1)
+    longest = lengths[:, -1] - voxel[:, -1]
+    middle = lengths[:, -2] + voxel[:, -2]
     return np.where(longest > middle, 1 - middle / np.maximum(longest, 1e-9), 0.0)
 
 
