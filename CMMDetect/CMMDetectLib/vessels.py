@@ -1,0 +1,381 @@
+"""Removal of vessels, sulci and other elongated structures, the main mimics of microbleeds.
+
+Section 2.1 of the paper, after Sundaresan et al. 2022: Frangi vesselness and eigenvalues of the structure tensor,
+K-means, and inpainting with the mean of the valid neighbors. Lengths are in mm, so the same vessels are found at
+every voxel size.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.cluster.vq import kmeans2
+
+from .frst import relative_to_median, resolved_axes, smooth_inside
+from .symmetric_matrices import eigenvalues, eigenvector
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.intp]
+
+RIM_MM = 2.0  # next to the mask's edge nothing is sought: partial volume with air looks like a sheet there
+SIGMAS_MM = (0.6, 0.9, 1.3)  # ridges of about 0.8-3.5 mm
+THICK_SLICES = 2.5  # times the pixel; 0.45 x 0.45 x 1 mm still shows in 3D that a vein is no row of blobs
+STANDOUT = 2.5  # times the median curvature: voxels that may be part of a ridge (5 % of pure noise)
+STRUCTURE = 3.0  # times the median curvature: Frangi's c
+BLOBNESS = 0.3  # Frangi's beta; half of the effect of a ratio of 0.35, an ellipse of about 1 : 1.7
+REACH = 2.5  # sigmas to either side of a ridge within which it must have fallen off
+SLOPE = 0.9  # how much a ridge may rise along itself, in parts of its strength
+WINDOW_MM = 1.2  # half the window of the structure tensor
+COHERENCE_FLOOR = 4.0  # times the median energy; below it orientation is noise
+MIN_VESSELNESS = 0.2  # of a voxel of a vessel
+MIN_CENTER = 0.3  # vesselness of the vessel cluster; a cluster below it is noise, and nothing is removed
+SAMPLES_PER_LEVEL = 500
+ROUND = 0.6  # weakest over strongest curvature from which a peak is a blob; the end of a tube has about 0.5
+MIN_LENGTH_MM = 7.0  # of a segment; nine of ten microbleeds are shorter whatever their shape
+LONG_MM = 14.0  # of a segment; no microbleed is so long, however it blooms
+HALO_MM = 0.8  # around a ridge, for its partial volume
+THREADS = 2
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The voxel grid, and the axes along which the width of a vessel can be seen."""
+
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    axes: tuple[int, ...]
+
+    def in_voxels(self, length_mm: float) -> list[float]:
+        """A length along each axis; 0 along an axis that is not looked along."""
+        return [length_mm / s if axis in self.axes else 0.0 for axis, s in enumerate(self.spacing_mm)]
+
+    @property
+    def height(self) -> tuple[float, ...]:
+        """What is one voxel high over what is one pixel wide, along each axis: above 1 along the slice axis alone."""
+        return tuple(s / min(s, sorted(self.spacing_mm)[1]) for s in self.spacing_mm)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Distance in memory between neighbors along each axis, in voxels."""
+        return (self.shape[1] * self.shape[2], self.shape[2], 1)
+
+    def neighbors(self, axes: tuple[int, ...]) -> list[int]:
+        """Distances in memory to the 26 (or, in a plane, 8) neighbors."""
+        steps = product(*((-1, 0, 1) if axis in axes else (0,) for axis in range(3)))
+        return [int(np.dot(step, self.strides)) for step in steps if any(step)]
+
+    def ball(self, radius_mm: float, stretch: tuple[float, ...] = (1.0, 1.0, 1.0)) -> NDArray[np.bool_]:
+        """A ball (a disk in a plane), stretched along the axes, that reaches at least to the next voxel."""
+        radii = [f * r for f, r in zip(stretch, self.in_voxels(radius_mm), strict=True)]
+        reach = [max(r, 1.0) + 1e-3 if r else 0.5 for r in radii]
+        x, y, z = np.ogrid[tuple(slice(-int(r), int(r) + 1) for r in reach)]
+        return (x / reach[0]) ** 2 + (y / reach[1]) ** 2 + (z / reach[2]) ** 2 <= 1
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One scale: the smoothed image and the curvature (sigma^2 times the Laplacian) that is common in it."""
+
+    sigma_mm: float
+    image: Floats
+    noise: float
+    stands_out: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Ridges:
+    """What was measured at the candidate voxels, at the scale of the strongest curvature but for `vesselness`."""
+
+    vesselness: Floats  # highest over the scales, in [0, 1]
+    strength: Floats  # strongest curvature, times sigma^2
+    roundness: Floats  # weakest curvature, times sigma^2
+    roundness_in_slices: Floats  # the same with the slice axis counted in slices
+    level: NDArray[np.intp]  # number of the scale
+
+
+def remove_vessels(
+    image: Floats, mask: NDArray[np.bool_], spacing_mm: Sequence[float]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Find vessels and sulci and paint tissue over them.
+
+    Parameters
+    ----------
+    image
+        (i, j, k), vessels and lesions bright, any scale and offset.
+    mask
+        The brain. Nothing outside it has any influence.
+    spacing_mm
+        Voxel size. Slices more than 2.5 times as thick as the pixel are searched slice by slice.
+
+    Returns
+    -------
+    The image without vessels (float32) and the voxels that were painted (bool), on the given grid.
+
+    Notes
+    -----
+    * Features of candidate voxels (curvature well above its median): Frangi's vesselness over three scales, with
+      the ratio of the weakest to the strongest curvature as blobness, so that tubes and sheets both count and
+      round structures do not; and the coherence of the structure tensor. K-means with two clusters, started at
+      the least and the most vessel-like voxel, on as many samples of every level of vesselness: vessels are
+      rare, and plain K-means would rather split the tissue.
+    * Narrow: 2.5 sigma to either side the ridge must have fallen off, and it may not rise along itself. So
+      neither edges nor the shells of large lesions count as ridges.
+    * Elongated: connected segments (across slices) shorter than 7 mm stay; in thick slices their length in plane
+      counts.
+    * Guard: a peak whose weakest curvature is 0.6 of its strongest is a blob, and a ball around it is kept, even
+      where a vessel touches it, but for voxels in which a ridge is 1.7 times as strong.
+    * Blooming: on SWI a microbleed reaches into the slices above and below it. Where slices are thicker than the
+      pixel, a structure that is round when they are counted as one pixel high stays too, unless it is part of a
+      segment of 14 mm or more.
+    * Nothing is sought within 2 mm of the mask's edge. A vessel that runs through thick slices looks like a
+      microbleed in each of them; it stays, for the later stages to reject, and so does a lesion-sized bulge of
+      a vessel. Lesions no wider than the vessel that they touch cannot be told from it.
+    """
+    image, mask = np.ascontiguousarray(image, np.float32), np.ascontiguousarray(mask, bool)
+    spacing = tuple(float(s) for s in spacing_mm)
+    grid = _Grid(image.shape, spacing, resolved_axes(image.shape, spacing, THICK_SLICES))
+    vessels = _find_vessels(image, mask, grid)
+    return _inpaint(image, vessels, mask), vessels
+
+
+def _find_vessels(image: Floats, mask: NDArray[np.bool_], grid: _Grid) -> NDArray[np.bool_]:
+    core = _without_rim(mask, grid)
+    if not core.any():
+        return core
+    with ThreadPoolExecutor(THREADS) as threads:
+        values = relative_to_median(image, core)
+        levels = list(threads.map(lambda sigma: _level(values, core, sigma, grid), SIGMAS_MM))
+        index = _candidates(levels, core, grid)
+        if index.size == 0:
+            return np.zeros_like(core)
+        measured = list(threads.map(lambda level: _measure(level, index, grid), levels))
+    ridges = _strongest(measured)
+    is_vessel = _vessel_cluster(ridges.vesselness, _coherence(levels[0].image, index, grid))
+    vessels = np.zeros_like(core)
+    vessels.ravel()[index[is_vessel]] = True
+    is_round = _round_structures(ridges.roundness, ridges, levels, index, grid, stretch=(1, 1, 1))
+    may_bloom = _round_structures(ridges.roundness_in_slices, ridges, levels, index, grid, stretch=grid.height)
+    length_mm = _segment_length_mm(vessels, grid)
+    halo = grid.ball(HALO_MM)
+    short = (length_mm >= MIN_LENGTH_MM) & (length_mm < LONG_MM) & ~is_round & ~may_bloom
+    removed = ndimage.binary_dilation(short, halo) & ~may_bloom
+    removed |= ndimage.binary_dilation((length_mm >= LONG_MM) & ~is_round, halo)
+    return removed & mask & ~is_round
+
+
+def _without_rim(mask: NDArray[np.bool_], grid: _Grid) -> NDArray[np.bool_]:
+    """The mask less `RIM_MM`; the border of the grid is no rim."""
+    size = [2 * int(np.ceil(r)) + 1 for r in grid.in_voxels(RIM_MM)]
+    return ndimage.minimum_filter(mask.view(np.uint8), size, mode="nearest").view(bool)
+
+
+def _level(values: Floats, core: NDArray[np.bool_], sigma_mm: float, grid: _Grid) -> _Level:
+    smooth = smooth_inside(values, core, grid.in_voxels(sigma_mm))
+    curvature = np.zeros_like(smooth)
+    for axis in grid.axes:
+        weights = np.array([1, -2, 1]) * (sigma_mm / grid.spacing_mm[axis]) ** 2
+        curvature += ndimage.correlate1d(smooth, weights, axis, mode="nearest")
+    inside = curvature[core]
+    # An image without noise has no median curvature; then the spread of its values sets the scale.
+    noise = max(float(np.median(np.abs(inside))), 2e-3 * float(values[core].std()))
+    return _Level(sigma_mm, smooth, noise, curvature < -STANDOUT * noise)
+
+
+def _candidates(levels: list[_Level], core: NDArray[np.bool_], grid: _Grid) -> Indices:
+    """Flat index of the voxels that are clearly convex at some scale and have all their neighbors."""
+    chosen = np.zeros_like(core)
+    for level in levels:
+        chosen |= level.stands_out
+    chosen &= core
+    for axis in grid.axes:
+        chosen.swapaxes(0, axis)[[0, -1]] = False
+    return np.flatnonzero(chosen)
+
+
+def _measure(level: _Level, index: Indices, grid: _Grid) -> tuple[Floats, ...]:
+    """Vesselness, strength, roundness and roundness in slices at one scale."""
+    hessian = _hessian(level, index, grid)
+    values = eigenvalues(hessian)
+    strength = np.maximum(-values[0], np.float32(1e-12 * level.noise + 1e-30))
+    ratio = values[-1] / -strength
+    ratio_in_slices = _ratio_in_slices(hessian, grid)
+    blobness = np.exp(-((np.maximum(ratio, ratio_in_slices) / BLOBNESS) ** 2) / 2)
+    structure = 1 - np.exp(-(values**2).sum(axis=0) / (2 * (STRUCTURE * level.noise) ** 2))
+    vesselness = np.where(values[0] < 0, blobness * structure, 0).astype(np.float32)
+    likely = np.flatnonzero(vesselness > MIN_VESSELNESS)
+    is_ridge = _is_ridge(level, index[likely], hessian[..., likely], values[:, likely], grid)
+    vesselness[likely[~is_ridge]] = 0
+    return vesselness, strength, np.maximum(ratio, 0) * strength, np.maximum(ratio_in_slices, 0) * strength
+
+
+def _ratio_in_slices(hessian: Floats, grid: _Grid) -> Floats:
+    """Weakest over strongest curvature with the slice axis counted in slices; 0 if only a plane is seen.
+
+    The lobes of its dipole field reach into the slices above and below a microbleed on SWI, which makes it as many
+    voxels high as wide; a vein that runs through the slices is a tube still.
+    """
+    if len(hessian) == 2:
+        return np.zeros(hessian.shape[-1], np.float32)
+    scale = np.array(grid.height, np.float32)
+    values = eigenvalues(hessian * (scale[:, None] * scale)[..., None])
+    return np.where(values[0] < 0, values[-1] / np.minimum(values[0], np.float32(-1e-30)), 0)
+
+
+def _is_ridge(level: _Level, index: Indices, hessian: Floats, values: Floats, grid: _Grid) -> NDArray[np.bool_]:
+    """Whether the image falls off to both sides within the reach and is about level along the structure."""
+    image, strength = level.image.ravel(), -values[0]
+    across, along = eigenvector(hessian, values, 0), eigenvector(hessian, values, len(values) - 1)
+    position = np.stack(np.unravel_index(index, grid.shape)).astype(np.float32)
+    step, rise = np.zeros_like(position), np.zeros_like(strength)
+    for row, axis in enumerate(grid.axes):
+        to_voxel, stride = level.sigma_mm / grid.spacing_mm[axis], grid.strides[axis]
+        step[axis] = across[row] * np.float32(REACH * to_voxel)
+        rise += along[row] * (image[index + stride] - image[index - stride]) * np.float32(to_voxel / 2)
+    one, other = (
+        ndimage.map_coordinates(level.image, position + side, order=1, mode="nearest") for side in (step, -step)
+    )
+    is_narrow = image[index] - np.maximum(one, other) > strength / 2
+    return is_narrow & (np.abs(rise) < SLOPE * strength)
+
+
+def _hessian(level: _Level, index: Indices, grid: _Grid) -> Floats:
+    """(d, d, N) second differences, times sigma^2."""
+    image, count = level.image.ravel(), len(grid.axes)
+    step = [(grid.strides[axis], level.sigma_mm / grid.spacing_mm[axis]) for axis in grid.axes]
+    hessian = np.empty((count, count, index.size), np.float32)
+    middle = 2 * image[index]
+    for row, (a, weight) in enumerate(step):
+        hessian[row, row] = (image[index + a] - middle + image[index - a]) * weight**2
+        for column, (b, other) in enumerate(step[:row]):
+            cross = image[index + a + b] + image[index - a - b] - image[index + a - b] - image[index - a + b]
+            hessian[row, column] = hessian[column, row] = cross * (weight * other / 4)
+    return hessian
+
+
+def _strongest(measured: list[tuple[Floats, ...]]) -> _Ridges:
+    vesselness, *others = (np.stack(values) for values in zip(*measured, strict=True))
+    level = others[0].argmax(axis=0)
+    strength, roundness, in_slices = (values[level, np.arange(level.size)] for values in others)
+    return _Ridges(vesselness.max(axis=0), strength, roundness, in_slices, level)
+
+
+def _coherence(image: Floats, index: Indices, grid: _Grid) -> Floats:
+    """How much the gradients around a voxel agree: (l_max - l_min) / (l_max + l_min) of the structure tensor.
+
+    The tensor is sampled on 3 x 3 (x 3) points, which is enough to tell a line or sheet from a blob.
+    """
+    flat, count = image.ravel(), len(grid.axes)
+    position = np.stack(np.unravel_index(index, grid.shape))
+    tensor = np.zeros((count, count, index.size), np.float32)
+    reach = [max(1, round(r)) if r else 0 for r in grid.in_voxels(WINDOW_MM)]
+    for shift in product(*((-r, 0, r) if r else (0,) for r in reach)):
+        at = np.zeros(index.size, np.intp)
+        for axis, stride in enumerate(grid.strides):
+            margin = int(axis in grid.axes)
+            at += np.clip(position[axis] + shift[axis], margin, grid.shape[axis] - 1 - margin) * stride
+        gradient = [
+            (flat[at + grid.strides[axis]] - flat[at - grid.strides[axis]]) / np.float32(grid.spacing_mm[axis])
+            for axis in grid.axes
+        ]
+        for row, column in product(range(count), repeat=2):
+            tensor[row, column] += gradient[row] * gradient[column]
+    values = eigenvalues(tensor)
+    floor = COHERENCE_FLOOR * np.median(np.trace(tensor)) + np.float32(1e-30)
+    return (values[-1] - values[0]) / (values[-1] + values[0] + floor)
+
+
+def _vessel_cluster(vesselness: Floats, coherence: Floats) -> NDArray[np.bool_]:
+    """The candidates that K-means puts with the vessels."""
+    features = np.stack([vesselness, coherence], axis=1)
+    order = np.argsort(vesselness)  # so that the sample does not depend on how the grid is turned
+    groups = np.split(order, np.searchsorted(vesselness[order], np.arange(1, 10) / 10))
+    sample = np.concatenate([features[g[:: max(1, g.size // SAMPLES_PER_LEVEL)]] for g in groups])
+    extremes = sample.sum(axis=1)
+    start = sample[[extremes.argmin(), extremes.argmax()]]
+    if np.ptp(extremes) == 0:
+        return np.zeros(vesselness.size, bool)
+    (tissue, vessel), _ = kmeans2(sample, start, minit="matrix", iter=20)
+    if vessel[0] < MIN_CENTER:
+        return np.zeros(vesselness.size, bool)
+    is_nearer = ((features - vessel) ** 2).sum(axis=1) < ((features - tissue) ** 2).sum(axis=1)
+    return is_nearer & (vesselness > MIN_VESSELNESS)
+
+
+def _round_structures(
+    roundness: Floats,
+    ridges: _Ridges,
+    levels: list[_Level],
+    index: Indices,
+    grid: _Grid,
+    stretch: tuple[float, ...],
+) -> NDArray[np.bool_]:
+    """Balls around the peaks that are blobs, less the voxels where a much stronger ridge runs."""
+    noise = np.array([level.noise for level in levels])[ridges.level]
+    is_blob = (roundness > ROUND * ridges.strength) & (roundness > STRUCTURE * noise)
+    whole = np.zeros(grid.shape, np.float32)
+    flat = whole.ravel()
+    flat[index] = roundness
+    peaks, at_level = index[is_blob], ridges.level[is_blob]
+    is_peak = np.ones(peaks.size, bool)
+    for step in grid.neighbors(grid.axes):
+        is_peak &= flat[peaks] >= flat[peaks + step]
+    shield = np.zeros(grid.shape, np.float32)
+    for number, level in enumerate(levels):
+        centers = peaks[is_peak & (at_level == number)]
+        # A ball answers most strongly at sigma = radius / sqrt(3), a disk at radius / sqrt(2); then comes its rim.
+        ball = grid.ball(np.sqrt(len(grid.axes)) * level.sigma_mm + HALO_MM / 2, stretch)
+        position = np.stack(np.unravel_index(centers, grid.shape), axis=1)
+        for offset in np.argwhere(ball) - np.array(ball.shape) // 2:
+            around = np.clip(position + offset, 0, np.array(grid.shape) - 1)
+            np.maximum.at(shield, tuple(around.T), flat[centers])
+    kept = shield > 0
+    kept.ravel()[index] &= shield.ravel()[index] > ROUND * ridges.strength
+    return kept
+
+
+def _segment_length_mm(vessels: NDArray[np.bool_], grid: _Grid) -> NDArray[np.float64]:
+    """Length of the segment that a voxel belongs to, 0 elsewhere; small gaps do not end a segment."""
+    linked, count = ndimage.label(ndimage.binary_dilation(vessels, grid.ball(HALO_MM)), np.ones((3, 3, 3)))
+    segment = linked[vessels]
+    if segment.size == 0:
+        return np.zeros(vessels.shape)
+    voxels = np.bincount(segment, minlength=count + 1).clip(1)
+    position = np.argwhere(vessels)[:, list(grid.axes)] * [grid.spacing_mm[axis] for axis in grid.axes]
+    means = np.stack([np.bincount(segment, x, count + 1) / voxels for x in position.T], axis=1)
+    position -= means[segment]
+    covariance = np.empty((count + 1, len(grid.axes), len(grid.axes)))
+    for row, column in product(range(len(grid.axes)), repeat=2):
+        products = position[:, row] * position[:, column]
+        covariance[:, row, column] = np.bincount(segment, products, count + 1) / voxels
+    # A rod of length L has the variance L^2 / 12 along itself.
+    length_mm = np.sqrt(12 * np.linalg.eigvalsh(covariance)[:, -1].clip(0))
+    return np.where(vessels, length_mm[linked], 0)
+
+
+def _inpaint(image: Floats, hole: NDArray[np.bool_], mask: NDArray[np.bool_]) -> Floats:
+    """Fill the hole from its rim inward, each voxel with the mean of its valid 26 neighbors.
+
+    Valid are voxels of the mask outside the hole, and voxels filled before; the background never is. As in
+    the paper the neighbors count alike, whatever the spacing.
+    """
+    painted, valid = np.pad(image, 1), np.pad(mask & ~hole, 1)
+    flat, is_valid = painted.ravel(), valid.ravel()
+    neighbors = _Grid(painted.shape, (1.0, 1.0, 1.0), (0, 1, 2)).neighbors((0, 1, 2))
+    waiting = np.flatnonzero(np.pad(hole, 1))
+    while waiting.size:
+        total, count = np.zeros((2, waiting.size), np.float32)
+        for step in neighbors:
+            usable = is_valid[waiting + step]
+            count += usable
+            total += np.where(usable, flat[waiting + step], 0)
+        ready = count > 0
+        if not ready.any():
+            break
+        flat[waiting[ready]] = total[ready] / count[ready]
+        is_valid[waiting[ready]] = True
+        waiting = waiting[~ready]
+    return painted[1:-1, 1:-1, 1:-1].copy()
