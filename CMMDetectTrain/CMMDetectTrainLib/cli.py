@@ -2,16 +2,89 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
-from CMMDetectLib.cli import make_parser, run_command
+from rich.console import Console
+
+from CMMDetectLib.candidates import Candidate
+from CMMDetectLib.cli import OneLineParser, make_parser, progress_bar, run_command
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.job import METHODS, DetectionJob, choose_method
+from CMMDetectLib.scan import Modality, Scan
+
+Commands = argparse._SubParsersAction
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``cmmdetect``; the exit status is 0 on success and 2 for an input or option that cannot be used."""
-    parser, _ = make_parser()
+    parser, commands = make_parser()
+    _add_demo(commands)
+    _add_simulate(commands)
     return run_command(parser, arguments)
+
+
+@contextmanager
+def training_packages(command: str) -> Iterator[None]:
+    """Turn the lack of a package of the ``train`` extra into a line that says how to get it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"cmmdetect {command} needs {error.name}, which is not installed: pip install 'cmmdetect[train]'"
+        ) from None
+
+
+def _add_demo(commands: Commands[OneLineParser]) -> None:
+    parser = commands.add_parser("demo", help="simulate a scan, detect, compare with the truth, draw a picture")
+    parser.add_argument("-o", "--output", default="cmmdetect-demo", metavar="DIR", help="default: cmmdetect-demo")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the simulated scan")
+    parser.add_argument("--modality", choices=[*Modality], default=Modality.SWI, help="default: swi")
+    parser.add_argument("--method", choices=METHODS, help="paper where there is a model, else classical")
+    parser.add_argument("--model", metavar="DIR", help="model bundle")
+    parser.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    with training_packages("demo"):
+        from .demo import run_demo
+    from CMMDetectLib.detector import Detector
+
+    def detect(scan: Scan) -> list[Candidate]:
+        job = DetectionJob(scan="", output="", method=options.method, model=options.model)
+        return Detector(choose_method(job, scan)).detect(scan).candidates
+
+    with progress_bar() as listener:
+        result = run_demo(Path(options.output), detect, options.seed, Modality(options.modality), _told(listener))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"Found {result.found} of {result.lesions} microbleeds, {result.false_positives} false positives")
+    console.print(f"Written: {result.picture}, {result.table}")
+
+
+def _add_simulate(commands: Commands[OneLineParser]) -> None:
+    parser = commands.add_parser("simulate", help="make scans with known microbleeds")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder of the data set")
+    parser.add_argument("-n", "--count", type=int, default=1, metavar="N", help="number of scans (default: 1)")
+    parser.add_argument("--protocol", default="random", metavar="NAME", help="a named protocol, or random (default)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the data set (default: 0)")
+    parser.set_defaults(run=_simulate)
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    with training_packages("simulate"):
+        from .simulation.dataset import simulate_dataset
+
+        with progress_bar() as listener:
+            simulate_dataset(Path(options.output), options.count, options.protocol, options.seed, _told(listener))
+    Console(highlight=False, soft_wrap=True).print(f"{options.count} scans in {options.output}")
+
+
+def _told(listener: Callable[[str, float, str], None]) -> Callable[[float, str], None]:
+    """Give the listener of a run without named steps."""
+    return lambda fraction, message: listener("", fraction, message)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Susceptibility scans with known microbleeds, from anatomy and physics."""

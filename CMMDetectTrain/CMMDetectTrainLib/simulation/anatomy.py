@@ -1,0 +1,331 @@
+"""A random head: the average brain bent to an individual, with deep nuclei, skull, scalp and air cavities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from .dipole import dipole_field
+from .grid import Grid
+from .template import NUCLEI, REGIONS, Template, inside_nucleus, load_template
+from .tissues import IRON_RICH, TISSUES
+
+Array = NDArray[np.float32]
+LATTICE_MM = 4.0
+THINNED_MM = 2.5
+FIELD_GRID_MM = 2.5
+#: Nothing but air farther than this outside the brain's hull (the face apart).
+HEAD_REACH_MM = 32.0
+VENTRICLE_CENTERS_MM = ((14.0, -5.0, 18.0), (-14.0, -5.0, 18.0))
+# name, center and semi-axes in MNI mm of the right one, whether there is a left one
+CAVITIES = (
+    ("sphenoid_sinus", (6.0, 14.0, -40.0), (9.0, 13.0, 9.0), True),
+    ("ethmoid_cells", (7.0, 48.0, -36.0), (7.0, 18.0, 11.0), True),
+    ("frontal_sinus", (9.0, 73.0, -18.0), (11.0, 6.0, 13.0), True),
+    ("mastoid", (54.0, -38.0, -42.0), (9.0, 10.0, 13.0), True),
+    ("ear_canal", (72.0, -24.0, -44.0), (16.0, 4.0, 4.0), True),
+    ("maxillary_sinus", (27.0, 44.0, -66.0), (13.0, 15.0, 17.0), True),
+    ("pharynx", (0.0, 22.0, -80.0), (10.0, 26.0, 18.0), False),
+)
+
+
+@dataclass(frozen=True)
+class Head:
+    """One person's head. Points are RAS mm, the brain's center lies near the origin.
+
+    Attributes
+    ----------
+    template : average brain
+    pose : (4, 4) world to template mm before bending
+    bend_mm : (I, J, K, 3) displacement on a lattice in template space
+    sulcus_level : share of brain below which there is CSF; high opens the sulci (atrophy)
+    layers_mm : thickness of CSF, skull and scalp around the brain's hull
+    cavities : air, (center, semi-axes) in MNI mm
+    chi_ppm : susceptibility of every tissue (iron depends on age)
+    thickness : (I, J, K) slow random variation of the layers on the lattice
+    age_years : of the person
+    """
+
+    template: Template
+    pose: NDArray[np.float64]
+    bend_mm: Array
+    sulcus_level: float
+    layers_mm: tuple[float, float, float]
+    cavities: tuple[tuple[Array, Array], ...]
+    chi_ppm: dict[str, float]
+    thickness: Array
+    age_years: float
+
+    def to_template(self, points_mm: Array) -> Array:
+        """World to MNI mm, (N, 3)."""
+        straight = self._straight(points_mm)
+        return straight + self._bend_at(straight)
+
+    def _straight(self, points_mm: Array) -> Array:
+        return points_mm @ self.pose[:3, :3].T.astype(np.float32) + self.pose[:3, 3].astype(np.float32)
+
+    def to_world(self, template_mm: Array) -> Array:
+        """MNI to world mm, (N, 3): the inverse of `to_template` by fixed-point iteration."""
+        straight = np.array(template_mm, dtype=np.float32)
+        for _ in range(8):
+            straight = template_mm - self._bend_at(straight)
+        inverse = np.linalg.inv(self.pose)
+        return (straight @ inverse[:3, :3].T + inverse[:3, 3]).astype(np.float32)
+
+    def depth_mm(self, points_mm: Array) -> Array:
+        """Distance of world points (N, 3) to the brain's hull, negative outside."""
+        return self.template.at(self.template.depth_mm, self.to_template(points_mm), order=1)
+
+    def depth_on(self, grid: Grid) -> Array:
+        """Distance of the voxels of a grid to the brain's hull, negative outside."""
+        return _slowly_varying(grid, lambda points: self.depth_mm(points)[:, None])[..., 0]
+
+    def region_at(self, point_mm: NDArray[np.float64]) -> str:
+        """Name of the region (see `REGIONS`) at one world point."""
+        bent = self.to_template(np.asarray(point_mm, np.float32)[None])
+        return REGIONS[int(self.template.at(self.template.regions, bent)[0])]
+
+    def fractions(self, grid: Grid) -> Iterator[tuple[str, Array]]:
+        """Share of every tissue in the voxels of a grid; what is missing to 1 is air."""
+        smooth = _slowly_varying(grid, self._bend_and_depth).reshape(-1, 4)
+        near = np.flatnonzero(smooth[:, 3] > -HEAD_REACH_MM)
+        bent = self._straight(grid.points().reshape(-1, 3)[near]) + smooth[near, :3]
+        for tissue, share in self._fractions_near(bent, smooth[near, 3]):
+            everywhere = np.zeros(len(smooth), np.float32)
+            everywhere[near] = share
+            yield tissue, everywhere.reshape(grid.shape)
+
+    def _bend_and_depth(self, points_mm: Array) -> Array:
+        """Displacement and depth below the hull at world points, (N, 4)."""
+        straight = self._straight(points_mm)
+        bend = self._bend_at(straight)
+        depth = self.template.at(self.template.depth_mm, straight + bend, order=1)
+        return np.concatenate([bend, depth[:, None]], axis=1)
+
+    def _fractions_near(self, bent: Array, depth: Array) -> Iterator[tuple[str, Array]]:
+        gray, white = self.template.tissue_at(bent)
+        total = np.minimum(gray + white, 1.0)
+        brain = np.clip((total - self.sulcus_level) / 0.22 + 0.5, 0.0, 1.0)
+        inner = np.clip((white / np.maximum(total, 1e-3) - 0.5) / 0.45 + 0.5, 0.0, 1.0)
+        left = brain.copy()
+        for tissue, share in self._nuclei(bent, inner):
+            share *= brain
+            left -= share
+            yield tissue, share
+        left = np.maximum(left, 0.0)
+        yield "white", left * inner
+        yield "gray", left * (1.0 - inner)
+        outer = np.flatnonzero(depth < 1.5)
+        csf = 1.0 - brain
+        for tissue, share in self._around(bent[outer], depth[outer], csf[outer]):
+            if tissue == "csf":
+                csf[outer] = share
+                yield tissue, csf
+            else:
+                everywhere = np.zeros(len(bent), np.float32)
+                everywhere[outer] = share
+                yield tissue, everywhere
+
+    def _nuclei(self, bent: Array, inner: Array) -> Iterator[tuple[str, Array]]:
+        """Share of the deep nuclei; the first of two that overlap keeps its place."""
+        free = np.ones(len(bent), np.float32)
+        deep = np.flatnonzero(_in_box(bent, (0.0, -20.0, 0.0), 52.0))
+        for nucleus in NUCLEI:
+            near = deep[_in_box(bent[deep], nucleus.center_mm, max(nucleus.axes_mm) * 1.3)]
+            if not len(near):
+                continue
+            distance = inside_nucleus(bent[near], nucleus)
+            inside = np.clip((1.0 - distance) * min(nucleus.axes_mm) / 1.2 + 0.5, 0.0, 1.0)
+            if nucleus.gray_only:
+                inside *= np.clip(1.6 - 2.0 * inner[near], 0.0, 1.0)
+            share = np.zeros(len(bent), np.float32)
+            share[near] = inside * free[near]
+            free[near] -= share[near]
+            yield nucleus.tissue, share
+
+    def _around(self, bent: Array, depth: Array, space: Array) -> Iterator[tuple[str, Array]]:
+        """CSF, skull, scalp, face and their air, in the space that the brain leaves."""
+        outside = -depth / self._thickness_at(bent)
+        csf, skull, scalp = np.cumsum(self.layers_mm)
+        air = self._air(bent) * (outside > 1.5)
+        face = _in_face(bent) * (1.0 - air) * space
+        in_csf = _layer(outside, -1e3, csf) * space
+        yield "csf", in_csf
+        in_bone = _layer(outside, csf, skull) * space * (1.0 - air)
+        diploe = np.clip(1.0 - np.abs((outside - csf) / (skull - csf) - 0.5) * 4.0, 0.0, 1.0)
+        yield "bone", in_bone * (1.0 - diploe)
+        yield "marrow", in_bone * diploe
+        beyond = np.maximum(space - in_csf - in_bone, 0.0) * (1.0 - air)
+        in_fat = np.minimum(_layer(outside, skull, scalp) * space, beyond)
+        in_face = np.minimum(face, np.maximum(beyond - in_fat, 0.0)) * (outside > csf)
+        patchy = np.clip(0.5 + 0.5 * np.sin(bent[:, 0] / 5.0) * np.sin(bent[:, 1] / 7.0 + bent[:, 2] / 6.0), 0, 1)
+        yield "fat", in_fat + in_face * patchy
+        yield "muscle", in_face * (1.0 - patchy)
+
+    def _air(self, bent: Array) -> Array:
+        air = np.zeros(len(bent), np.float32)
+        for center, axes in self.cavities:
+            near = _in_box(bent, center, float(axes.max()) * 1.2)
+            distance = np.linalg.norm((bent[near] - center) / axes, axis=1)
+            air[near] = np.maximum(air[near], np.clip((1.0 - distance) * axes.min() + 0.5, 0.0, 1.0))
+        return air
+
+    @cached_property
+    def _background(self) -> tuple[Array, NDArray[np.float64]]:
+        affine = np.diag([FIELD_GRID_MM, FIELD_GRID_MM, FIELD_GRID_MM, 1.0])
+        affine[:3, 3] = (-120.0, -140.0, -150.0)
+        grid = Grid((96, 112, 104), affine)
+        solid, chi = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
+        for tissue, share in self.fractions(grid):
+            solid += share
+            if tissue in ("bone", "marrow", "fat", "muscle"):
+                chi += share * np.float32(TISSUES[tissue].chi_ppm)
+        chi += np.clip(1.0 - solid, 0.0, 1.0) * np.float32(TISSUES["air"].chi_ppm)
+        return dipole_field(chi, grid.spacing_mm, grid.b0_direction, padding=1.4), affine
+
+    def background_field(self) -> tuple[Array, NDArray[np.float64]]:
+        """Field in ppm of air, bone and scalp on a coarse grid that follows the world's axes, and its affine."""
+        return self._background
+
+    def _bend_at(self, straight: Array) -> Array:
+        index = self._lattice_index(straight)
+        components = [
+            ndimage.map_coordinates(self.bend_mm[..., axis], index, order=1, mode="nearest", output=np.float32)
+            for axis in range(3)
+        ]
+        return np.stack(components, axis=1)
+
+    def _thickness_at(self, bent: Array) -> Array:
+        index = self._lattice_index(bent)
+        return ndimage.map_coordinates(self.thickness, index, order=1, mode="nearest", output=np.float32)
+
+    def _lattice_index(self, template_mm: Array) -> Array:
+        corner = self.template.affine[:3, 3].astype(np.float32)
+        return ((template_mm - corner) / np.float32(LATTICE_MM)).T
+
+
+def draw_head(rng: np.random.Generator, age_years: float | None = None) -> Head:
+    """Draw a head; the older, the wider the ventricles and sulci and the more iron.
+
+    Parameters
+    ----------
+    rng : source of chance
+    age_years : None draws 45-90
+    """
+    template = load_template()
+    age = float(rng.uniform(45, 90)) if age_years is None else age_years
+    old = float(np.clip((age - 45) / 45, 0, 1))
+    iron = {tissue: float(rng.uniform(0.85, 1.15) * (1.0 + 0.6 * old * rng.random())) for tissue in IRON_RICH}
+    chi = {name: tissue.chi_ppm * iron.get(name, 1.0) for name, tissue in TISSUES.items()}
+    lattice = tuple(int(np.ceil(size / LATTICE_MM)) + 1 for size in template.gray.shape)
+    thickness = np.exp(0.12 * _smooth_noise(rng, lattice, 8.0)).astype(np.float32)
+    layers = (
+        float(rng.uniform(1.5, 3.0) + 2.0 * old * rng.random()),
+        float(rng.uniform(5, 8)),
+        float(rng.uniform(3, 7)),
+    )
+    return Head(
+        template,
+        _draw_pose(rng),
+        _draw_bend(rng, lattice, old, template),
+        float(np.clip(0.78 + 0.12 * old + rng.normal(0, 0.05), 0.6, 0.94)),
+        layers,
+        _draw_cavities(rng),
+        chi,
+        thickness,
+        age,
+    )
+
+
+def _draw_pose(rng: np.random.Generator) -> NDArray[np.float64]:
+    """World to template: turn, scale and shear a little; the world's origin is the brain's center."""
+    turn = Rotation.from_euler("xyz", rng.normal(0.0, (6.0, 3.0, 4.0)), degrees=True).as_matrix()
+    scale = np.diag(1.0 / (rng.uniform(0.9, 1.04) * rng.uniform(0.95, 1.05, 3)))
+    scale[0, 1:] += rng.normal(0.0, 0.02, 2)
+    pose = np.eye(4)
+    pose[:3, :3] = scale @ turn
+    pose[:3, 3] = (0.0, -18.0, 8.0)
+    return pose
+
+
+def _draw_bend(rng: np.random.Generator, lattice: tuple[int, ...], old: float, template: Template) -> Array:
+    """Smooth random displacement at three scales, and wider ventricles."""
+    bend = np.zeros((*lattice, 3), np.float32)
+    for width_mm, amplitude_mm in ((26.0, 3.2), (11.0, 1.3), (5.0, 0.45)):
+        for axis in range(3):
+            bend[..., axis] += amplitude_mm * _smooth_noise(rng, lattice, width_mm / LATTICE_MM)
+    corner = template.affine[:3, 3]
+    points = np.moveaxis(np.indices(lattice), 0, -1) * LATTICE_MM + corner
+    widening = float(np.clip(rng.normal(0.1 + 0.4 * old, 0.15), -0.1, 0.6))
+    for center in VENTRICLE_CENTERS_MM:
+        away = points - np.array(center)
+        near = np.exp(-np.sum((away / (11.0, 30.0, 13.0)) ** 2, axis=-1) / 2)
+        bend -= (widening * near[..., None] * away).astype(np.float32)
+    return bend
+
+
+def _draw_cavities(rng: np.random.Generator) -> tuple[tuple[Array, Array], ...]:
+    cavities = []
+    for _, center, axes, paired in CAVITIES:
+        size = rng.uniform(0.5, 1.2)
+        for side in (1.0, -1.0) if paired else (1.0,):
+            moved = np.array(center) * (side, 1, 1) + rng.normal(0, 2, 3)
+            cavities.append(
+                (moved.astype(np.float32), (np.array(axes) * size * rng.uniform(0.8, 1.2, 3)).astype(np.float32))
+            )
+    return tuple(cavities)
+
+
+def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], width: float) -> Array:
+    """Gaussian noise of unit standard deviation, smoothed over ``width`` lattice steps."""
+    noise = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), width, mode="wrap")
+    return (noise / noise.std()).astype(np.float32)
+
+
+def _layer(outside: Array, low: float, high: float) -> Array:
+    """Share of a layer between two distances, with soft borders."""
+    return np.clip(outside - low + 0.5, 0.0, 1.0) * np.clip(high - outside + 0.5, 0.0, 1.0)
+
+
+def _in_face(bent: Array) -> Array:
+    """Face and neck: an ellipsoid in front and a cylinder below."""
+    face = np.linalg.norm((bent - np.array([0, 35, -75], np.float32)) / np.array([62, 65, 75], np.float32), axis=1)
+    neck = np.linalg.norm((bent[:, :2] - np.array([0, -32], np.float32)) / np.array([58, 62], np.float32), axis=1)
+    inside = np.maximum(1.0 - face, np.where(bent[:, 2] < -50, 1.0 - neck, -1.0))
+    return np.clip(inside * 30.0 + 0.5, 0.0, 1.0)
+
+
+def _slowly_varying(grid: Grid, function: Callable[[Array], Array]) -> Array:
+    """Evaluate a function of points (N, 3) that gives (N, C) on a thinned grid and interpolate: (I, J, K, C)."""
+    steps = [max(1, int(THINNED_MM / spacing)) for spacing in grid.spacing_mm]
+    i, j, k = ((size - 1) // step + 2 for size, step in zip(grid.shape, steps, strict=True))
+    thinned = Grid((i, j, k), grid.affine @ np.diag([*steps, 1.0]))
+    values = function(thinned.points().reshape(-1, 3)).reshape(*thinned.shape, -1)
+    for axis, (size, step) in enumerate(zip(grid.shape, steps, strict=True)):
+        matrix = _linear_steps(thinned.shape[axis], size, step)
+        values = np.moveaxis(np.tensordot(matrix, values, axes=(1, axis)), 0, axis)
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _linear_steps(nodes: int, size: int, step: int) -> Array:
+    """Matrix (size, nodes) that interpolates linearly between nodes that are ``step`` apart."""
+    low, part = np.divmod(np.arange(size), step)
+    matrix = np.zeros((size, nodes), np.float32)
+    matrix[np.arange(size), low] = 1.0 - part / step
+    matrix[np.arange(size), low + 1] = part / step
+    return matrix
+
+
+def _in_box(points: Array, center: object, reach: float) -> NDArray[np.bool_]:
+    """Which points lie near a center, left or right."""
+    x, y, z = np.asarray(center, np.float32)
+    near = np.abs(np.abs(points[:, 0]) - abs(x)) < reach
+    near &= np.abs(points[:, 1] - y) < reach
+    near &= np.abs(points[:, 2] - z) < reach
+    return near

@@ -1,0 +1,211 @@
+"""A BIDS-like data set of simulated scans, written scan by scan; an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from CMMDetectLib.candidates import MISSING, write_json
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.scan import Modality, replacing, write_image
+
+from .protocols import PRESETS, Protocol, draw_protocol, find_protocol
+from .simulate import SimulatedScan, simulate_scan
+from .truth import Truth, TruthRecord
+
+Progress = Callable[[float, str], None]
+FOLDERS = {Modality.SWI: ("swi", "swi"), Modality.T2STAR: ("anat", "T2starw"), Modality.QSM: ("anat", "Chimap")}
+RANDOM = "random"
+
+
+def simulate_dataset(
+    output: Path,
+    count: int = 1,
+    protocol: str = RANDOM,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> None:
+    """Write a data set of simulated scans with their truth.
+
+    Every subject is one person scanned once: SWI, T2* magnitude, QSM and phase. A subject that is complete is
+    not simulated again.
+
+    Parameters
+    ----------
+    output : folder, made if it is not there
+    count : number of subjects
+    protocol : name of a preset, or 'random'
+    seed : of the data set; subject n depends on it and on n only
+    progress : called with a fraction and a message
+
+    Raises
+    ------
+    InputError
+        If there is no such protocol, ``count`` is not positive, or the folder holds a data set of another seed
+        or protocol.
+    OutputError
+        If a file cannot be written.
+    """
+    if count < 1:
+        raise InputError(f"{count} scans cannot be simulated; ask for at least 1")
+    name = protocol.lower()
+    if name != RANDOM:
+        find_protocol(name)
+    _describe(output, name, seed)
+    for number in range(1, count + 1):
+        subject = f"sub-{number:03d}"
+        if progress:
+            progress((number - 1) / count, f"simulating {subject} of {count}")
+        if not (output / subject).exists():
+            _write_subject(output, subject, *_draw(name, seed, number))
+    _write_participants(output)
+    if progress:
+        progress(1.0, f"{count} scans in {output}")
+
+
+def _draw(protocol: str, seed: int, number: int) -> tuple[SimulatedScan, int]:
+    scan_seed = int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0])
+    preset = None if protocol == RANDOM else protocol
+    drawn = draw_protocol(np.random.default_rng([scan_seed, 1]), preset)
+    return simulate_scan(drawn, scan_seed), scan_seed
+
+
+def _describe(output: Path, protocol: str, seed: int) -> None:
+    """Write the data set's description, or hold it against the one that is there."""
+    origin = {"Name": "cmmdetect simulate", "Protocol": protocol, "Seed": seed}
+    path = output / "dataset_description.json"
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8")).get("GeneratedBy", [{}])[0]
+        if found != origin:
+            raise InputError(f"{output}: holds a data set of another seed or protocol; choose another folder")
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(
+        path,
+        {
+            "Name": "Simulated susceptibility scans with known microbleeds",
+            "BIDSVersion": "1.9.0",
+            "DatasetType": "raw",
+            "License": "Apache-2.0",
+            "GeneratedBy": [origin],
+        },
+    )
+
+
+def _write_subject(output: Path, subject: str, scan: SimulatedScan, seed: int) -> None:
+    """Write all files of a subject beside their place and move them there when they are complete."""
+    beside = output / f".{subject}-{os.getpid()}"
+    truth_folder = output / "derivatives" / "truth" / subject
+    shutil.rmtree(beside, ignore_errors=True)
+    for modality, (folder, suffix) in FOLDERS.items():
+        images, truths = beside / folder, truth_folder / folder
+        images.mkdir(parents=True, exist_ok=True)
+        truths.mkdir(parents=True, exist_ok=True)
+        stem = f"{subject}_{suffix}"
+        write_image(images / f"{stem}.nii.gz", scan.images[modality], scan.grid.affine)
+        write_json(images / f"{stem}.json", _sidecar(scan.protocol, modality, seed))
+        write_truth(truths, stem, scan.truth[modality], scan.grid.affine)
+    write_image(beside / "anat" / f"{subject}_part-phase_T2starw.nii.gz", scan.phase, scan.grid.affine)
+    write_image(truth_folder / f"{subject}_brain.nii.gz", scan.brain.astype(np.uint8), scan.grid.affine)
+    row = _participant(subject, scan)
+    write_json(beside / f"{subject}.json", row)
+    beside.rename(output / subject)
+
+
+def write_truth(folder: Path, stem: str, truth: Truth, affine: np.ndarray) -> None:
+    """Write a truth table and the label maps of microbleeds and mimics.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    names = [field.name for field in fields(TruthRecord)]
+    _write_table(folder / f"{stem}_truth.tsv", names, (asdict(record) for record in truth.records))
+    write_image(folder / f"{stem}_microbleeds.nii.gz", truth.microbleeds, affine)
+    write_image(folder / f"{stem}_mimics.nii.gz", truth.mimics, affine)
+
+
+def read_truth(path: Path) -> tuple[TruthRecord, ...]:
+    """Read a truth table.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is none.
+    """
+    names = [field.name for field in fields(TruthRecord)]
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter="\t"))
+    except OSError:
+        raise InputError(f"{path}: no such truth table") from None
+    try:
+        return tuple(TruthRecord(**{name: _parsed(name, row[name]) for name in names}) for row in rows)
+    except (KeyError, ValueError, TypeError):
+        raise InputError(f"{path}: not a truth table; its columns must be {', '.join(names)}") from None
+
+
+def _parsed(name: str, text: str) -> Any:
+    if name in ("id", "kind", "region"):
+        return text
+    if name == "visible":
+        return text == "1"
+    return None if text == MISSING else float(text)
+
+
+def _sidecar(protocol: Protocol, modality: Modality, seed: int) -> dict[str, Any]:
+    sidecar: dict[str, Any] = {
+        "MagneticFieldStrength": protocol.field_t,
+        "EchoTime": protocol.te_ms / 1000,
+        "RepetitionTime": protocol.tr_ms / 1000,
+        "FlipAngle": protocol.flip_deg,
+        "MRAcquisitionType": "3D" if protocol.three_dimensional else "2D",
+        "SliceThickness": protocol.spacing_mm[2],
+        "Simulation": {"Seed": seed, **asdict(protocol)},
+    }
+    return sidecar | ({"Units": "ppm"} if modality is Modality.QSM else {})
+
+
+def _participant(subject: str, scan: SimulatedScan) -> dict[str, Any]:
+    bleeds = [record for record in scan.truth[Modality.SWI].records if record.kind == "microbleed"]
+    return {
+        "participant_id": subject,
+        "age": round(scan.age_years),
+        "protocol": scan.protocol.name,
+        "field_t": scan.protocol.field_t,
+        "te_ms": round(scan.protocol.te_ms, 2),
+        "slice_mm": scan.protocol.spacing_mm[2],
+        "microbleeds": len(bleeds),
+    }
+
+
+def _write_participants(output: Path) -> None:
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(output.glob("sub-*/sub-*.json"))]
+    _write_table(output / "participants.tsv", list(rows[0]), rows)
+
+
+def _write_table(path: Path, names: list[str], rows: Iterable[dict[str, Any]]) -> None:
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([_cell(row[name]) for name in names] for row in rows)
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return int(value)
+    return MISSING if value is None else value
+
+
+def protocol_names() -> list[str]:
+    """Names that `simulate_dataset` knows."""
+    return [RANDOM, *PRESETS]

@@ -1,0 +1,88 @@
+"""The voxel grid of a scan or of a piece of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from CMMDetectLib.scan import spacing_of, to_voxel, to_world, translated
+
+from .protocols import Protocol
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where voxels lie in the world.
+
+    The main magnetic field points along the world's S axis, as in a scanner with the patient on the back.
+
+    Attributes
+    ----------
+    shape : number of voxels along i, j and k
+    affine : (4, 4) voxel indices to RAS mm
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel spacing along i, j and k."""
+        return spacing_of(self.affine)
+
+    @property
+    def b0_direction(self) -> tuple[float, float, float]:
+        """Unit vector of the main field in the grid's own axes.
+
+        >>> Grid((4, 4, 4), np.diag([-0.5, 0.5, 2.0, 1.0])).b0_direction
+        (0.0, 0.0, 1.0)
+        """
+        i, j, k = self.affine[2, :3] / self.spacing_mm + 0.0  # + 0.0 turns -0.0 into 0.0
+        return float(i), float(j), float(k)
+
+    def block(self, start_vox: tuple[int, int, int], shape: tuple[int, int, int]) -> Grid:
+        """Give the grid of a block of voxels of this grid (it may reach outside)."""
+        return Grid(shape, translated(self.affine, start_vox))
+
+    def contains(self, point_mm: NDArray[np.float64], margin_vox: float = 0.0) -> bool:
+        """Whether a world point lies in the grid, ``margin_vox`` from its border."""
+        index = to_voxel(self.affine, point_mm)
+        return bool((index >= margin_vox).all() and (index <= np.array(self.shape) - 1 - margin_vox).all())
+
+    def refined(self, factors: tuple[int, int, int]) -> Grid:
+        """Split every voxel into ``factors`` smaller ones; the outline stays.
+
+        >>> fine = Grid((2, 2, 2), np.eye(4)).refined((4, 4, 2))
+        >>> fine.shape, fine.affine[:3, 3].tolist()
+        ((8, 8, 4), [-0.375, -0.375, -0.25])
+        """
+        step = np.array(factors, dtype=np.float64)
+        affine = self.affine.copy()
+        affine[:3, :3] = self.affine[:3, :3] / step
+        affine[:3, 3] = to_world(self.affine, 0.5 / step - 0.5)
+        i, j, k = (size * factor for size, factor in zip(self.shape, factors, strict=True))
+        return Grid((i, j, k), affine)
+
+    def points(self) -> NDArray[np.float32]:
+        """World position of every voxel, (I, J, K, 3) RAS mm."""
+        directions = self.affine[:3, :3].astype(np.float32)
+        axes = [
+            np.arange(size, dtype=np.float32)[:, None] * directions[:, axis] for axis, size in enumerate(self.shape)
+        ]
+        origin = self.affine[:3, 3].astype(np.float32)
+        return axes[0][:, None, None] + axes[1][None, :, None] + (axes[2] + origin)[None, None]
+
+
+def lay_grid(protocol: Protocol, rng: np.random.Generator) -> Grid:
+    """Lay a protocol's matrix over a head at the origin: slices tilted, center and axes varied."""
+    angles = rng.uniform(-protocol.tilt_deg, protocol.tilt_deg, 2) * (1.0, 0.3)
+    tilt = Rotation.from_euler("xy", angles, degrees=True).as_matrix()
+    directions = np.array([rng.choice([-1.0, 1.0]), rng.choice([-1.0, 1.0]), 1.0])
+    affine = np.eye(4)
+    affine[:3, :3] = tilt * directions * protocol.spacing_mm
+    middle = (np.array(protocol.shape) - 1) / 2.0
+    affine[:3, 3] = rng.uniform(-4.0, 4.0, 3) - affine[:3, :3] @ middle
+    return Grid(protocol.shape, affine)

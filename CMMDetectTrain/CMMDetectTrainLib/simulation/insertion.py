@@ -1,0 +1,132 @@
+"""Microbleeds put into a scan that somebody acquired, by the same physics as the simulated ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.scan import Modality, Scan, to_world
+
+from .deposits import Deposit
+from .grid import Grid
+from .lesions import LEAST_DISTANCE_MM, draw_microbleed
+from .modulation import modulation_of_deposit
+from .protocols import Protocol
+from .resolution import acquire_kspace
+from .swi import darkening
+from .truth import Shown, Truth, tell_truth
+
+Array = NDArray[np.float32]
+LEAST_DEPTH_MM = 3.0
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """A scan with microbleeds in it that it did not have.
+
+    Attributes
+    ----------
+    scan : with them
+    phase : with them, rad; None if none was given
+    truth : what was put in
+    """
+
+    scan: Scan
+    phase: Array | None
+    truth: Truth
+
+
+def insert_microbleeds(
+    scan: Scan,
+    brain: NDArray[np.bool_],
+    protocol: Protocol,
+    rng: np.random.Generator,
+    count: int,
+    phase: Array | None = None,
+) -> Insertion:
+    """Put microbleeds at random places of a scan's brain.
+
+    Parameters
+    ----------
+    scan : SWI, T2* magnitude, or QSM in ppm
+    brain : mask on the scan's grid
+    protocol : field strength, echo time and processing of the scan; its spacing and shape are not used
+    rng : source of chance
+    count : how many; fewer if they find no room
+    phase : rad, on the scan's grid, if it is at hand
+
+    Raises
+    ------
+    InputError
+        If the mask or the phase lies on another grid, or the mask is empty.
+    """
+    _check(scan, brain, phase)
+    i, j, k = scan.array.shape
+    grid = Grid((i, j, k), scan.affine)
+    protocol = replace(protocol, spacing_mm=scan.spacing_mm, shape=grid.shape)
+    centers = _draw_centers(scan, brain, rng, count)
+    return insert_deposits(scan, [draw_microbleed(c, protocol, rng) for c in centers], brain, protocol, phase)
+
+
+def insert_deposits(
+    scan: Scan,
+    deposits: list[Deposit],
+    brain: NDArray[np.bool_],
+    protocol: Protocol,
+    phase: Array | None = None,
+) -> Insertion:
+    """Put given deposits into a scan; see `insert_microbleeds`."""
+    _check(scan, brain, phase)
+    i, j, k = scan.array.shape
+    grid = Grid((i, j, k), scan.affine)
+    array = scan.array.copy()
+    turned = None if phase is None else np.exp(1j * phase).astype(np.complex64)
+    shown = []
+    for deposit in deposits:
+        modulation = modulation_of_deposit(deposit, grid, protocol)
+        if modulation is None:
+            continue
+        shown.append(Shown(deposit, "unknown", modulation))
+        window = modulation.window
+        factor = acquire_kspace(modulation.factor - np.complex64(1.0), protocol) + np.complex64(1.0)
+        if scan.modality is Modality.QSM:
+            array[window] += ndimage.gaussian_filter(modulation.chi_ppm, protocol.qsm_blur_vox)
+        else:
+            array[window] *= darkening(factor, scan.spacing_mm, scan.modality, protocol)
+        if turned is not None:
+            turned[window] *= factor
+    level = np.median(scan.array[brain]) if scan.modality.lesions_are_dark else 1.0
+    signal = np.clip(scan.array / np.float32(level), 0.0, 2.0).astype(np.float32)
+    truth = tell_truth(scan.modality, shown, (), signal, None, grid, protocol)
+    new_phase = None if turned is None else np.angle(turned).astype(np.float32)
+    return Insertion(replace(scan, array=array), new_phase, truth)
+
+
+def _draw_centers(
+    scan: Scan, brain: NDArray[np.bool_], rng: np.random.Generator, count: int
+) -> list[NDArray[np.float64]]:
+    """World points some mm inside the mask and apart from each other."""
+    depth = ndimage.distance_transform_edt(brain, sampling=scan.spacing_mm)
+    voxels = np.argwhere(depth > min(LEAST_DEPTH_MM, 0.5 * float(depth.max())))
+    centers: list[NDArray[np.float64]] = []
+    for voxel in rng.permutation(voxels)[: 50 * count]:
+        if len(centers) == count:
+            break
+        center = to_world(scan.affine, voxel + rng.uniform(-0.5, 0.5, 3))
+        if all(np.linalg.norm(center - other) > LEAST_DISTANCE_MM for other in centers):
+            centers.append(center)
+    return centers
+
+
+def _check(scan: Scan, brain: NDArray[np.bool_], phase: Array | None) -> None:
+    name = scan.path or scan.name
+    if brain.shape != scan.array.shape:
+        raise InputError(f"{name}: the brain mask has shape {brain.shape}, the scan {scan.array.shape}")
+    if phase is not None and phase.shape != scan.array.shape:
+        raise InputError(f"{name}: the phase has shape {phase.shape}, the scan {scan.array.shape}")
+    if not brain.any():
+        raise InputError(f"{name}: the brain mask is empty")

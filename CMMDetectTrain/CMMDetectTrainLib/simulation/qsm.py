@@ -1,0 +1,70 @@
+"""Quantitative susceptibility maps in ppm, true ones and such as an inversion of the field leaves."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .dipole import Triple, dipole_kernel
+from .grid import Grid
+from .protocols import Protocol
+
+Array = NDArray[np.float32]
+TKD_THRESHOLD = 0.19
+
+
+def invert_field(
+    field_ppm: Array, spacing_mm: Triple, b0_direction: Triple, threshold: float = TKD_THRESHOLD
+) -> Array:
+    """Truncated k-space division: chi = F^-1[ sign(D) / max(|D|, threshold) F(field) ], in ppm.
+
+    Parameters
+    ----------
+    field_ppm : (I, J, K) field of the brain, 0 outside
+    spacing_mm, b0_direction : see `dipole_kernel`
+    threshold : the smaller, the sharper and the more streaks
+    """
+    i, j, k = (scipy.fft.next_fast_len(int(size * 1.15), real=True) for size in field_ppm.shape)
+    kernel = dipole_kernel((i, j, k), spacing_mm, b0_direction)
+    spectrum = scipy.fft.rfftn(field_ppm, s=(i, j, k))
+    spectrum *= np.where(kernel < 0, -1.0, 1.0).astype(np.float32) / np.maximum(np.abs(kernel), threshold)
+    chi = scipy.fft.irfftn(spectrum, s=(i, j, k))
+    return np.ascontiguousarray(chi[tuple(slice(size) for size in field_ppm.shape)], dtype=np.float32)
+
+
+def susceptibility_map(
+    chi_ppm: Array,
+    field_ppm: Array,
+    brain: NDArray[np.bool_],
+    grid: Grid,
+    protocol: Protocol,
+    rng: np.random.Generator,
+) -> Array:
+    """Make a QSM as a pipeline would give it: masked with an eroded rim, referenced to its mean, smoothed, noisy.
+
+    Parameters
+    ----------
+    chi_ppm : true susceptibility
+    field_ppm : measured local field with its noise (used by the method 'tkd')
+    brain : mask
+    grid, protocol : of the scan
+    rng : source of chance
+
+    Returns
+    -------
+    qsm : (I, J, K) ppm, 0 outside the mask
+    """
+    rim_mm = float(rng.uniform(0.0, 4.0))
+    inside = ndimage.distance_transform_edt(brain, sampling=grid.spacing_mm) > rim_mm
+    if not inside.any():
+        inside = brain
+    if protocol.qsm_method == "tkd":
+        qsm = invert_field(field_ppm * inside, grid.spacing_mm, grid.b0_direction, float(rng.uniform(0.12, 0.25)))
+    else:
+        noise = rng.standard_normal(grid.shape, dtype=np.float32) * np.float32(rng.uniform(0.005, 0.02))
+        qsm = chi_ppm + noise
+    qsm = ndimage.gaussian_filter(qsm, protocol.qsm_blur_vox, truncate=3.0)
+    qsm -= np.float32(np.median(qsm[inside])) + np.float32(rng.normal(0.0, 0.01))
+    return np.where(inside, qsm, np.float32(0.0))

@@ -1,0 +1,105 @@
+"""From the fine grid to the scan's voxels: k-space crop in plane, k-space crop or slice profile through plane."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from .protocols import Protocol
+
+Factors = tuple[int, int, int]
+
+
+@lru_cache(maxsize=64)
+def kspace_crop_matrix(size: int, factor: int) -> NDArray[np.float32]:
+    """Sample ``size`` voxels from ``size * factor`` fine ones by keeping the center of k-space.
+
+    Returns
+    -------
+    matrix : (size, size * factor); a constant keeps its value, edges ring (Gibbs)
+
+    >>> bool(np.allclose(kspace_crop_matrix(8, 4).sum(axis=1), 1.0, atol=1e-5))
+    True
+    """
+    fine = np.fft.fft(np.eye(size * factor), axis=0)
+    frequency = np.fft.fftfreq(size, 1.0 / size).astype(int)
+    kept = fine[frequency % (size * factor)]
+    # fine voxel f lies at (f + 1/2) / factor - 1/2 of the coarse grid
+    shift = np.exp(-2j * np.pi * frequency / size * (0.5 / factor - 0.5))
+    if size % 2 == 0:
+        kept[frequency == -size // 2] *= 0.0  # no partner at +Nyquist: keeping it would leave an imaginary part
+    coarse = np.fft.ifft(kept * shift[:, None], axis=0) / factor
+    matrix = coarse.real.astype(np.float32)
+    matrix.flags.writeable = False
+    return matrix
+
+
+@lru_cache(maxsize=64)
+def slice_profile_matrix(size: int, factor: int) -> NDArray[np.float32]:
+    """Average ``factor`` fine voxels to one slice, as a selective two-dimensional excitation does.
+
+    >>> slice_profile_matrix(2, 2).tolist()
+    [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
+    """
+    matrix = np.repeat(np.eye(size, dtype=np.float32), factor, axis=1) / np.float32(factor)
+    matrix.flags.writeable = False
+    return matrix
+
+
+def to_voxels(fine: NDArray[np.float32], factors: Factors, three_dimensional: bool) -> NDArray[np.float32]:
+    """Bring a real fine-grid array to the scan's voxels.
+
+    Parameters
+    ----------
+    fine : (I * fi, J * fj, K * fk)
+    factors : fi, fj, fk
+    three_dimensional : k-space crop also through plane; else a slice profile
+
+    Returns
+    -------
+    voxels : (I, J, K)
+    """
+    i, j, k = (size // factor for size, factor in zip(fine.shape, factors, strict=True))
+    through_plane = kspace_crop_matrix if three_dimensional else slice_profile_matrix
+    voxels = np.matmul(fine, through_plane(k, factors[2]).T)
+    voxels = np.matmul(kspace_crop_matrix(j, factors[1]), voxels)
+    return np.tensordot(kspace_crop_matrix(i, factors[0]), voxels, axes=1)
+
+
+def acquire_kspace(signal: NDArray[np.complex64], protocol: Protocol) -> NDArray[np.complex64]:
+    """Zero the part of k-space that the protocol does not acquire and apodize the rest; the array may be changed."""
+    through = (1.0,) if protocol.three_dimensional else ()
+    for axis, share in enumerate((*protocol.resolution, *through)):
+        if share >= 1.0 and not protocol.apodization:
+            continue
+        frequency = scipy.fft.fftfreq(signal.shape[axis]).astype(np.float32) * 2.0 / share
+        hann = 0.5 + 0.5 * np.cos(np.pi * np.clip(frequency, -1, 1))
+        keep = (np.abs(frequency) <= 1.0) * (1.0 - protocol.apodization * (1.0 - hann))
+        weight = keep.astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        spectrum = scipy.fft.fft(signal, axis=axis, overwrite_x=True)
+        spectrum *= weight
+        signal = scipy.fft.ifft(spectrum, axis=axis, overwrite_x=True)
+    return signal
+
+
+def extended(image: NDArray[np.complex64], widths: tuple[int, int, int]) -> NDArray[np.complex64]:
+    """Continue a complex image beyond its borders: the magnitude mirrored, the phase going on as it came.
+
+    Parameters
+    ----------
+    image : (I, J, K)
+    widths : voxels to add at both ends of each axis
+
+    >>> ramp = np.exp(0.1j * np.arange(8)).reshape(8, 1, 1).astype(np.complex64)
+    >>> [round(float(angle), 2) for angle in np.angle(extended(ramp, (2, 0, 0))[:3, 0, 0])]
+    [-0.2, -0.1, 0.0]
+    """
+    if not any(widths):
+        return image
+    pads = [(width, width) for width in widths]
+    mirrored, edge = np.pad(image, pads, mode="reflect"), np.pad(image, pads, mode="edge")
+    turn = edge * edge * np.conj(mirrored)
+    return (np.abs(mirrored) * turn / np.maximum(np.abs(turn), np.float32(1e-30))).astype(np.complex64)

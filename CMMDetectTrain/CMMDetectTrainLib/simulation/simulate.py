@@ -1,0 +1,159 @@
+"""One draw of everything: a head, its vessels, microbleeds and mimics, scanned once, in all three modalities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from CMMDetectLib.scan import Modality, Scan
+
+from .anatomy import Head, draw_head
+from .deposits import Deposit, Segments
+from .dipole import phase_per_ppm
+from .grid import Grid, lay_grid
+from .lesions import draw_microbleeds
+from .mimics import Place, draw_mimics, find_places, through_plane_veins
+from .modulation import FULL, Detail, modulation_of_deposit
+from .protocols import Protocol
+from .qsm import susceptibility_map
+from .resolution import extended
+from .scanner import Exposure, expose
+from .swi import susceptibility_weighted
+from .truth import Shown, Truth, tell_truth
+from .vasculature import draw_vessels
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SimulatedScan:
+    """One acquisition with its truth.
+
+    Attributes
+    ----------
+    protocol : how it was acquired
+    grid : of all arrays
+    images : by modality, (I, J, K) float32; magnitudes in scanner units, QSM in ppm
+    phase : (I, J, K) rad, wrapped
+    truth : by modality
+    brain : (I, J, K) mask
+    tissue_signal : what ordinary tissue measures on the magnitude images, without shading
+    age_years : of the person
+    """
+
+    protocol: Protocol
+    grid: Grid
+    images: dict[Modality, Array]
+    phase: Array
+    truth: dict[Modality, Truth]
+    brain: NDArray[np.bool_]
+    tissue_signal: float
+    age_years: float
+
+    def scan(self, modality: Modality, name: str = "simulated") -> Scan:
+        """Give one modality as a `Scan`, as if read from a file."""
+        return Scan(self.images[modality], self.grid.affine, modality, name)
+
+
+def simulate_scan(protocol: Protocol, seed: int, lesions: int | None = None, detail: Detail = FULL) -> SimulatedScan:
+    """Simulate one scan of one person.
+
+    Parameters
+    ----------
+    protocol : see `find_protocol` and `draw_protocol`
+    seed : the same seed gives the same scan, byte by byte
+    lesions : number of microbleeds; None draws it
+    detail : where to spend time
+    """
+    rng = np.random.default_rng(seed)
+    head = draw_head(rng)
+    grid = lay_grid(protocol, rng)
+    vessels = draw_vessels(head, rng)
+    through, through_places = through_plane_veins(head, grid, rng)
+    deposits = [*draw_microbleeds(head, grid, protocol, rng, lesions), *draw_mimics(head, grid, rng)]
+    shown = _show(deposits, head, grid, protocol, detail)
+    all_vessels = Segments.joined([vessels.segments, through])
+    exposure = expose(head, all_vessels, [item.modulation for item in shown], grid, protocol, rng, detail)
+    places = [*through_places, *find_places(head, vessels, grid, rng)]
+    named = [(place, head.region_at(place.center_mm)) for place in places]
+    return _develop(exposure, shown, named, grid, protocol, rng, head.age_years)
+
+
+def _show(deposits: list[Deposit], head: Head, grid: Grid, protocol: Protocol, detail: Detail) -> list[Shown]:
+    """Compute what deposits do to a scan; those that reach no voxel are left out."""
+    shown = []
+    for deposit in deposits:
+        modulation = modulation_of_deposit(deposit, grid, protocol, detail)
+        if modulation is not None:
+            shown.append(Shown(deposit, head.region_at(deposit.center_mm), modulation))
+    return shown
+
+
+def _develop(
+    exposure: Exposure,
+    shown: list[Shown],
+    places: list[tuple[Place, str]],
+    grid: Grid,
+    protocol: Protocol,
+    rng: np.random.Generator,
+    age_years: float,
+) -> SimulatedScan:
+    """Make the three modalities and their truth out of one acquisition."""
+    gain = np.float32(np.exp(rng.uniform(np.log(60.0), np.log(1500.0))) / exposure.tissue_signal)
+    images = {modality: make_image(exposure, modality, grid, protocol, rng) for modality in Modality}
+    images[Modality.SWI] *= gain
+    images[Modality.T2STAR] *= gain
+    relative = exposure.magnitude / np.float32(exposure.tissue_signal)
+    truth = {
+        modality: tell_truth(modality, shown, places, relative, exposure.vessels, grid, protocol)
+        for modality in images
+    }
+    return SimulatedScan(
+        protocol,
+        grid,
+        images,
+        np.angle(exposure.image).astype(np.float32),
+        truth,
+        exposure.brain,
+        float(gain * exposure.tissue_signal),
+        age_years,
+    )
+
+
+def make_image(
+    exposure: Exposure,
+    modality: Modality,
+    grid: Grid,
+    protocol: Protocol,
+    rng: np.random.Generator,
+    margin_vox: int = 0,
+) -> Array:
+    """Make the image of one modality, in units of the exposure or in ppm.
+
+    Parameters
+    ----------
+    exposure : acquired
+    modality : of the image
+    grid, protocol : of the exposure
+    rng : source of chance
+    margin_vox : a piece of a scan is extended this far in plane before it is filtered
+    """
+    if modality is Modality.T2STAR:
+        return np.abs(exposure.image).astype(np.float32)
+    if modality is Modality.QSM:
+        return _qsm(exposure, grid, protocol, rng)
+    if margin_vox == 0:
+        return susceptibility_weighted(exposure.image, grid.spacing_mm, protocol)
+    inner = slice(margin_vox, -margin_vox)
+    wide = extended(exposure.image, (margin_vox, margin_vox, 0))
+    return susceptibility_weighted(wide, grid.spacing_mm, protocol)[inner, inner]
+
+
+def _qsm(exposure: Exposure, grid: Grid, protocol: Protocol, rng: np.random.Generator) -> Array:
+    """Susceptibility from the field with the noise that the phase has there."""
+    magnitude = np.maximum(np.abs(exposure.image), np.float32(exposure.noise))
+    spread = exposure.noise / magnitude / abs(phase_per_ppm(protocol.field_t, protocol.te_ms))
+    field = exposure.local_field_ppm + (spread * rng.standard_normal(grid.shape)).astype(np.float32)
+    return susceptibility_map(exposure.chi_ppm, field, exposure.brain, grid, protocol, rng)

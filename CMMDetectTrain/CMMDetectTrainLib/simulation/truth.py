@@ -1,0 +1,192 @@
+"""What a simulated scan really holds: one record a microbleed and a mimic, and their masks on the scan's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from CMMDetectLib.scan import Modality, to_voxel
+
+from .deposits import Deposit
+from .grid import Grid
+from .mimics import Place
+from .modulation import Modulation
+from .protocols import Protocol
+from .resolution import acquire_kspace
+from .swi import darkening
+
+Array = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+#: A voxel belongs to the apparent lesion if less than this share of the tissue's signal is left.
+APPARENT_SHARE = 0.75
+#: ... or, on QSM, if its susceptibility differs by more than this.
+APPARENT_PPM = 0.1
+LEAST_CONTRAST_TO_NOISE = 3.0
+NEIGHBORS = np.ones((3, 3, 3), bool)
+
+
+@dataclass(frozen=True)
+class TruthRecord:
+    """One row of the truth table.
+
+    Attributes
+    ----------
+    id : 'cmb-0001' or 'mimic-0001'; the number is the label in the mask of microbleeds or of mimics
+    kind : 'microbleed' or the mimic's name
+    region : name in `REGIONS`
+    x, y, z : center, RAS mm
+    moment_ppm_mm3 : susceptibility times volume; None for what the anatomy itself makes
+    true_diameter_mm : of the sphere with the true volume (of a vessel: its caliber)
+    apparent_diameter_mm : of the circle with the area of the largest slice of the mask
+    volume_mm3 : of the mask
+    visible : whether this modality shows it above noise
+    """
+
+    id: str
+    kind: str
+    region: str
+    x: float
+    y: float
+    z: float
+    moment_ppm_mm3: float | None
+    true_diameter_mm: float
+    apparent_diameter_mm: float
+    volume_mm3: float
+    visible: bool
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Truth of one scan of one modality.
+
+    Attributes
+    ----------
+    records : microbleeds, then mimics
+    microbleeds, mimics : (I, J, K) label maps; the number of the record's id
+    """
+
+    records: tuple[TruthRecord, ...]
+    microbleeds: NDArray[np.uint16]
+    mimics: NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A deposit, where it lies and what it does to the scan."""
+
+    deposit: Deposit
+    region: str
+    modulation: Modulation
+
+
+def tell_truth(
+    modality: Modality,
+    shown: Iterable[Shown],
+    places: Iterable[tuple[Place, str]],
+    signal: Array,
+    vessels: NDArray[np.complex64] | None,
+    grid: Grid,
+    protocol: Protocol,
+) -> Truth:
+    """Collect what a scan of one modality shows.
+
+    Parameters
+    ----------
+    modality : masks and visibility depend on it
+    shown : deposits
+    places : mimics of the anatomy and their regions
+    signal : (I, J, K) tissue's magnitude relative to ordinary tissue's, without deposits
+    vessels : change of the signal by vessels; None if not known
+    grid, protocol : of the scan
+    """
+    microbleeds, mimics = np.zeros(grid.shape, np.uint16), np.zeros(grid.shape, np.uint16)
+    records: list[TruthRecord] = []
+    for item in sorted(shown, key=lambda item: item.deposit.kind != "microbleed"):
+        bleed = item.deposit.kind == "microbleed"
+        labels = microbleeds if bleed else mimics
+        number = sum((record.kind == "microbleed") == bleed for record in records) + 1
+        weight = apparent_weight(item.modulation, grid, modality, protocol)
+        mask = apparent_mask(weight, item.modulation.window, item.deposit, grid)
+        visible = _is_visible(weight, mask, signal[item.modulation.window], modality, protocol)
+        labels[item.modulation.window][mask] = number
+        records.append(_record(number, item.deposit, item.region, mask, visible, grid))
+    for place, region in places:
+        number = sum(record.kind != "microbleed" for record in records) + 1
+        window, mask = _place_mask(place, vessels, modality, grid, protocol)
+        mimics[window][mask & (mimics[window] == 0)] = number
+        records.append(_record(number, place, region, mask, bool(mask.any()), grid))
+    return Truth(tuple(records), microbleeds, mimics)
+
+
+def apparent_weight(modulation: Modulation, grid: Grid, modality: Modality, protocol: Protocol) -> Array:
+    """How much a deposit changes voxels, as the signal left (1 none); on QSM on the scale of `APPARENT_PPM`."""
+    if modality is Modality.QSM:
+        return np.float32(1.0) - np.abs(modulation.chi_ppm) * np.float32((1.0 - APPARENT_SHARE) / APPARENT_PPM)
+    factor = acquire_kspace(modulation.factor - np.complex64(1.0), protocol) + np.complex64(1.0)
+    return darkening(factor, grid.spacing_mm, modality, protocol)
+
+
+def apparent_mask(weight: Array, window: tuple[slice, slice, slice], deposit: Deposit, grid: Grid) -> BoolArray:
+    """Voxels of a block in which a deposit is seen: dark, without holes, in one piece with its center."""
+    dark = ndimage.binary_fill_holes(weight < APPARENT_SHARE)
+    distance = _distance_mm(deposit.center_mm, window, grid)
+    near = distance <= 0.5 * deposit.true_diameter_mm + 0.6 * max(grid.spacing_mm)
+    labels, _ = ndimage.label(dark, NEIGHBORS)
+    return np.isin(labels, np.unique(labels[near & dark])) if (near & dark).any() else np.zeros_like(dark)
+
+
+def _is_visible(weight: Array, mask: BoolArray, signal: Array, modality: Modality, protocol: Protocol) -> bool:
+    """Whether the mask is not empty and its contrast is above noise where it lies."""
+    if not mask.any():
+        return False
+    if modality is Modality.QSM:
+        return True
+    contrast = float(((1.0 - weight) * signal)[mask].max())
+    return contrast * protocol.snr >= LEAST_CONTRAST_TO_NOISE
+
+
+def _place_mask(
+    place: Place, vessels: NDArray[np.complex64] | None, modality: Modality, grid: Grid, protocol: Protocol
+) -> tuple[tuple[slice, slice, slice], BoolArray]:
+    """Mask of a mimic of the anatomy: dark voxels of a vessel, else a ball."""
+    of_vessel = place.kind in ("end_on_vein", "vessel_branch", "sulcal_vessel") and vessels is not None
+    reach = np.ceil((3.0 if of_vessel else 0.5 * place.diameter_mm) / np.array(grid.spacing_mm)).astype(int) + 1
+    center = np.round(to_voxel(grid.affine, place.center_mm)).astype(int)
+    i, j, k = (slice(max(0, c - r), c + r + 1) for c, r in zip(center, reach, strict=True))
+    distance = _distance_mm(place.center_mm, (i, j, k), grid)
+    if not of_vessel or vessels is None or modality is Modality.QSM:
+        return (i, j, k), distance <= max(0.5 * place.diameter_mm, 0.5 * min(grid.spacing_mm))
+    dark = (darkening(vessels[i, j, k], grid.spacing_mm, modality, protocol) < APPARENT_SHARE) & (distance <= 3.0)
+    return (i, j, k), dark
+
+
+def _distance_mm(center_mm: NDArray[np.float64], window: tuple[slice, slice, slice], grid: Grid) -> Array:
+    """Distance of the voxels of a window to a point."""
+    low = (window[0].start, window[1].start, window[2].start)
+    i, j, k = (min(part.stop, size) - part.start for part, size in zip(window, grid.shape, strict=True))
+    points = grid.block(low, (i, j, k)).points()
+    return np.asarray(np.linalg.norm(points - center_mm.astype(np.float32), axis=-1), dtype=np.float32)
+
+
+def _record(
+    number: int, item: Deposit | Place, region: str, mask: BoolArray, visible: bool, grid: Grid
+) -> TruthRecord:
+    x, y, z = (round(float(value), 3) for value in item.center_mm)
+    area = float(mask.sum(axis=(0, 1)).max(initial=0)) * grid.spacing_mm[0] * grid.spacing_mm[1]
+    return TruthRecord(
+        id=f"{'cmb' if item.kind == 'microbleed' else 'mimic'}-{number:04d}",
+        kind=item.kind,
+        region=region,
+        x=x,
+        y=y,
+        z=z,
+        moment_ppm_mm3=round(item.moment, 4) if isinstance(item, Deposit) else None,
+        true_diameter_mm=round(item.true_diameter_mm if isinstance(item, Deposit) else item.diameter_mm, 3),
+        apparent_diameter_mm=round(2.0 * float(np.sqrt(area / np.pi)), 3),
+        volume_mm3=round(float(mask.sum()) * float(np.prod(grid.spacing_mm)), 3),
+        visible=visible,
+    )

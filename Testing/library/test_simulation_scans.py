@@ -1,0 +1,278 @@
+"""Simulated scans, their truth, data sets, insertion and patches, as a user gets them."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.scan import Modality, Scan, read_scan, to_voxel
+from CMMDetectTrainLib.simulation import dataset
+from CMMDetectTrainLib.simulation.anatomy import Head, draw_head
+from CMMDetectTrainLib.simulation.deposits import Blob, Deposit
+from CMMDetectTrainLib.simulation.grid import Grid, lay_grid
+from CMMDetectTrainLib.simulation.insertion import insert_deposits, insert_microbleeds
+from CMMDetectTrainLib.simulation.lesions import REGION_SHARES, draw_count, draw_microbleed, draw_microbleeds
+from CMMDetectTrainLib.simulation.modulation import LEAN, modulation_of_deposit
+from CMMDetectTrainLib.simulation.patches import PatchSource
+from CMMDetectTrainLib.simulation.protocols import PRESETS, Protocol
+from CMMDetectTrainLib.simulation.simulate import SimulatedScan, simulate_scan
+from CMMDetectTrainLib.simulation.truth import apparent_mask, apparent_weight
+
+SMALL = Protocol(
+    "small", spacing_mm=(2.0, 2.0, 4.0), shape=(96, 112, 30), apodization=0.5, tilt_deg=10.0, qsm_method="true"
+)
+
+
+@pytest.fixture(scope="module")
+def simulated() -> SimulatedScan:
+    return simulate_scan(SMALL, seed=4, lesions=6, detail=LEAN)
+
+
+@pytest.fixture(scope="module")
+def head() -> Head:
+    return draw_head(np.random.default_rng(1), age_years=70)
+
+
+def fingerprint(arrays: list[np.ndarray]) -> str:
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
+
+
+def test_the_same_seed_gives_the_same_scan_byte_by_byte(simulated: SimulatedScan) -> None:
+    again = simulate_scan(SMALL, seed=4, lesions=6, detail=LEAN)
+    for modality in Modality:
+        assert fingerprint([again.images[modality]]) == fingerprint([simulated.images[modality]])
+        assert again.truth[modality].records == simulated.truth[modality].records
+    assert fingerprint([simulate_scan(SMALL, seed=5, lesions=6, detail=LEAN).phase]) != fingerprint([simulated.phase])
+
+
+def test_a_scan_has_three_modalities_phase_and_truth_on_one_grid(simulated: SimulatedScan) -> None:
+    assert set(simulated.images) == set(Modality)
+    for modality, image in simulated.images.items():
+        assert image.dtype == np.float32
+        assert image.shape == SMALL.shape
+        assert np.isfinite(image).all()
+        truth = simulated.truth[modality]
+        assert truth.microbleeds.shape == truth.mimics.shape == SMALL.shape
+        numbers = {int(r.id[4:]) for r in truth.records if r.kind == "microbleed" and r.volume_mm3 > 0}
+        assert set(np.unique(truth.microbleeds)) - {0} == numbers
+    assert np.abs(simulated.phase).max() <= np.pi + 1e-5
+    kinds = {record.kind for record in simulated.truth[Modality.SWI].records}
+    assert {"microbleed", "iron_nucleus", "sulcal_vessel", "end_on_vein", "air_dropout"} <= kinds
+
+
+def test_brain_is_brighter_than_air_and_ordinary_tissue_has_the_stated_signal(simulated: SimulatedScan) -> None:
+    image = simulated.images[Modality.T2STAR]
+    inside = image[simulated.brain]
+    assert np.median(inside) == pytest.approx(simulated.tissue_signal, rel=0.25)
+    corner = image[:6, :6]
+    assert np.median(corner) < 0.2 * np.median(inside)
+    volume_ml = simulated.brain.sum() * np.prod(SMALL.spacing_mm) / 1000
+    assert 900 < volume_ml < 2300
+
+
+def test_a_truth_center_lies_on_the_lesions_strongest_voxel(head: Head) -> None:
+    protocol = replace(PRESETS["ukbb"], apodization=0.0)
+    grid = Grid((40, 40, 20), np.diag([0.8, 0.8, 3.0, 1.0]))
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        center = rng.uniform((12, 12, 24), (20, 20, 36))
+        axes = np.eye(3) * 0.75
+        deposit = Deposit("microbleed", center, 4.0, 1.5, [Blob(center, axes, 2.3, 0.5)])
+        modulation = modulation_of_deposit(deposit, grid, protocol)
+        assert modulation is not None
+        start = [part.start for part in modulation.window]
+        darkest = np.unravel_index(np.argmin(np.abs(modulation.factor)), modulation.factor.shape)
+        strongest = np.unravel_index(np.argmax(modulation.chi_ppm), modulation.chi_ppm.shape)
+        expected = to_voxel(grid.affine, center)
+        assert np.abs(np.array(strongest) + start - expected).max() <= 1.0
+        assert np.abs(np.array(darkest) + start - expected).max() <= 2.0
+
+
+def test_statistics_of_200_lesions_are_those_of_public_cohorts(head: Head, capsys: pytest.CaptureFixture[str]) -> None:
+    protocol = Protocol("statistics", te_ms=20.0, spacing_mm=(0.5, 0.5, 0.8), shape=(400, 480, 200))
+    rng = np.random.default_rng(7)
+    grid = lay_grid(protocol, rng)
+    lesions = [lesion for _ in range(20) for lesion in draw_microbleeds(head, grid, protocol, rng, 10)]
+    assert len(lesions) == 200
+    near = Grid((48, 48, 32), np.diag([0.5, 0.5, 0.8, 1.0]))
+    diameters, volumes = [], []
+    for _ in range(60):
+        lesion = draw_microbleed(np.array([12.0, 12.0, 12.8]), protocol, rng)
+        modulation = modulation_of_deposit(lesion, near, protocol)
+        assert modulation is not None
+        weight = apparent_weight(modulation, near, Modality.T2STAR, protocol)
+        mask = apparent_mask(weight, modulation.window, lesion, near)
+        volumes.append(mask.sum() * 0.2)
+        diameters.append((6.0 / np.pi * volumes[-1]) ** (1 / 3))
+    regions = [head.region_at(lesion.center_mm) for lesion in lesions]
+    lobar = np.mean([region in ("cortex", "subcortical_white_matter") for region in regions])
+    deep = np.mean([region in ("basal_ganglia", "thalamus") for region in regions])
+    infratentorial = np.mean([region in ("cerebellum", "brainstem") for region in regions])
+    counts = np.array([draw_count(rng) for _ in range(2000)])
+    moments = np.array([lesion.moment for lesion in lesions])
+    rows = [
+        ("moment, ppm mm3, 5/50/95 %", np.percentile(moments, [5, 50, 95]).round(1), "1.2 / 3.5 / 17"),
+        (
+            "equivalent diameter, mm, 5/50/95 %",
+            np.percentile(diameters, [5, 50, 95]).round(1),
+            "2.0 / 2.7-3.3 / 3.2-5.6",
+        ),
+        ("volume, mm3, 50 %", round(float(np.median(volumes)), 1), "7-18"),
+        ("lobar, deep, infratentorial", np.round([lobar, deep, infratentorial], 2), ".75-.80 / .12-.20 / .07-.15"),
+        ("scans without", round(float(np.mean(counts == 0)), 2), ".30-.50"),
+        ("count: mean, SD", np.round([counts.mean(), counts.std()], 1), "2-10 / 7-33"),
+    ]
+    with capsys.disabled():
+        sys.stdout.writelines(f"\n{name:38s} {found!s:24s} cohorts {known}" for name, found, known in rows)
+    assert 2.8 < np.median(moments) < 4.4
+    assert 2.2 < np.median(diameters) < 3.7
+    assert 0.65 < lobar < 0.88
+    assert 0.06 < deep < 0.25
+    assert 0.04 < infratentorial < 0.22
+    assert 0.3 < np.mean(counts == 0) < 0.5
+    assert counts.max() > 20
+    assert sum(REGION_SHARES.values()) == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_data_set_is_written_whole_and_goes_on_where_it_stopped(
+    tmp_path: Path, simulated: SimulatedScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def simulate(protocol: Protocol, seed: int) -> SimulatedScan:
+        made.append(seed)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return simulated
+
+    monkeypatch.setattr(dataset, "simulate_scan", simulate)
+    with pytest.raises(KeyboardInterrupt):
+        dataset.simulate_dataset(tmp_path / "set", count=3, protocol="fast", seed=1)
+    assert sorted(path.name for path in (tmp_path / "set").glob("sub-*")) == ["sub-001"]
+    messages: list[tuple[float, str]] = []
+    dataset.simulate_dataset(tmp_path / "set", 3, "fast", 1, lambda part, text: messages.append((part, text)))
+    assert len(made) == 4  # the first was not made again, the second was
+    assert made[1] == made[2]
+    assert messages[0][0] == 0.0
+    assert messages[-1][0] == 1.0
+    folder = tmp_path / "set"
+    for name in ("swi/sub-001_swi", "anat/sub-001_T2starw", "anat/sub-001_Chimap"):
+        scan = read_scan(folder / "sub-001" / f"{name}.nii.gz")
+        np.testing.assert_array_equal(scan.array, simulated.images[scan.modality])
+        np.testing.assert_allclose(scan.affine, simulated.grid.affine, atol=1e-4)
+        records = dataset.read_truth(folder / "derivatives" / "truth" / "sub-001" / f"{name}_truth.tsv")
+        assert records == simulated.truth[scan.modality].records
+        assert (folder / "derivatives" / "truth" / "sub-001" / f"{name}_microbleeds.nii.gz").is_file()
+    assert (folder / "sub-001" / "anat" / "sub-001_part-phase_T2starw.nii.gz").is_file()
+    assert len((folder / "participants.tsv").read_text().splitlines()) == 4
+    assert not list(folder.glob(".*"))
+
+
+def test_a_folder_with_another_data_set_is_refused(tmp_path: Path) -> None:
+    dataset._describe(tmp_path, "fast", 1)
+    with pytest.raises(InputError, match="another seed or protocol"):
+        dataset.simulate_dataset(tmp_path, 1, "fast", 2)
+    with pytest.raises(InputError, match="choose random, ukbb"):
+        dataset.simulate_dataset(tmp_path / "new", 1, "nothing", 2)
+    assert not (tmp_path / "new").exists()
+
+
+def own_scan(modality: Modality) -> tuple[Scan, np.ndarray]:
+    rng = np.random.default_rng(0)
+    level = 0.0 if modality is Modality.QSM else 400.0
+    array = (level + rng.normal(0, 0.01 if modality is Modality.QSM else 8.0, (64, 64, 20))).astype(np.float32)
+    affine = np.diag([-0.8, 0.8, 3.0, 1.0])
+    return Scan(array, affine, modality, "own"), np.ones(array.shape, bool)
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_microbleeds_are_put_into_a_scan_of_ones_own(modality: Modality) -> None:
+    scan, brain = own_scan(modality)
+    inserted = insert_microbleeds(scan, brain, PRESETS["ukbb"], np.random.default_rng(3), count=4)
+    visible = [record for record in inserted.truth.records if record.visible]
+    assert len(inserted.truth.records) == 4
+    assert len(visible) >= 2
+    assert inserted.phase is None
+    change = inserted.scan.array - scan.array
+    for record in visible:
+        inside = inserted.truth.microbleeds == int(record.id[4:])
+        assert (change[inside].mean() < -0.25 * 400) if modality.lesions_are_dark else (change[inside].mean() > 0.05)
+    far = np.ones(scan.array.shape, bool)
+    for record in inserted.truth.records:
+        i, j, k = np.round(to_voxel(scan.affine, (record.x, record.y, record.z))).astype(int)
+        far[max(0, i - 20) : i + 21, max(0, j - 20) : j + 21, max(0, k - 6) : k + 7] = False
+    np.testing.assert_array_equal(change[far], 0.0)
+    assert not np.shares_memory(inserted.scan.array, scan.array)
+
+
+def test_phase_that_is_given_shows_the_microbleed_too() -> None:
+    scan, brain = own_scan(Modality.T2STAR)
+    center = np.array([-25.0, 25.0, 30.0])
+    deposit = Deposit("microbleed", center, 6.0, 1.6, [Blob(center, np.eye(3) * 0.8, 2.8, 0.5)])
+    phase = np.full(scan.array.shape, 0.5, np.float32)
+    inserted = insert_deposits(scan, [deposit], brain, PRESETS["ukbb"], phase)
+    assert inserted.phase is not None
+    assert np.abs(inserted.phase - 0.5)[2:6, 2:6, :3].max() < 0.05
+    i, j, k = np.round(to_voxel(scan.affine, center)).astype(int)
+    assert inserted.scan.array[i, j, k] < 0.75 * 400
+    # above and below a paramagnetic sphere the field is raised: negative phase
+    assert inserted.phase[i, j, k + 1] < 0.3
+
+
+def test_a_mask_of_another_shape_is_refused() -> None:
+    scan, brain = own_scan(Modality.SWI)
+    with pytest.raises(InputError, match="brain mask has shape"):
+        insert_microbleeds(scan, brain[1:], PRESETS["ukbb"], np.random.default_rng(0), 1)
+
+
+def test_patches_come_in_all_modalities_with_masks_on_their_lesions() -> None:
+    source = PatchSource(size=(32, 32, 32), anatomy_share=0.1, lesion_free_share=0.2)
+    stream = source.stream(seed=5)
+    patches = [next(stream) for _ in range(24)]
+    assert {patch.modality for patch in patches} == set(Modality)
+    lesions = 0
+    for patch in patches:
+        assert patch.image.shape == patch.brain.shape == patch.truth.microbleeds.shape == (32, 32, 32)
+        assert patch.image.dtype == np.float32
+        assert np.isfinite(patch.image).all()
+        assert (patch.tissue_signal > 0) == patch.modality.lesions_are_dark
+        for record in patch.truth.records:
+            if record.kind != "microbleed" or not record.visible:
+                continue
+            mask = patch.truth.microbleeds == int(record.id[4:])
+            if not mask.any():
+                continue  # a second lesion lies over it
+            lesions += 1
+            center = to_voxel(patch.grid.affine, (record.x, record.y, record.z))
+            assert np.abs(np.argwhere(mask) - center).max(axis=1).min() <= 2.0
+    assert lesions >= 8
+    again = next(PatchSource(size=(32, 32, 32), anatomy_share=0.1, lesion_free_share=0.2).stream(seed=5))
+    np.testing.assert_array_equal(again.image, patches[0].image)
+
+
+def test_microbleeds_are_darker_than_tissue_in_patches_and_brighter_on_qsm() -> None:
+    source = PatchSource(size=(32, 32, 32), anatomy_share=0.0, lesion_free_share=0.0)
+    rng = np.random.default_rng(8)
+    for modality in Modality:
+        inside, outside = [], []
+        for _ in range(6):
+            patch = source.draw(rng, modality)
+            mask = patch.truth.microbleeds > 0
+            inside += (
+                patch.image[mask].tolist()
+                if modality is Modality.QSM
+                else (patch.image[mask] / patch.tissue_signal).tolist()
+            )
+            rest = patch.image[patch.brain & ~mask]
+            outside.append(float(np.median(rest)) / (patch.tissue_signal or 1.0))
+        assert len(inside) > 10
+        if modality.lesions_are_dark:
+            assert np.median(inside) < 0.75 * np.median(outside)
+        else:
+            assert np.median(inside) > np.median(outside) + 0.1
