@@ -1,0 +1,329 @@
+"""A detector over a data set with known microbleeds: one record a scan, metrics, a report; ``cmmdetect evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.spatial import cKDTree
+
+from CMMDetectLib.candidates import MISSING, Candidate, Stage, write_json
+from CMMDetectLib.cli import OneLineParser, progress_bar
+from CMMDetectLib.clusters import find_clusters, measure_clusters
+from CMMDetectLib.detector import Detector
+from CMMDetectLib.devices import DEVICES, PRECISIONS
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.job import METHODS, DetectionJob, choose_method
+from CMMDetectLib.matching import shared_voxels
+from CMMDetectLib.methods import Method, Settings
+from CMMDetectLib.orientation import canonical_turn
+from CMMDetectLib.progress import Listener, Progress
+from CMMDetectLib.results import DetectionResult, prepare_folder
+from CMMDetectLib.scan import Modality, read_mask, read_scan, replacing, spacing_of, to_world
+
+from . import metrics
+from .evaluation_set import IntArray, ScanEntry, find_scans, read_lesions, read_mimics
+from .metrics import Finding, Lesion, Rule, ScanRecord
+from .report import ReportFigure, write_report
+from .summary import summarize
+
+SLICE_EDGES_MM = (1.5, 3.0)
+
+
+def evaluate_dataset(
+    entries: Sequence[ScanEntry],
+    method: Method,
+    output: Path,
+    brain_extraction: str = "bet",
+    given_brain: bool = False,
+    listener: Listener | None = None,
+) -> list[ScanRecord]:
+    """Detect in every scan and hold the candidates against the truth.
+
+    Each scan's record is written to ``scans/`` in the output folder as soon as it is known. A scan whose record is
+    there is not detected again, so an interrupted evaluation goes on where it stopped.
+
+    Parameters
+    ----------
+    given_brain : use the data set's brain masks where it has them, instead of extracting the brain
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or the folder holds an evaluation of another method or other settings.
+    OutputError
+        If the folder cannot be written.
+    """
+    prepare_folder(output / "scans")
+    brain = "given" if given_brain else brain_extraction
+    _claim(output / "run.json", {**method.describe(), "settings": asdict(method.settings), "brain": brain})
+    detector = Detector(method, brain_extraction)
+    records = []
+    for number, entry in enumerate(entries):
+        path = output / "scans" / f"{entry.name}.json"
+        if not path.exists():
+            progress = Progress(_share_of(listener, entry.name, number, len(entries)))
+            record = evaluate_scan(entry, detector, method.settings.th_detection, given_brain, progress)
+            write_json(path, asdict(record))
+        records.append(read_record(path))
+    return records
+
+
+def evaluate_scan(
+    entry: ScanEntry, detector: Detector, th_detection: float, given_brain: bool, progress: Progress
+) -> ScanRecord:
+    """Detect in one scan; a scan in which nothing can be detected counts with all its lesions missed."""
+    start = time.perf_counter()
+    with progress.step("reading"):
+        scan = read_scan(entry.scan, entry.modality)
+        mask = read_mask(entry.brain, scan) if given_brain and entry.brain else None
+        lesions, labels = read_lesions(entry, scan)
+        mimics = read_mimics(entry, scan)
+    findings: tuple[Finding, ...] = ()
+    problem = None
+    try:
+        result = detector.detect(scan, mask, progress)
+        findings = compare(result.candidates, candidate_clusters(result, th_detection), labels, lesions, mimics)
+    except InputError as error:
+        problem = str(error)
+    return ScanRecord(
+        name=entry.name,
+        subject=entry.subject,
+        groups={**entry.groups, "slice thickness": metrics.binned(max(scan.spacing_mm), SLICE_EDGES_MM, "mm")},
+        lesions=lesions,
+        findings=findings,
+        problem=problem,
+        seconds=round(time.perf_counter() - start, 2),
+    )
+
+
+def candidate_clusters(result: DetectionResult, th_detection: float) -> IntArray:
+    """Label the clusters of all candidates, not of the final ones only; candidate ``n`` has the label ``n + 1``.
+
+    The probability map of stage 1 is clustered as the detector does it, and each cluster is its candidate's by the
+    centroid.
+
+    Returns
+    -------
+    (I, J, K) int32
+        On the scan's grid.
+    """
+    turn = canonical_turn(result.scan.affine)
+    affine = turn.affine(result.scan.affine, result.scan.array.shape)
+    probability = turn.apply(result.probability)
+    labels, count = find_clusters(probability, th_detection, spacing_of(affine))
+    if not count:
+        return np.zeros(result.scan.array.shape, np.int32)
+    centroid = measure_clusters(labels, count, probability, spacing_of(affine)).centroid_vox
+    positions = [(item.x, item.y, item.z) for item in result.candidates]
+    _, nearest = cKDTree(positions).query(to_world(affine, centroid))
+    return turn.undo(np.append(0, nearest + 1).astype(np.int32)[labels])
+
+
+def compare(
+    candidates: Sequence[Candidate],
+    clusters: IntArray,
+    labels: IntArray,
+    lesions: Sequence[Lesion],
+    mimics: tuple[IntArray, Sequence[str]] | None = None,
+) -> tuple[Finding, ...]:
+    """Say of every candidate which lesions its cluster touches and which mimic it covers most.
+
+    Parameters
+    ----------
+    clusters : candidate ``n`` has the label ``n + 1``
+    labels : lesion ``n`` has the label ``n + 1``
+    mimics : label map and the kind of each label from 1; None where no mimics are known
+    """
+    touched = shared_voxels(clusters, labels, len(candidates), len(lesions)) > 0
+    covered: list[str | None] = [None] * len(candidates)
+    if mimics is not None and mimics[1]:
+        shared = shared_voxels(clusters, mimics[0], len(candidates), len(mimics[1]))
+        covered = [mimics[1][row.argmax()] if row.any() else None for row in shared]
+    return tuple(
+        Finding(
+            candidate=item,
+            touches=tuple(lesion.id for lesion, touch in zip(lesions, row, strict=True) if touch),
+            mimic=mimic,
+        )
+        for item, row, mimic in zip(candidates, touched, covered, strict=True)
+    )
+
+
+def read_record(path: Path) -> ScanRecord:
+    """Read the record of a scan that `evaluate_dataset` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        lesions = tuple(Lesion(**lesion) for lesion in content["lesions"])
+        findings = tuple(
+            Finding(
+                candidate=Candidate(**{**item["candidate"], "stage": Stage(item["candidate"]["stage"])}),
+                touches=tuple(item["touches"]),
+                mimic=item["mimic"],
+            )
+            for item in content["findings"]
+        )
+        return ScanRecord(**{**content, "lesions": lesions, "findings": findings})
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{path}: not the record of an evaluated scan; delete it to evaluate the scan again"
+        ) from None
+
+
+def write_evaluation(
+    output: Path,
+    records: Sequence[ScanRecord],
+    settings: Settings,
+    about: Mapping[str, Any],
+    figures: Sequence[ReportFigure] = (),
+) -> dict[str, Any]:
+    """Write ``metrics.json``, ``lesions.tsv``, ``candidates.tsv`` and ``report.html``; give the metrics.
+
+    Parameters
+    ----------
+    about : what was evaluated on what, by name; the report begins with it
+    figures : further figures for the report, such as loss curves
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    summary = {"about": dict(about), **summarize(records, settings)}
+    write_json(output / "metrics.json", summary)
+    _write_rows(output / "lesions.tsv", lesion_rows(records))
+    _write_rows(output / "candidates.tsv", candidate_rows(records))
+    write_report(output / "report.html", summary, records, figures)
+    return summary
+
+
+def lesion_rows(records: Iterable[ScanRecord]) -> list[dict[str, Any]]:
+    """Give one row a true lesion: by which rule it is found after which stage, and what lost it (overlap rule)."""
+    rows = []
+    for record in records:
+        scores = {
+            f"found_{rule}_{stage}": iter(metrics.score_scan(record, rule, metrics.score_at(stage)).found_at >= 1)
+            for rule in Rule
+            for stage in Stage
+        }
+        for lesion in record.lesions:
+            found = {name: int(next(flags)) if lesion.counted else None for name, flags in scores.items()}
+            row = {"scan": record.name, "subject": record.subject, **asdict(lesion), **found}
+            rows.append({**row, "counted": int(lesion.counted), "lost_by": lost_by(record, lesion)})
+    return rows
+
+
+def lost_by(record: ScanRecord, lesion: Lesion) -> str | None:
+    """Say which step lost a lesion: 'detection', or what rejected the candidate that went farthest; None if found."""
+    stages = list(Stage)
+    touching = [item.candidate for item in record.findings if lesion.id in item.touches]
+    if not touching:
+        return Stage.DETECTION.value
+    return max(touching, key=lambda item: (stages.index(item.stage), item.p_discrimination or 0.0)).rejected_by
+
+
+def candidate_rows(records: Iterable[ScanRecord]) -> list[dict[str, Any]]:
+    """Give one row a candidate: what stages 1 to 3 found, which lesions it touches and which mimic it covers."""
+    names = [item.name for item in fields(Candidate)]
+    names = names[: names.index("skull_distance_mm") + 1]
+    return [
+        {
+            "scan": record.name,
+            "subject": record.subject,
+            **{name: getattr(item.candidate, name) for name in names},
+            "touches": ",".join(item.touches) or None,
+            "mimic": item.mimic,
+        }
+        for record in records
+        for item in record.findings
+    ]
+
+
+def add_evaluate(commands: argparse._SubParsersAction[OneLineParser]) -> None:
+    """Add ``cmmdetect evaluate`` to the command line."""
+    parser = commands.add_parser("evaluate", help="measure a detector on a data set with known microbleeds")
+    parser.add_argument("dataset", help="folder with scans and <scan>_microbleeds.nii.gz")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for metrics and report")
+    parser.add_argument("--model", metavar="DIR", help="model bundle")
+    parser.add_argument("--method", choices=METHODS, help="paper where there is a model, else classical")
+    parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
+    parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
+    parser.add_argument("--brain-masks", action="store_true", help="use the data set's brain masks")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
+    parser.add_argument("--th-detection", type=float, metavar="X", help="threshold of stage 1, 0 to 1")
+    parser.add_argument("--th-discrimination", type=float, metavar="X", help="threshold of stage 2, 0 to 1")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    entries = find_scans(Path(options.dataset), options.modality, options.subjects)
+    chosen = ("model", "method", "device", "precision", "th_detection", "th_discrimination")
+    job = DetectionJob(scan="", output=options.output, **{name: getattr(options, name) for name in chosen})
+    output = Path(options.output)
+    # before the long run one scan of each modality shows whether the model was made for it
+    for entry in {entry.modality: entry for entry in entries}.values():
+        method = choose_method(job, read_scan(entry.scan, entry.modality))
+    with progress_bar() as listener:
+        records = evaluate_dataset(entries, method, output, given_brain=options.brain_masks, listener=listener)
+    described = method.describe()
+    bundle = described.get("bundle") or {}
+    about = {
+        "data set": Path(options.dataset).resolve().name,
+        "method": described["method"],
+        **({"model": f"{bundle['name']} {bundle['version']}"} if bundle else {}),
+        "brain": "masks of the data set" if options.brain_masks else "extracted",
+    }
+    summary = write_evaluation(output, records, method.settings, about)
+    Console().print(_stage_table(summary))
+    Console().print(f"Written: {output / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _stage_table(summary: Mapping[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("after stage")
+    for name in ("TPR", "FPavg", "precision", "F1"):
+        table.add_column(name, justify="right")
+    for number, stage in enumerate(Stage, 1):
+        measured = summary["stages"][Rule.OVERLAP][stage]
+        values = [measured[name]["value"] for name in ("tpr", "fp_avg", "precision", "f1")]
+        table.add_row(f"{number} {stage}", *["-" if value is None else f"{value:.2f}" for value in values])
+    return table
+
+
+def _share_of(listener: Listener | None, name: str, number: int, count: int) -> Listener | None:
+    """Give the listener of one scan's progress within the whole data set's."""
+    if listener is None:
+        return None
+    return lambda step, fraction, message: listener(step, (number + fraction) / count, f"{name}: {message}")
+
+
+def _claim(path: Path, run: Mapping[str, Any]) -> None:
+    """Write what the folder's records come from, or hold it against what is there."""
+    new = json.loads(json.dumps(run))
+    if not path.exists():
+        write_json(path, new)
+    elif json.loads(path.read_text(encoding="utf-8")) != new:
+        raise InputError(f"{path.parent}: holds an evaluation of another method or other settings; choose another -o")
+
+
+def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]) if rows else ["scan"], delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([{name: MISSING if value is None else value for name, value in row.items()} for row in rows])

@@ -1,0 +1,247 @@
+"""A data set with known microbleeds, as the evaluation reads it.
+
+It is a folder with scans and, for each, a label map ``<scan>_microbleeds.nii.gz`` on the scan's grid, beside it or
+anywhere in the folder: what ``cmmdetect simulate`` writes, or a site's own scans with masks. Where the truth table of
+a simulated scan lies beside the map, its regions, visibility and mimics are used.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from CMMDetectLib.candidates import MISSING
+from CMMDetectLib.clusters import TOUCHING
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.orientation import canonical_turn
+from CMMDetectLib.scan import (
+    IMAGE_SUFFIXES,
+    SAME_GRID_TOLERANCE_VOX,
+    Modality,
+    Scan,
+    guess_modality,
+    parse_modality,
+    stem_of,
+    to_voxel,
+    to_world,
+)
+
+from .metrics import Lesion
+from .simulation.dataset import read_truth
+from .simulation.truth import TruthRecord
+
+LABELS = "_microbleeds"
+IntArray = NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanEntry:
+    """A scan of a data set and where its truth is.
+
+    Attributes
+    ----------
+    scan, labels : files
+    brain : the data set's brain mask, None if it has none
+    subject : the scans of one subject share it
+    groups : what the scan can be grouped by, and its value
+    """
+
+    scan: Path
+    labels: Path
+    brain: Path | None
+    subject: str
+    modality: Modality
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Stem of the scan's file."""
+        return stem_of(self.scan)
+
+    def truth_file(self, ending: str) -> Path:
+        """Path of a file that belongs to the scan, beside its label map."""
+        return self.labels.with_name(self.name + ending)
+
+
+def find_scans(dataset: Path, modality: str | None = None, subjects: Sequence[str] = ()) -> list[ScanEntry]:
+    """Find the scans of a data set that have a label map of microbleeds.
+
+    A label map beside a table of candidates is a detection and no truth.
+
+    Parameters
+    ----------
+    modality : only scans of this one; it also tells it of scans whose name does not
+    subjects : only these; all if there are none
+
+    Raises
+    ------
+    InputError
+        If there is no such scan, a label map's scan is missing or ambiguous, or a modality is not known.
+    """
+    images = _images_by_stem(dataset)
+    wanted = parse_modality(modality) if modality else None
+    people = _read_participants(dataset / "participants.tsv")
+    entries = []
+    for name in sorted(images):
+        stem = name.removesuffix(LABELS)
+        labels = [path for path in images[name] if not path.with_name(f"{stem}_candidates.tsv").exists()]
+        subject = stem.split("_")[0] if stem.startswith("sub-") else stem
+        kind = guess_modality(stem) or wanted
+        if name == stem or not labels or (subjects and subject not in subjects) or (wanted and kind is not wanted):
+            continue
+        if kind is None:
+            raise InputError(f"{labels[0]}: the name does not tell the modality; say --modality swi, t2star or qsm")
+        entry = ScanEntry(
+            scan=_only(images.get(stem, []), stem, dataset),
+            labels=_only(labels, name, dataset),
+            brain=next(iter(images.get(f"{stem}_brain") or images.get(f"{subject}_brain") or []), None),
+            subject=subject,
+            modality=kind,
+            groups={"modality": kind.value, **people.get(subject, {})},
+        )
+        entries.append(entry)
+    if not entries:
+        raise InputError(f"{dataset}: no scan with truth here; beside <scan>.nii.gz put <scan>{LABELS}.nii.gz")
+    return entries
+
+
+def read_lesions(entry: ScanEntry, scan: Scan) -> tuple[tuple[Lesion, ...], IntArray]:
+    """Give the true lesions of a scan and the label map whose label ``n + 1`` is lesion ``n``.
+
+    In a map with several labels each is a lesion; one with a single label is split into 26-connected clusters
+    (4.1). Centers are those of the masks. A simulated lesion that its scan does not show, or that has no voxel of its
+    own in the map, is listed but not counted.
+
+    Raises
+    ------
+    InputError
+        If the map cannot be read, lies on another grid, or the truth table is none.
+    """
+    labels = read_labels(entry.labels, scan)
+    table = entry.truth_file("_truth.tsv")
+    records = [item for item in read_truth(table) if item.kind == "microbleed"] if table.exists() else []
+    if not records and labels.max() == 1:
+        labels = ndimage.label(labels, TOUCHING)[0].astype(np.int32)
+    boxes = ndimage.find_objects(labels, max_label=max(int(labels.max()), len(records)))
+    lesions = []
+    for number, box in enumerate(boxes, 1):
+        known = records[number - 1] if records else None
+        if box is not None:
+            voxels = np.argwhere(labels[box] == number) + [part.start for part in box]
+            lesions.append(_measured(number, voxels, scan, known))
+        elif known is not None:
+            lesions.append(_unseen(known))
+    return tuple(lesions), labels if records else _renumbered(labels)
+
+
+def read_mimics(entry: ScanEntry, scan: Scan) -> tuple[IntArray, list[str]] | None:
+    """Give the label map of known mimics and the kind of each label from 1; None where there is none.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or the map lies on another grid.
+    """
+    table, path = entry.truth_file("_truth.tsv"), entry.truth_file("_mimics.nii.gz")
+    if not table.exists() or not path.exists():
+        return None
+    return read_labels(path, scan), [item.kind for item in read_truth(table) if item.kind != "microbleed"]
+
+
+def read_labels(path: Path, scan: Scan) -> IntArray:
+    """Read a label map that lies voxel by voxel on a scan.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or lies on another grid.
+    """
+    try:
+        image: Any = nib.load(path)
+        labels = np.asanyarray(image.dataobj)
+    except (OSError, EOFError, nib.filebasedimages.ImageFileError):
+        raise InputError(f"{path}: not a label map that can be read; NIfTI is needed") from None
+    corners = np.vstack([np.zeros(3), np.diag(scan.array.shape)])
+    shift_vox = to_voxel(scan.affine, to_world(image.affine, corners)) - corners
+    if labels.shape != scan.array.shape or np.abs(shift_vox).max() > SAME_GRID_TOLERANCE_VOX:
+        raise InputError(f"{path}: lies on another grid than {scan.path}; resample it to the scan")
+    return np.round(labels).astype(np.int32)
+
+
+def _images_by_stem(dataset: Path) -> dict[str, list[Path]]:
+    images: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(dataset.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(dataset).parts)
+        if not hidden and path.name.lower().endswith(IMAGE_SUFFIXES):
+            images[stem_of(path)].append(path)
+    return images
+
+
+def _only(paths: list[Path], stem: str, dataset: Path) -> Path:
+    if len(paths) != 1:
+        found = "is missing" if not paths else f"is there {len(paths)} times"
+        raise InputError(f"{dataset}: {stem}.nii.gz {found}; every label map needs exactly one scan of its name")
+    return paths[0]
+
+
+def _read_participants(path: Path) -> dict[str, dict[str, str]]:
+    """Give protocol and field strength of each subject, where a BIDS table of participants tells them."""
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    columns = {"protocol": ("protocol", ""), "field_t": ("field strength", " T")}
+    return {
+        row["participant_id"]: {
+            name: row[column] + unit
+            for column, (name, unit) in columns.items()
+            if row.get(column) not in (None, "", MISSING)
+        }
+        for row in rows
+        if row.get("participant_id")
+    }
+
+
+def _measured(number: int, voxels: NDArray[np.intp], scan: Scan, known: TruthRecord | None) -> Lesion:
+    """Measure a lesion that has voxels, (N, 3); what the truth table knows of it goes before."""
+    x, y, z = (round(float(value), 3) for value in to_world(scan.affine, voxels.mean(axis=0)))
+    across = canonical_turn(scan.affine).order[2]
+    area = np.bincount(voxels[:, across]).max() * np.prod(np.delete(scan.spacing_mm, across))
+    return Lesion(
+        id=known.id if known else f"cmb-{number:04d}",
+        x=x,
+        y=y,
+        z=z,
+        diameter_mm=known.apparent_diameter_mm if known else round(2 * float(np.sqrt(area / np.pi)), 3),
+        volume_mm3=round(len(voxels) * float(np.prod(scan.spacing_mm)), 3),
+        region=known.region if known else None,
+        counted=known.visible if known else True,
+    )
+
+
+def _unseen(known: TruthRecord) -> Lesion:
+    return Lesion(
+        id=known.id,
+        x=known.x,
+        y=known.y,
+        z=known.z,
+        diameter_mm=known.apparent_diameter_mm,
+        volume_mm3=0.0,
+        region=known.region,
+        counted=False,
+    )
+
+
+def _renumbered(labels: IntArray) -> IntArray:
+    """Give the labels in use the numbers 1, 2, 3 ... in their order."""
+    used = np.unique(labels)
+    return np.searchsorted(used[used > 0], labels, side="left").astype(np.int32) + (labels > 0)

@@ -1,0 +1,186 @@
+"""The figures of an evaluation's report, as SVG. Colors are Okabe and Ito's, safe for color-blind readers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from CMMDetectLib.candidates import Stage
+
+from .metrics import FloatArray, ScanRecord
+from .thresholds import ATTRIBUTES, Attribute, attribute_values, true_and_false
+
+BLUE, ORANGE, GREEN, INK, GRAY = "#0072B2", "#D55E00", "#009E73", "#1b2530", "#8a949e"
+STAGE_COLORS = {Stage.DETECTION: BLUE, Stage.DISCRIMINATION: ORANGE, Stage.FINAL: GREEN}
+STAGE_NAMES = {
+    Stage.DETECTION: "1 Candidate detection",
+    Stage.DISCRIMINATION: "2 Candidate discrimination",
+    Stage.FINAL: "3 After post-processing",
+}
+LEAST_FOR_DENSITY = 10
+GRID_POINTS = 512
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.edgecolor": GRAY,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "legend.frameon": False,
+    "svg.hashsalt": "cmmdetect",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def to_svg(figure: Figure) -> str:
+    """Give a figure as SVG text; the same figure gives the same text."""
+    stream = io.StringIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return stream.getvalue()
+
+
+def froc_figure(froc: Mapping[str, Any]) -> str | None:
+    """Draw the FROC curves (the paper's figure 7): stage 1, and stages 2 and 3; None without any curve.
+
+    Parameters
+    ----------
+    froc : stage to curve, of one matching rule, as `summary.summarize` gives them
+    """
+    panels = [[Stage.DETECTION], [Stage.DISCRIMINATION, Stage.FINAL]]
+    drawn = [[stage for stage in stages if froc[stage]] for stages in panels]
+    if not any(drawn):
+        return None
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 4.2), layout="constrained")
+        for axes, stages, letter in zip(figure.subplots(1, 2, sharey=True), drawn, "AB", strict=True):
+            for stage in stages:
+                _draw_froc(axes, froc[stage], stage)
+            _finish_froc(axes, letter)
+        handles = [
+            line for axes in figure.axes for line in axes.get_lines() if not str(line.get_label()).startswith("_")
+        ]
+        handles += [
+            Line2D([], [], color=INK, linestyle="none", marker=marker, markerfacecolor=fill, label=label)
+            for label, marker, fill in (("threshold in use", "o", INK), ("knee point", "D", "white"))
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        return to_svg(figure)
+
+
+def attribute_figure(records: Sequence[ScanRecord], cutoffs: Mapping[str, float]) -> str | None:
+    """Draw the densities of what stage 3 looks at, of true and false candidates after stage 2 (figure 6).
+
+    Below `LEAST_FOR_DENSITY` the values are drawn as ticks only. None where there are no candidates.
+    """
+    kinds = true_and_false(records, Stage.DISCRIMINATION)
+    if not any(kinds):
+        return None
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 3.1), layout="constrained")
+        for axes, attribute in zip(figure.subplots(1, len(ATTRIBUTES)), ATTRIBUTES, strict=True):
+            values = [attribute_values(kind, attribute) for kind in kinds]
+            grid = density_grid(np.append(np.concatenate(values), cutoffs[attribute.cutoff]), attribute)
+            for some, name, color, level in zip(values, ("microbleeds", "false"), (BLUE, ORANGE), (0, 1), strict=True):
+                label = f"{name} (n = {len(some)})"
+                axes.plot(some, np.full(len(some), -0.06 - 0.07 * level), "|", color=color, alpha=0.5, markersize=6)
+                height = density(some, grid, attribute) if len(some) >= LEAST_FOR_DENSITY else np.zeros(len(grid))
+                height = height / max(height.max(), 1e-12)
+                axes.fill_between(grid, height, color=color, alpha=0.25, linewidth=0)
+                axes.plot(grid, np.where(height > 0, height, np.nan), color=color, label=label)
+            limit = cutoffs[attribute.cutoff]
+            axes.axvline(limit, color=INK, linestyle="--", linewidth=1)
+            axes.annotate(f" {limit:g}", (limit, 1.0), xycoords=("data", "axes fraction"), va="top", fontsize=9)
+            axes.set(xlabel=attribute.label, yticks=[], xscale="log" if attribute.logarithmic else "linear")
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.spines["left"].set_visible(False)
+        figure.axes[0].set_ylabel("Density, scaled to its peak")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+        return to_svg(figure)
+
+
+def calibration_figure(calibration: Mapping[str, Any]) -> str:
+    """Draw the share of candidates that are microbleeds against the probability of stage 2."""
+    mean, share = (np.array(calibration[name]) for name in ("mean", "share"))
+    below, above = share - np.array(calibration["low"]), np.array(calibration["high"]) - share
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.8, 4.6), layout="constrained")
+        axes, bars = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+        axes.plot([0, 1], [0, 1], color=GRAY, linestyle="--", linewidth=1)
+        axes.errorbar(mean, share, np.maximum([below, above], 0), fmt="o-", color=BLUE, capsize=2)
+        axes.set(ylim=(-0.02, 1.02), ylabel="Share of microbleeds")
+        bars.bar(mean, calibration["count"], width=0.06, color=GRAY)
+        bars.set(xlim=(-0.02, 1.02), xlabel="Probability of stage 2", ylabel="Candidates", yscale="log")
+        bars.set_ylim(bottom=0.5)
+        return to_svg(figure)
+
+
+def density_grid(values: FloatArray, attribute: Attribute) -> FloatArray:
+    """Give `GRID_POINTS` values, evenly spaced on the attribute's axis, from below the least to above the largest."""
+    axis = _on_axis(values, attribute)
+    margin = 0.05 * max(float(np.ptp(axis)), 1e-3)
+    low = axis.min() - margin if attribute.logarithmic else max(axis.min() - margin, 0.0)
+    grid = np.linspace(low, axis.max() + margin, GRID_POINTS)
+    return 10**grid if attribute.logarithmic else grid
+
+
+def density(values: FloatArray, grid: FloatArray, attribute: Attribute) -> FloatArray:
+    """Estimate the density of an attribute at the points of `density_grid`; its sum over the grid is 1.
+
+    Gaussian kernels of Silverman's width on the attribute's axis, mirrored at 0 where the axis ends there.
+    """
+    axis, points = _on_axis(values, attribute), _on_axis(grid, attribute)
+    quarters = np.subtract(*np.quantile(axis, [0.75, 0.25]))
+    spread = min(float(axis.std()), quarters / 1.34) or float(axis.std())
+    width = max(0.9 * spread * len(axis) ** -0.2, 2 * float(points[1] - points[0]))
+    result = _kernels(points, axis, width)
+    if not attribute.logarithmic:
+        result += _kernels(points, -axis, width)
+    return result / result.sum()
+
+
+def _draw_froc(axes: Axes, curve: Mapping[str, Any], stage: Stage) -> None:
+    color, band = STAGE_COLORS[stage], curve["band"]
+    least = 0.01
+    fp_avg = np.maximum(np.concatenate([[least], curve["fp_avg"]]), least)
+    tpr = np.concatenate([[0.0], curve["tpr"]])
+    axes.plot(fp_avg, tpr, drawstyle="steps-post", color=color, label=STAGE_NAMES[stage])
+    axes.fill_between(band["fp_avg"], band["low"], band["high"], step="post", color=color, alpha=0.15, linewidth=0)
+    for name, marker in (("knee", "D"), ("used", "o")):
+        point = curve["points"][name]
+        filled = color if name == "used" else "white"
+        at = (max(point["fp_avg"], least), point["tpr"])
+        axes.plot(*at, marker, color=color, markerfacecolor=filled, markersize=7, clip_on=False, zorder=5)
+
+
+def _finish_froc(axes: Axes, letter: str) -> None:
+    axes.set(xscale="log", ylim=(0, 1.02), title=letter, xlabel="False positives a scan (FPavg)")
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, 0.01), high)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.grid(axis="both", color="#e6e9ec", linewidth=0.8)
+    axes.set_axisbelow(True)
+    if letter == "A":
+        axes.set_ylabel("TPR")
+
+
+def _on_axis(values: FloatArray, attribute: Attribute) -> FloatArray:
+    return np.log10(np.maximum(values, 1e-3)) if attribute.logarithmic else values
+
+
+def _kernels(points: FloatArray, centers: FloatArray, width: float) -> FloatArray:
+    total = np.zeros(len(points))
+    for some in np.array_split(centers, max(1, len(centers) // 2000)):
+        total += np.exp(-0.5 * ((points[:, None] - some) / width) ** 2).sum(axis=1)
+    return total

@@ -1,0 +1,288 @@
+"""What follows from sweeping a threshold: FROC curves (4.1), their knee point, the cut-offs of stage 3 (2.4, 5.1).
+
+The paper picks thresholds and cut-offs by eye. Here each has a definition, so that a model can be trained without
+anyone looking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from CMMDetectLib.candidates import Candidate, Stage
+from CMMDetectLib.postprocessing import CutOffs, postprocess
+
+from .metrics import CONFIDENCE, Rule, ScanRecord, Scores, score_scan
+
+FloatArray = NDArray[np.float64]
+DETECTION_SHARE = 0.98
+"""Stage 1 may give up this little of what any threshold finds: no later stage brings a lesion back."""
+MOST_LOST = 0.02
+"""A cut-off of stage 3 may lose this share of the true candidates."""
+LEAST_GAIN = 0.05
+"""... and must remove a share of the false ones that is larger by this."""
+LEAST_CANDIDATES = 20
+"""Fewer true or false candidates than this say too little of their distribution; the paper's cut-off stays."""
+DECIMALS = 3
+
+
+@dataclass(frozen=True)
+class Froc:
+    """A free-response ROC curve: T points of falling threshold, TPR against false positives a scan.
+
+    Only the points at which another lesion is found are kept, and the end of the curve; it runs level between them.
+    """
+
+    threshold: FloatArray
+    tpr: FloatArray
+    fp_avg: FloatArray
+    lesions: int
+    scans: int
+
+    @property
+    def f1(self) -> FloatArray:
+        """F1 at each point."""
+        found = self.tpr * self.lesions
+        return 2 * found / (self.lesions + found + self.fp_avg * self.scans)
+
+
+def froc(scores: Sequence[Scores]) -> Froc | None:
+    """Sweep the threshold over all candidates; None where there is no lesion to find or no candidate."""
+    threshold = _corners(scores)
+    lesions = sum(len(item.found_at) for item in scores)
+    if not lesions or not len(threshold):
+        return None
+    found, false = (table.sum(axis=0) for table in _tables(scores, threshold))
+    return Froc(threshold, found / lesions, false / len(scores), lesions, len(scores))
+
+
+def tpr_at(curve: Froc, fp_avg: float) -> float:
+    """TPR that a curve reaches with so many false positives a scan at most.
+
+    >>> curve = Froc(np.array([0.9, 0.5]), np.array([0.5, 1.0]), np.array([0.0, 2.0]), 2, 1)
+    >>> [tpr_at(curve, fp) for fp in (0, 1, 2)]
+    [0.5, 0.5, 1.0]
+    """
+    return float(np.append(0.0, curve.tpr)[np.searchsorted(curve.fp_avg, fp_avg, side="right")])
+
+
+def fp_at(curve: Froc, tpr: float) -> float | None:
+    """False positives a scan at which a curve reaches a TPR; None where it never does."""
+    reached = np.flatnonzero(curve.tpr >= tpr)
+    return float(curve.fp_avg[reached[0]]) if len(reached) else None
+
+
+def froc_band(scores: Sequence[Scores], weights: FloatArray, fp_avg: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Interval of the TPR at given numbers of false positives a scan, (G,) each: lower and upper end."""
+    found, false = _tables(scores, _corners(scores))
+    lesions = weights @ np.array([len(item.found_at) for item in scores], np.float64)
+    scans = np.maximum(weights.sum(axis=1, keepdims=True), 1)
+    tpr = (weights @ found) / np.maximum(lesions, 1)[:, None]
+    fp = (weights @ false) / scans
+    drawn = [
+        np.append(0.0, row_tpr)[np.searchsorted(row_fp, fp_avg, side="right")]
+        for row_tpr, row_fp, some in zip(tpr, fp, lesions > 0, strict=True)
+        if some
+    ]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
+    return low, high
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """An attribute of candidates that stage 3 looks at (the paper's figure 6).
+
+    Attributes
+    ----------
+    name : field of `Candidate`
+    cutoff : field of `CutOffs`
+    label : for figures, with the unit
+    keeps_above : whether candidates at or above the cut-off are kept, else those at or below it
+    no_cut : the cut-off that rejects nothing
+    logarithmic : whether figures show it on a logarithmic axis
+    """
+
+    name: str
+    cutoff: str
+    label: str
+    keeps_above: bool
+    no_cut: float
+    logarithmic: bool = False
+
+
+ATTRIBUTES = (
+    Attribute("volume_mm3", "min_volume_mm3", "Volume (mm³)", True, 0.0, logarithmic=True),
+    Attribute("ellipticity", "max_ellipticity", "Ellipticity", False, 1.0),
+    Attribute("skull_distance_mm", "min_skull_distance_mm", "Distance to the edge of the brain (mm)", True, 0.0),
+)
+
+
+def knee_point(curve: Froc, least_share: float = 0.0) -> int:
+    """Find the knee of a FROC curve.
+
+    The knee is the point farthest above the straight line from no detection at all to the curve's end, both axes
+    scaled to that end (Satopaa et al. 2011, without smoothing): beyond it, more false positives bring less TPR
+    than they do on average. Of equal points the one with the higher TPR is taken, as the paper does.
+
+    Parameters
+    ----------
+    least_share : only points that reach this share of the curve's highest TPR
+
+    Returns
+    -------
+    int
+        Index of the point.
+
+    >>> curve = Froc(np.array([0.9, 0.6, 0.2]), np.array([0.5, 0.9, 1.0]), np.array([0.0, 1.0, 10.0]), 10, 1)
+    >>> knee_point(curve), knee_point(curve, least_share=0.95)
+    (1, 2)
+    """
+    height = curve.tpr / max(curve.tpr[-1], 1e-12)
+    above = height - curve.fp_avg / max(curve.fp_avg[-1], 1e-12)
+    above[height < least_share] = -np.inf
+    return int(np.flatnonzero(above >= above.max() - 1e-12)[-1])
+
+
+def best_f1_point(curve: Froc) -> int:
+    """Find the point of highest F1; of equal points the one with the higher threshold."""
+    return int(np.argmax(curve.f1))
+
+
+def score_swept(stage: Stage, cutoffs: CutOffs) -> Callable[[Candidate], float | None]:
+    """Give the score whose threshold makes a stage's FROC.
+
+    Stage 1 sweeps the highest probability of the cluster, as it was found at the run's own threshold; stage 2 sweeps
+    the student's probability; the final stage does too, over the candidates within the cut-offs of stage 3.
+    """
+    if stage is Stage.DETECTION:
+        return lambda candidate: candidate.p_detection
+    if stage is Stage.DISCRIMINATION:
+        return lambda candidate: candidate.p_discrimination
+
+    def within_cutoffs(candidate: Candidate) -> float | None:
+        tried = postprocess(replace(candidate, stage=Stage.DISCRIMINATION), cutoffs)
+        return candidate.p_discrimination if tried.stage is Stage.FINAL else None
+
+    return within_cutoffs
+
+
+def true_and_false(records: Iterable[ScanRecord], stage: Stage) -> tuple[list[Candidate], list[Candidate]]:
+    """Give the candidates of a stage that lie on a counted lesion and those that lie on none, by the overlap rule."""
+    true, false = [], []
+    for record in records:
+        counted = {lesion.id for lesion in record.counted_lesions}
+        for item in record.findings:
+            if not stage.includes(item.candidate.stage):
+                continue
+            if counted.intersection(item.touches):
+                true.append(item.candidate)
+            elif not item.touches:
+                false.append(item.candidate)
+    return true, false
+
+
+def choose_thresholds(records: Sequence[ScanRecord], rule: Rule = Rule.OVERLAP) -> tuple[float, float]:
+    """Choose Th_Cdet and Th_Cdisc at the knees of the FROC curves of stages 1 and 2 (5.1).
+
+    Stage 1 keeps at least `DETECTION_SHARE` of the lesions that the lowest threshold finds. The curve of stage 2 is
+    that of the candidates which the chosen Th_Cdet leaves.
+
+    Parameters
+    ----------
+    records : of validation subjects, detected with a low threshold of stage 1: none below it can be chosen
+
+    Raises
+    ------
+    ValueError
+        If there is no lesion or no candidate to choose by.
+    """
+    th_detection = _knee_threshold(records, rule, score_swept(Stage.DETECTION, CutOffs()), DETECTION_SHARE)
+
+    def of_stage_two(item: Candidate) -> float | None:
+        return item.p_discrimination if (item.p_detection or 0.0) >= th_detection else None
+
+    return th_detection, _knee_threshold(records, rule, of_stage_two, 0.0)
+
+
+def choose_cutoffs(true: Sequence[Candidate], false: Sequence[Candidate]) -> CutOffs:
+    """Choose the cut-offs of stage 3 from the attributes of true and false candidates of stage 2 (2.4, figure 6).
+
+    One attribute after the other, in the paper's order, each on what the one before leaves. A cut-off removes as many
+    of the false candidates as it can while it loses at most `MOST_LOST` of the true ones: it stands where the share
+    of the false ones that it removes exceeds the share of the true ones most. Where that gains less than
+    `LEAST_GAIN` nothing is cut; where there are fewer than `LEAST_CANDIDATES` of either kind the paper's stays.
+    """
+    cutoffs = CutOffs()
+    for attribute in ATTRIBUTES:
+        with_true, with_false = (attribute_values(items, attribute) for items in (true, false))
+        if min(len(with_true), len(with_false)) >= LEAST_CANDIDATES:
+            cutoffs = replace(cutoffs, **{attribute.cutoff: choose_cutoff(with_true, with_false, attribute)})
+        limit = getattr(cutoffs, attribute.cutoff)
+        true, false = (_kept(items, attribute, limit) for items in (true, false))
+    return cutoffs
+
+
+def choose_cutoff(true: FloatArray, false: FloatArray, attribute: Attribute) -> float:
+    """Choose the cut-off of one attribute from its values, (T,) of true and (F,) of false candidates.
+
+    It lies halfway between the last value that it rejects and the first that it keeps; of equal ones the loosest is
+    taken.
+    """
+    sign = 1 if attribute.keeps_above else -1
+    true, false = np.sort(sign * true), np.sort(sign * false)
+    limits = np.unique(np.concatenate([true, false]))
+    lost, removed = (np.searchsorted(values, limits, side="left") / len(values) for values in (true, false))
+    gain = np.where(lost <= MOST_LOST, removed - lost, 0.0)
+    best = int(np.argmax(gain))
+    if gain[best] < LEAST_GAIN:
+        return attribute.no_cut
+    return round(float(abs(limits[best - 1] + limits[best]) / 2), DECIMALS)
+
+
+def attribute_values(candidates: Sequence[Candidate], attribute: Attribute) -> FloatArray:
+    """Collect the values of an attribute where they are known."""
+    known = (getattr(item, attribute.name) for item in candidates)
+    return np.array([value for value in known if value is not None], np.float64)
+
+
+def _knee_threshold(
+    records: Sequence[ScanRecord], rule: Rule, score: Callable[[Candidate], float | None], least_share: float
+) -> float:
+    """Threshold at the knee, rounded down so that the candidate which makes the knee still passes."""
+    curve = froc([score_scan(record, rule, score) for record in records])
+    if curve is None or curve.tpr[-1] == 0:
+        raise ValueError("no lesion was found at any threshold: there is no FROC curve to choose a threshold by")
+    threshold = curve.threshold[knee_point(curve, least_share)]
+    return max(float(np.floor(threshold * 10**DECIMALS)) / 10**DECIMALS, 10**-DECIMALS)
+
+
+def _kept(candidates: Sequence[Candidate], attribute: Attribute, limit: float) -> list[Candidate]:
+    sign = 1 if attribute.keeps_above else -1
+    values = [(item, getattr(item, attribute.name)) for item in candidates]
+    return [item for item, value in values if value is None or sign * value >= sign * limit]
+
+
+def _corners(scores: Sequence[Scores]) -> FloatArray:
+    """Thresholds, falling, at which a lesion is found, and the lowest score of all."""
+    found = np.concatenate([np.zeros(0), *[item.found_at for item in scores]])
+    found = found[np.isfinite(found)]
+    false = np.concatenate([np.zeros(0), *[item.false_at for item in scores]])
+    everything = np.concatenate([found, false])
+    if not len(everything):
+        return everything
+    return np.unique(np.append(found, everything.min()))[::-1]
+
+
+def _tables(scores: Sequence[Scores], threshold: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Lesions found and false positives of every scan at every threshold, (S, T) each."""
+
+    def at_least(values: FloatArray) -> FloatArray:
+        return len(values) - np.searchsorted(np.sort(values), threshold, side="left").astype(np.float64)
+
+    found = [at_least(item.found_at) for item in scores]
+    false = [at_least(item.false_at) for item in scores]
+    return np.reshape(found, (-1, len(threshold))), np.reshape(false, (-1, len(threshold)))

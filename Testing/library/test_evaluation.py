@@ -1,0 +1,257 @@
+import csv
+import json
+import re
+from base64 import b64decode
+from pathlib import Path
+from xml.etree import ElementTree
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import phantoms
+from CMMDetectLib.candidates import Stage
+from CMMDetectLib.classical_method import ClassicalMethod
+from CMMDetectLib.cli import EXIT_INPUT, make_parser, run_command
+from CMMDetectLib.detector import Detector
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.methods import Settings
+from CMMDetectLib.postprocessing import CutOffs
+from CMMDetectLib.scan import read_scan
+from CMMDetectTrainLib.evaluation import add_evaluate, candidate_clusters, evaluate_dataset, lost_by, write_evaluation
+from CMMDetectTrainLib.evaluation_set import find_scans, read_lesions
+from CMMDetectTrainLib.metrics import Rule
+from CMMDetectTrainLib.report import ReportFigure
+from CMMDetectTrainLib.simulation.dataset import write_truth
+from CMMDetectTrainLib.simulation.truth import Truth, TruthRecord
+from conftest import LESIONS_MM, SHAPE, SPACING_MM, lesion_positions, stripped_brain
+
+AFFINE = phantoms.affine(SPACING_MM)
+DARK_SPOT = len(LESIONS_MM)  # the label of a lesion that the truth does not know, hence a false positive
+
+
+def lesion_labels() -> np.ndarray:
+    """The label map of all microbleeds of the brain."""
+    labels = np.zeros(SHAPE, np.int16)
+    for number, (*center, diameter) in enumerate(LESIONS_MM, 1):
+        labels[phantoms.sphere(SHAPE, SPACING_MM, tuple(center), diameter) > 0.3] = number
+    return labels
+
+
+def save(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, affine), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    """Two subjects with the same brain: one's mask has two of the three dark spots, the other's has none."""
+    folder = tmp_path_factory.mktemp("set")
+    labels, brain = lesion_labels(), stripped_brain()
+    masks = {"sub-01": ((labels > 0) & (labels != DARK_SPOT)).astype(np.uint8), "sub-02": np.zeros(SHAPE, np.uint8)}
+    for subject, mask in masks.items():
+        save(folder / subject / "swi" / f"{subject}_swi.nii.gz", brain)
+        save(folder / "derivatives" / "masks" / subject / f"{subject}_swi_microbleeds.nii.gz", mask)
+    rows = ["participant_id\tprotocol\tfield_t", "sub-01\tukbb\t3.0", "sub-02\toxvasc\tn/a"]
+    (folder / "participants.tsv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(dataset, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("evaluated")
+    assert evaluate(dataset, "-o", output) == 0
+    return output
+
+
+def evaluate(*arguments: object) -> int:
+    parser, commands = make_parser()
+    add_evaluate(commands)
+    return run_command(parser, ["evaluate", *map(str, arguments), "--method", "classical"])
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream, delimiter="\t"))
+
+
+def test_a_data_set_with_masks_is_measured_from_the_command_line(evaluated):
+    measured = json.loads((evaluated / "metrics.json").read_text())
+    final = {name: item["value"] for name, item in measured["stages"]["overlap"]["final"].items()}
+    # both true lesions are found; one false positive in the first scan, three in the one without microbleeds
+    assert (final["tpr"], final["fp_avg"], final["precision"]) == (1.0, 2.0, pytest.approx(2 / 6))
+    assert final["f1"] == pytest.approx(2 * 2 / (2 + 6))
+    assert measured["stages"]["center"]["final"] == measured["stages"]["overlap"]["final"]
+    assert measured["clean_scans"]["final"]["fp_avg"]["value"] == 3
+    assert set(measured["groups_of_scans"]["protocol"]) == {"ukbb", "oxvasc"}
+    assert set(measured["groups_of_scans"]["field strength"]) == {"3.0 T"}
+
+
+def test_the_lesion_table_says_where_every_lesion_is_and_whether_it_was_found(evaluated):
+    rows = rows_of(evaluated / "lesions.tsv")
+    assert [row["scan"] for row in rows] == ["sub-01_swi"] * 2
+    assert {row["lost_by"] for row in rows} == {"n/a"}
+    assert {row[f"found_{rule}_{stage}"] for row in rows for rule in Rule for stage in Stage} == {"1"}
+    position = np.array([[float(row[axis]) for axis in "xyz"] for row in rows])
+    nearest = np.linalg.norm(lesion_positions(AFFINE)[:, None] - position, axis=2).min(axis=0)
+    assert (nearest < 0.5).all()
+    diameter = np.sort([float(row["diameter_mm"]) for row in rows])
+    assert diameter == pytest.approx([4.0, 5.0], abs=0.7)
+
+
+def test_the_report_holds_its_figures_and_needs_no_other_file(evaluated):
+    page = (evaluated / "report.html").read_text(encoding="utf-8")
+    images = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
+    assert len(images) == 3
+    for image in images:
+        assert ElementTree.fromstring(b64decode(image)).tag.endswith("svg")
+    assert "src=" not in page.replace('src="data:', "") and "href=" not in page
+    for heading in ("After each stage", "FROC", "Calibration", "Scans without microbleeds", "Definitions"):
+        assert f"<h2>{heading}</h2>" in page
+
+
+def test_an_evaluation_goes_on_where_it_stopped(dataset, evaluated, tmp_path, monkeypatch):
+    output = tmp_path / "again"
+    (output / "scans").mkdir(parents=True)
+    for name in ("run.json", "scans/sub-01_swi.json"):
+        (output / name).write_bytes((evaluated / name).read_bytes())
+    detected = []
+    detect = Detector.detect
+
+    def watched(self, scan, *more):
+        detected.append(scan.name)
+        return detect(self, scan, *more)
+
+    monkeypatch.setattr(Detector, "detect", watched)
+    assert evaluate(dataset, "-o", output) == 0
+    assert detected == ["sub-02_swi"]
+    assert json.loads((output / "metrics.json").read_text()) == json.loads((evaluated / "metrics.json").read_text())
+
+
+def test_results_of_other_settings_are_never_mixed(dataset, evaluated, capsys):
+    assert evaluate(dataset, "-o", evaluated, "--th-detection", "0.5") == EXIT_INPUT
+    assert "another method or other settings" in capsys.readouterr().err
+
+
+def test_subjects_and_modality_choose_the_scans(dataset):
+    assert [entry.name for entry in find_scans(dataset, subjects=["sub-02"])] == ["sub-02_swi"]
+    with pytest.raises(InputError, match="no scan with truth"):
+        find_scans(dataset, modality="qsm")
+
+
+def test_what_was_detected_is_not_taken_for_truth(tmp_path):
+    save(tmp_path / "scan.nii.gz", stripped_brain())
+    save(tmp_path / "out" / "scan_microbleeds.nii.gz", lesion_labels())
+    assert [entry.name for entry in find_scans(tmp_path, "swi")] == ["scan"]
+    (tmp_path / "out" / "scan_candidates.tsv").touch()
+    with pytest.raises(InputError, match="no scan with truth"):
+        find_scans(tmp_path, "swi")
+
+
+def test_a_label_map_without_its_scan_or_on_another_grid_is_named(tmp_path):
+    labels = save(tmp_path / "masks" / "a_swi_microbleeds.nii.gz", lesion_labels(), AFFINE + np.eye(4, k=3))
+    with pytest.raises(InputError, match=r"a_swi\.nii\.gz is missing"):
+        find_scans(tmp_path)
+    scan = save(tmp_path / "a_swi.nii.gz", stripped_brain())
+    with pytest.raises(InputError, match=f"{labels.name}: lies on another grid"):
+        read_lesions(find_scans(tmp_path)[0], read_scan(scan))
+
+
+def test_labels_that_touch_stay_two_lesions_and_one_label_is_split_into_clusters(tmp_path):
+    scan = read_scan(save(tmp_path / "a_swi.nii.gz", stripped_brain()))
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[10:12, 10, 10], labels[12:14, 10, 10], labels[40, 40, 20] = 3, 7, 7
+    save(tmp_path / "a_swi_microbleeds.nii.gz", labels)
+    entry = find_scans(tmp_path)[0]
+    several, numbered = read_lesions(entry, scan)
+    assert [(item.id, item.volume_mm3) for item in several] == [("cmb-0003", 4.0), ("cmb-0007", 6.0)]
+    assert np.array_equal(numbered, np.select([labels == 3, labels == 7], [1, 2]))
+    save(tmp_path / "a_swi_microbleeds.nii.gz", (labels > 0).astype(np.uint8))
+    split, numbered = read_lesions(entry, scan)
+    assert [item.volume_mm3 for item in split] == [8.0, 2.0]
+    assert numbered.max() == 2
+
+
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)], ids=["as stored", "flipped"])
+def test_the_clusters_of_all_candidates_hold_those_of_the_final_ones(tmp_path, flips):
+    affine = AFFINE @ np.diag([*flips, 1.0])
+    scan = read_scan(save(tmp_path / "a_swi.nii.gz", stripped_brain(), affine))
+    method = ClassicalMethod(Settings(0.3, 0.3, CutOffs(min_volume_mm3=20)))
+    result = Detector(method).detect(scan)
+    clusters = candidate_clusters(result, method.settings.th_detection)
+    final = [number for number, item in enumerate(result.candidates, 1) if item.stage is Stage.FINAL]
+    assert 0 < len(final) < len(result.candidates)
+    assert np.array_equal(np.where(np.isin(clusters, final), clusters, 0), result.microbleeds)
+    volume = np.bincount(clusters.ravel(), minlength=len(result.candidates) + 1)[1:] * np.prod(SPACING_MM)
+    assert volume == pytest.approx([item.volume_mm3 for item in result.candidates])
+
+
+def truth_record(number: int, kind: str, position: np.ndarray, visible: bool = True) -> TruthRecord:
+    x, y, z = (float(value) for value in position)
+    name = f"{'cmb' if kind == 'microbleed' else 'mimic'}-{number:04d}"
+    return TruthRecord(name, kind, "thalamus", x, y, z, 1.0, 2.0, 4.5, 20.0, visible)
+
+
+@pytest.fixture
+def simulated(tmp_path) -> Path:
+    """A set as the simulation writes it: a visible lesion, one below noise, one without a voxel, a calcification."""
+    labels, (first, second, third) = lesion_labels(), lesion_positions(AFFINE)
+    records = (
+        truth_record(1, "microbleed", first),
+        truth_record(2, "microbleed", second, visible=False),
+        truth_record(3, "microbleed", first + 40, visible=False),
+        truth_record(1, "calcification", third),
+    )
+    truth = Truth(records, (labels * (labels < 3)).astype(np.uint16), (labels == 3).astype(np.uint16))
+    save(tmp_path / "sub-001" / "swi" / "sub-001_swi.nii.gz", stripped_brain())
+    folder = tmp_path / "derivatives" / "truth" / "sub-001" / "swi"
+    folder.mkdir(parents=True)
+    write_truth(folder, "sub-001_swi", truth, AFFINE)
+    save(folder.parent / "sub-001_brain.nii.gz", (stripped_brain() > 0).astype(np.uint8))
+    return tmp_path
+
+
+def test_simulated_truth_brings_regions_visibility_and_mimics(simulated, tmp_path):
+    (record,) = evaluate_dataset(find_scans(simulated), ClassicalMethod(), tmp_path / "out", given_brain=True)
+    assert [(item.region, item.counted, item.diameter_mm) for item in record.lesions] == [
+        ("thalamus", True, 4.5),
+        ("thalamus", False, 4.5),
+        ("thalamus", False, 4.5),
+    ]
+    final = [item for item in record.findings if item.candidate.stage is Stage.FINAL]
+    assert sorted((item.touches, item.mimic) for item in final if item.touches or item.mimic) == [
+        ((), "calcification"),
+        (("cmb-0001",), None),
+        (("cmb-0002",), None),
+    ]
+
+
+def test_the_table_says_which_step_lost_a_lesion(simulated, tmp_path):
+    strict = ClassicalMethod(Settings(0.3, 0.3, CutOffs(min_volume_mm3=1000)))
+    (record,) = evaluate_dataset(find_scans(simulated), strict, tmp_path / "strict")
+    assert lost_by(record, record.lesions[0]) == "volume"
+    blind = ClassicalMethod(Settings(0.999, 0.3, CutOffs()))
+    (record,) = evaluate_dataset(find_scans(simulated), blind, tmp_path / "blind")
+    assert lost_by(record, record.lesions[0]) == "detection"
+
+
+def test_a_scan_in_which_nothing_can_be_detected_counts_as_missed(dataset, tmp_path, monkeypatch):
+    def fail(self, scan, *more):
+        raise InputError("no brain here")
+
+    monkeypatch.setattr(Detector, "detect", fail)
+    assert evaluate(dataset, "-o", tmp_path) == 0
+    measured = json.loads((tmp_path / "metrics.json").read_text())
+    assert measured["problems"] == dict.fromkeys(("sub-01_swi", "sub-02_swi"), "no brain here")
+    assert measured["stages"]["overlap"]["final"]["tpr"]["value"] == 0
+    assert "no brain here" in (tmp_path / "report.html").read_text()
+
+
+def test_further_figures_and_names_go_safely_into_the_report(tmp_path):
+    svg = '<svg xmlns="http://www.w3.org/2000/svg"/>'
+    about = {"data set": "<b>odd</b>"}
+    write_evaluation(tmp_path, [], ClassicalMethod().settings, about, [ReportFigure("Loss", "per epoch", svg)])
+    page = (tmp_path / "report.html").read_text()
+    assert "<h2>Loss</h2>" in page and "per epoch" in page
+    assert "<b>odd" not in page and "&lt;b&gt;odd" in page
