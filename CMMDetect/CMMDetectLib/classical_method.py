@@ -39,7 +39,7 @@ class ClassicalMethod:
     """Symmetry peaks with contrast (stage 1) that stand isolated in their surroundings (stage 2)."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings(0.3, 0.3, CutOffs())
+        self.settings = settings or Settings(0.3, 0.5, CutOffs())
 
     def detect(self, channels: NDArray[np.float32], prepared: PreparedScan, tick: Tick) -> NDArray[np.float32]:
         """Score every voxel by the symmetry peak it belongs to and by its share of the peak's contrast."""

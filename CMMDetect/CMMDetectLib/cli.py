@@ -59,7 +59,7 @@ def run_command(parser: OneLineParser, arguments: Sequence[str] | None = None) -
         sys.stderr.write(f"cmmdetect: {error}\n")
         return EXIT_INPUT
     except KeyboardInterrupt:
-        sys.stderr.write("cmmdetect: interrupted, nothing was written\n")
+        sys.stderr.write("cmmdetect: interrupted\n")
         return EXIT_INTERRUPTED
     return 0
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from CMMDetectLib.candidates import Candidate
 from CMMDetectLib.cli import OneLineParser, make_parser, progress_bar, run_command
-from CMMDetectLib.errors import InputError
 from CMMDetectLib.job import METHODS, DetectionJob, choose_method
 from CMMDetectLib.scan import Modality, Scan
+
+from .evaluate_command import add_evaluate
+from .extras import training_packages
 
 Commands = argparse._SubParsersAction
 
@@ -24,18 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser, commands = make_parser()
     _add_demo(commands)
     _add_simulate(commands)
+    add_evaluate(commands)
     return run_command(parser, arguments)
-
-
-@contextmanager
-def training_packages(command: str) -> Iterator[None]:
-    """Turn the lack of a package of the ``train`` extra into a line that says how to get it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"cmmdetect {command} needs {error.name}, which is not installed: pip install 'cmmdetect[train]'"
-        ) from None
 
 
 def _add_demo(commands: Commands[OneLineParser]) -> None:

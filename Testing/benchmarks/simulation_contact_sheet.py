@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="a T2*-weighted magnitude to show beside them")
     parser.add_argument("--echo", type=int)
     options = parser.parse_args()
-    figure, axes = plt.subplots(4 if options.real else 3, 9, figsize=(18, 9.2 if options.real else 7.2))
+    figure, axes = plt.subplots(4 if options.real else 3, 9, figsize=(18, 10.6 if options.real else 8.2))
     for row, name in enumerate(PROTOCOLS):
         protocol = draw_protocol(np.random.default_rng(options.seed + row), name)
         scan = simulate_scan(protocol, options.seed + row, lesions=12)
@@ -41,8 +41,8 @@ def main() -> None:
                 show_slice(axes[row, 3 * column + number], scan, modality, level, name)
     if options.real:
         show_real(axes[3], read_scan(options.real, "t2star", options.echo).array)
-    figure.tight_layout(pad=0.2)
-    figure.savefig(options.output, dpi=72)
+    figure.tight_layout(pad=0.4, h_pad=0.8)
+    figure.savefig(options.output, dpi=90)
 
 
 def show_slice(axes: Axes, scan: SimulatedScan, modality: Modality, level: float, name: str) -> None:
@@ -55,7 +55,7 @@ def show_slice(axes: Axes, scan: SimulatedScan, modality: Modality, level: float
     axes.contour(upright(labels[..., k] > 0, scan), levels=[0.5], colors="red", linewidths=0.4)
     protocol = scan.protocol
     voxel = "x".join(f"{step:g}" for step in protocol.spacing_mm)
-    axes.set_title(f"{name} {modality} {protocol.field_t:g} T {protocol.te_ms:g} ms {voxel}", fontsize=6)
+    axes.set_title(f"{name} {modality} {protocol.field_t:g} T, {protocol.te_ms:g} ms\n{voxel} mm", fontsize=8)
     axes.axis("off")
 
 
@@ -70,7 +70,7 @@ def show_real(axes: NDArray[np.object_], array: NDArray[np.float32]) -> None:
     """Draw slices of the real image."""
     for axis, k in zip(axes, np.linspace(2, array.shape[2] - 3, len(axes)).astype(int), strict=True):
         axis.imshow(np.rot90(array[..., k]), cmap="gray", vmin=0, vmax=1.5 * np.median(array))
-        axis.set_title(f"real tissue, slice {k}", fontsize=6)
+        axis.set_title(f"real tissue, slice {k}", fontsize=8)
         axis.axis("off")
 
 

@@ -18,7 +18,8 @@ from CMMDetectLib.errors import InputError
 from CMMDetectLib.methods import Settings
 from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import read_scan
-from CMMDetectTrainLib.evaluation import add_evaluate, candidate_clusters, evaluate_dataset, lost_by, write_evaluation
+from CMMDetectTrainLib.evaluate_command import add_evaluate
+from CMMDetectTrainLib.evaluation import candidate_clusters, evaluate_dataset, lost_by, write_evaluation
 from CMMDetectTrainLib.evaluation_set import find_scans, read_lesions
 from CMMDetectTrainLib.metrics import Rule
 from CMMDetectTrainLib.report import ReportFigure

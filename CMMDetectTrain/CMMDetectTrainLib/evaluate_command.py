@@ -1,0 +1,75 @@
+"""``cmmdetect evaluate``: its options, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from CMMDetectLib.candidates import Stage
+from CMMDetectLib.cli import OneLineParser, progress_bar
+from CMMDetectLib.devices import DEVICES, PRECISIONS
+from CMMDetectLib.job import METHODS, DetectionJob, choose_method
+from CMMDetectLib.scan import Modality, read_scan
+
+from .extras import training_packages
+from .metrics import Rule
+
+
+def add_evaluate(commands: argparse._SubParsersAction[OneLineParser]) -> None:
+    """Add ``cmmdetect evaluate`` to the command line."""
+    parser = commands.add_parser("evaluate", help="measure a detector on a data set with known microbleeds")
+    parser.add_argument("dataset", help="folder with scans and <scan>_microbleeds.nii.gz")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for metrics and report")
+    parser.add_argument("--model", metavar="DIR", help="model bundle")
+    parser.add_argument("--method", choices=METHODS, help="paper where there is a model, else classical")
+    parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
+    parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
+    parser.add_argument("--brain-masks", action="store_true", help="use the data set's brain masks")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
+    parser.add_argument("--th-detection", type=float, metavar="X", help="threshold of stage 1, 0 to 1")
+    parser.add_argument("--th-discrimination", type=float, metavar="X", help="threshold of stage 2, 0 to 1")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    with training_packages("evaluate"):
+        from .evaluation import evaluate_dataset, write_evaluation
+        from .evaluation_set import find_scans
+    entries = find_scans(Path(options.dataset), options.modality, options.subjects)
+    chosen = ("model", "method", "device", "precision", "th_detection", "th_discrimination")
+    job = DetectionJob(scan="", output=options.output, **{name: getattr(options, name) for name in chosen})
+    output = Path(options.output)
+    # before the long run one scan of each modality shows whether the model was made for it
+    for entry in {entry.modality: entry for entry in entries}.values():
+        method = choose_method(job, read_scan(entry.scan, entry.modality))
+    with progress_bar() as listener:
+        records = evaluate_dataset(entries, method, output, given_brain=options.brain_masks, listener=listener)
+    described = method.describe()
+    bundle = described.get("bundle") or {}
+    about = {
+        "data set": Path(options.dataset).resolve().name,
+        "method": described["method"],
+        **({"model": f"{bundle['name']} {bundle['version']}"} if bundle else {}),
+        "brain": "masks of the data set" if options.brain_masks else "extracted",
+    }
+    summary = write_evaluation(output, records, method.settings, about)
+    Console().print(_stage_table(summary))
+    Console().print(f"Written: {output / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _stage_table(summary: Mapping[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("after stage")
+    for name in ("TPR", "FPavg", "precision", "F1"):
+        table.add_column(name, justify="right")
+    for number, stage in enumerate(Stage, 1):
+        measured = summary["stages"][Rule.OVERLAP][stage]
+        values = [measured[name]["value"] for name in ("tpr", "fp_avg", "precision", "f1")]
+        table.add_row(f"{number} {stage}", *["-" if value is None else f"{value:.2f}" for value in values])
+    return table
