@@ -248,7 +248,7 @@ def _fit(head: _Head) -> tuple[FloatArray, _Topology]:
             (axis - (axis.size - 1) / 2) * WORK_MM - middle for axis, middle in zip(axes, center, strict=True)
         ]
         ball = sum(offset**2 for offset in offset_mm) < radius**2
-        tissue = float(np.median(head.signal[ball]))
+        tissue = max(head.threshold, float(np.median(head.signal[ball])))
         vertices = _evolve(
             (sphere * radius / 2 + center).astype(np.float32), topology, head, tissue, COARSE_TOLERANCE_MM
         )
@@ -258,7 +258,7 @@ def _fit(head: _Head) -> tuple[FloatArray, _Topology]:
         before, (center, radius) = center, _center_and_radius(inside, inside)
         if np.linalg.norm(center - before) < 3:
             break
-    tissue = float(np.median(head.signal[inside]))
+    tissue = max(head.threshold, float(np.median(head.signal[inside])))
     vertices, _ = _midpoints(vertices, topology.faces)
     topology = _sphere(COARSE_LEVEL + 1)[1]
     return _evolve(vertices, topology, head, tissue, FINE_TOLERANCE_MM), topology

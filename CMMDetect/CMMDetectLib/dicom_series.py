@@ -105,9 +105,7 @@ def _check_regular(ordered: Sequence[SliceFile], folder: Path) -> None:
         raise InputError(f"{folder}: the DICOM slices have different orientations; give one stack a folder")
     position = np.array([item.position_mm for item in ordered])
     if max(Counter(position.round(3)).values()) > 1:
-        raise InputError(
-            f"{folder}: several DICOM images lie at one position (magnitude and phase?); keep one kind"
-        )
+        raise InputError(f"{folder}: several DICOM images lie at one position (magnitude and phase?); keep one kind")
     gaps = np.diff(position)
     step = float(np.median(gaps))
     wide = int(np.argmax(np.abs(gaps - step)))

@@ -16,6 +16,7 @@ from CMMDetectLib.scan import Modality, Scan
 
 from .evaluate_command import add_evaluate
 from .extras import training_packages
+from .masks import add_masks
 
 Commands = argparse._SubParsersAction
 
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser, commands = make_parser()
     _add_demo(commands)
     _add_simulate(commands)
+    add_masks(commands)
     add_evaluate(commands)
     return run_command(parser, arguments)
 

@@ -1,4 +1,5 @@
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -171,3 +172,24 @@ def test_ctrl_c_ends_without_a_traceback(capsys):
 
 def test_without_a_command_the_help_is_named(capsys):
     assert "--help" in refused(capsys, [])
+
+
+def test_the_readmes_demo_finds_most_of_its_microbleeds(tmp_path, capsys):
+    assert main(["demo", "-o", str(tmp_path)]) == 0
+    found, microbleeds = re.search(r"Found (\d+) of (\d+)", capsys.readouterr().out).groups()
+    assert int(found) > int(microbleeds) / 2
+    assert (tmp_path / "demo_swi.png").stat().st_size > 10_000
+
+
+def test_a_command_that_lacks_its_packages_says_what_to_install(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "CMMDetectTrainLib.evaluation", raising=False)
+    monkeypatch.delitem(sys.modules, "CMMDetectTrainLib.report", raising=False)
+    monkeypatch.delitem(sys.modules, "CMMDetectTrainLib.report_figures", raising=False)
+    line = refused(capsys, ["evaluate", str(tmp_path), "-o", str(tmp_path)])
+    assert "pip install 'cmmdetect[train]'" in line
+
+
+@pytest.mark.parametrize(("option", "value", "expected"), [("--protocol", "mrx", "mrx"), ("-n", "0", "at least 1")])
+def test_what_cannot_be_simulated_is_refused(tmp_path, capsys, option, value, expected):
+    assert expected in refused(capsys, ["simulate", "-o", str(tmp_path / "set"), option, value])

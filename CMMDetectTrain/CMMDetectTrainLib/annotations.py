@@ -1,0 +1,285 @@
+"""Points where a reader saw microbleeds: every file format that sites and public data sets have them in.
+
+The format is told by the name of the file:
+
+* ``.mrk.json``, ``.fcsv``: point lists of 3D Slicer; the file says whether they are RAS or LPS.
+* ``.mat``: voxel indices as public data sets have them (Dou et al. 2016): the variable ``cen``, N x 3, counted from 1
+  along the axes of the file's voxel array.
+* ``_candidates.tsv``: a table that was reviewed; the accepted candidates, where the reader put them.
+* any other ``.tsv``, ``.csv``: a header with ``x``, ``y``, ``z`` (RAS mm) or, without these, ``i``, ``j``, ``k``
+  (voxel indices counted from 0); ``name``, ``label`` or ``id`` names the point if it is there.
+* an image: a mask on the scan's grid; every 26-connected piece is one point.
+
+No point is moved, and none is left out in silence: whatever cannot be used is a line in the list of problems.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from CMMDetectLib.candidates import read_table
+from CMMDetectLib.clusters import TOUCHING
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.region_growing import GrownLesion, GrowthSettings, grow_lesion, lies_inside
+from CMMDetectLib.scan import IMAGE_SUFFIXES, Scan, read_mask, to_voxel, to_world
+
+SAME_POINT_MM = 1.0
+"""Points closer than this are one."""
+RAS, LPS = (1.0, 1.0, 1.0), (-1.0, -1.0, 1.0)
+SYSTEMS = {"RAS": RAS, "0": RAS, "LPS": LPS, "1": LPS}
+"""Signs that bring a point list's coordinates to RAS; Slicer wrote numbers before it wrote names."""
+FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label"
+NAME_COLUMNS = ("name", "label", "id")
+
+
+@dataclass(frozen=True)
+class AnnotatedPoint:
+    """Where a reader saw a microbleed: RAS mm, and what the file calls it."""
+
+    name: str
+    position_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """The points of a file that can be used, and what is wrong with the others.
+
+    Attributes
+    ----------
+    points : in the order of the file
+    lesions : the region at each point
+    problems : one line each; it names the point
+    """
+
+    points: tuple[AnnotatedPoint, ...]
+    lesions: tuple[GrownLesion, ...]
+    problems: tuple[str, ...]
+
+
+def read_annotations(path: Path | str, scan: Scan, settings: GrowthSettings | None = None) -> Annotations:
+    """Read annotated points and grow the lesion at each.
+
+    Points outside the scan, points less than `SAME_POINT_MM` from an earlier one or in the same lesion, and points
+    where nothing stands out are left out and reported.
+
+    Parameters
+    ----------
+    path : the file; see the module for the formats
+    scan : the points lie in it
+    settings : of the region growing
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is in none of the formats.
+    """
+    points, problems = read_points(path, scan)
+    kept: list[AnnotatedPoint] = []
+    lesions: list[GrownLesion] = []
+    for point in points:
+        problem = _problem_of(point, kept, scan)
+        if problem is None:
+            lesion = grow_lesion(scan, point.position_mm, settings)
+            problem = _problem_of_lesion(point, lesion, kept, lesions, scan)
+        if problem is None:
+            kept.append(point)
+            lesions.append(lesion)
+        else:
+            problems.append(problem)
+    return Annotations(tuple(kept), tuple(lesions), tuple(problems))
+
+
+def read_points(path: Path | str, scan: Scan) -> tuple[list[AnnotatedPoint], list[str]]:
+    """Read the points of a file as they are there, and what the reader of the file should know.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is in none of the formats.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file (annotated points)")
+    name = path.name.lower()
+    if name.endswith("_candidates.tsv"):
+        return _read_candidates(path)
+    if name.endswith(".mrk.json"):
+        return _read_markups(path), []
+    if name.endswith(".fcsv"):
+        return _read_fcsv(path), []
+    if name.endswith((".tsv", ".csv")):
+        return _read_delimited(path, scan), []
+    if name.endswith(".mat"):
+        return _read_matlab(path, scan), []
+    if name.endswith(IMAGE_SUFFIXES):
+        return _read_mask_points(path, scan), []
+    raise InputError(f"{path}: points are read from .mrk.json, .fcsv, .tsv, .csv, .mat or a mask (.nii.gz)")
+
+
+def _problem_of(point: AnnotatedPoint, earlier: Sequence[AnnotatedPoint], scan: Scan) -> str | None:
+    if not lies_inside(scan, to_voxel(scan.affine, point.position_mm)):
+        return f"{_described(point)} lies outside the scan"
+    for other in earlier:
+        if np.linalg.norm(np.subtract(point.position_mm, other.position_mm)) < SAME_POINT_MM:
+            return f"{_described(point)} is the same point as {other.name}"
+    return None
+
+
+def _problem_of_lesion(
+    point: AnnotatedPoint,
+    lesion: GrownLesion,
+    earlier: Sequence[AnnotatedPoint],
+    lesions: Sequence[GrownLesion],
+    scan: Scan,
+) -> str | None:
+    if not lesion.found:
+        return f"{_described(point)} lies on no lesion: nothing there stands out from its surroundings"
+    seed = np.rint(to_voxel(scan.affine, lesion.position_mm)).astype(int)
+    for other, found in zip(earlier, lesions, strict=True):
+        i, j, k = (int(at) - part.start for at, part in zip(seed, found.box, strict=True))
+        if min(i, j, k) >= 0 and found.mask[i : i + 1, j : j + 1, k : k + 1].any():
+            return f"{_described(point)} marks the same lesion as {other.name}"
+    return None
+
+
+def _described(point: AnnotatedPoint) -> str:
+    x, y, z = point.position_mm
+    return f"{point.name} at ({x:.1f}, {y:.1f}, {z:.1f}) mm RAS"
+
+
+def _read_markups(path: Path) -> list[AnnotatedPoint]:
+    """Read a point list of 3D Slicer (.mrk.json); LPS if the file does not say, as in Slicer."""
+    try:
+        lists = json.loads(path.read_text(encoding="utf-8"))["markups"]
+        points: list[AnnotatedPoint] = []
+        for markup in lists:
+            signs = _signs(str(markup.get("coordinateSystem", "LPS")), path)
+            for item in markup["controlPoints"]:
+                # a point that was never placed has a position all the same
+                if item.get("positionStatus", "defined") == "defined":
+                    label = str(item.get("label") or f"point {len(points) + 1}")
+                    points.append(_point(label, np.multiply(item["position"], signs)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: not a point list of 3D Slicer; save the points there as .mrk.json") from None
+    return points
+
+
+def _read_fcsv(path: Path) -> list[AnnotatedPoint]:
+    """Read an older point list of 3D Slicer (.fcsv); RAS if the file does not say, as in Slicer 4."""
+    lines = _text_of(path).splitlines()
+    comments = [line.lstrip("# ").partition("=") for line in lines if line.startswith("#")]
+    header = {key.strip().lower(): value.strip() for key, _, value in comments}
+    signs = _signs(header.get("coordinatesystem", "0"), path)
+    columns = header.get("columns", FCSV_COLUMNS).replace(" ", "").split(",")
+    rows = csv.reader(line for line in lines if line.strip() and not line.startswith("#"))
+    points = []
+    for number, cells in enumerate(rows, 1):
+        row = dict(zip(columns, cells, strict=False))
+        position = np.multiply(_numbers(row, "xyz", path, number), signs)
+        points.append(_point(row.get("label") or f"point {number}", position))
+    return points
+
+
+def _read_delimited(path: Path, scan: Scan) -> list[AnnotatedPoint]:
+    """Read a table with a header; the module says which columns."""
+    lines = [line for line in _text_of(path).splitlines() if line.strip()]
+    delimiter = max("\t;,", key=lines[0].count) if lines else ","
+    names = [name.strip().lower() for name in next(csv.reader(lines[:1], delimiter=delimiter), [])]
+    axes = next((axes for axes in ("xyz", "ijk") if set(axes) <= set(names)), None)
+    if axes is None:
+        raise InputError(f"{path}: the header needs the columns x, y, z (RAS mm) or i, j, k (voxel indices from 0)")
+    points = []
+    for number, cells in enumerate(csv.reader(lines[1:], delimiter=delimiter), 1):
+        row = dict(zip(names, (cell.strip() for cell in cells), strict=False))
+        position = _numbers(row, axes, path, number)
+        label = next((row[column] for column in NAME_COLUMNS if row.get(column)), f"point {number}")
+        points.append(_point(label, position if axes == "xyz" else to_world(scan.affine, position)))
+    return points
+
+
+def _read_matlab(path: Path, scan: Scan) -> list[AnnotatedPoint]:
+    """Read voxel indices that count from 1, as MATLAB does."""
+    try:
+        content = loadmat(path)
+    except NotImplementedError:
+        raise InputError(f"{path}: MATLAB 7.3 format; save it with save(name, 'cen', '-v7')") from None
+    except (OSError, ValueError, TypeError, MatReadError):
+        raise InputError(
+            f"{path}: not a MATLAB file that can be read; save it with save(name, 'cen', '-v7')"
+        ) from None
+    tables = {name: np.asarray(value) for name, value in content.items() if not name.startswith("__")}
+    centers = tables.get("cen", np.zeros(0, "U1"))
+    if centers.dtype.kind not in "iuf" or (centers.size and centers.shape[1:] != (3,)):
+        raise InputError(f"{path}: the variable cen (N x 3 voxel indices from 1) is needed; it has {_listed(tables)}")
+    positions = to_world(scan.affine, centers.reshape(-1, 3).astype(np.float64) - 1)
+    return [_point(f"point {number}", position) for number, position in enumerate(positions, 1)]
+
+
+def _read_mask_points(path: Path, scan: Scan) -> list[AnnotatedPoint]:
+    """Give the center of every piece of a mask."""
+    labels, count = ndimage.label(read_mask(path, scan), TOUCHING)
+    centers = ndimage.center_of_mass(labels > 0, labels, range(1, count + 1))
+    return [_point(f"point {number}", to_world(scan.affine, center)) for number, center in enumerate(centers, 1)]
+
+
+def _read_candidates(path: Path) -> tuple[list[AnnotatedPoint], list[str]]:
+    """Give the accepted candidates of a table that was reviewed."""
+    candidates = read_table(path)
+    undecided = [item for item in candidates if item.verdict == "undecided"]
+    if candidates and len(undecided) == len(candidates):
+        raise InputError(f"{path}: no candidate was accepted or rejected; review the scan first")
+    points = []
+    for item in candidates:
+        if item.verdict == "accepted":
+            x, y, z = item.reader_x, item.reader_y, item.reader_z
+            moved = x is not None and y is not None and z is not None
+            points.append(_point(item.id, (x, y, z) if moved else (item.x, item.y, item.z)))
+    problems = [f"{item.id} is undecided and not taken for a microbleed" for item in undecided]
+    return points, problems
+
+
+def _point(name: str, position_mm: Iterable[Any]) -> AnnotatedPoint:
+    x, y, z = (float(value) for value in position_mm)
+    return AnnotatedPoint(name, (x, y, z))
+
+
+def _signs(system: str, path: Path) -> tuple[float, float, float]:
+    """Signs that bring coordinates of a named system to RAS."""
+    try:
+        return SYSTEMS[system.strip().upper()]
+    except KeyError:
+        raise InputError(f"{path}: unknown coordinate system '{system}'; save the points in RAS or LPS") from None
+
+
+def _numbers(row: Mapping[str, str], columns: str, path: Path, number: int) -> list[float]:
+    """Three finite numbers of a row."""
+    found = [row.get(column, "") for column in columns]
+    try:
+        values = [float(text) for text in found]
+    except ValueError:
+        values = []
+    if not values or not np.isfinite(values).all():
+        raise InputError(f"{path}: point {number} has no three numbers in {', '.join(columns)}, but {found}")
+    return values
+
+
+def _text_of(path: Path) -> str:
+    try:
+        # spreadsheet programs put a byte order mark before the header
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path}: not a text file in UTF-8") from None
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "nothing"

@@ -1,0 +1,271 @@
+"""``cmmdetect masks``: from annotated points to a label map, a table of measurements and a picture (paper, 3.1)."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from scipy import ndimage
+
+from CMMDetectLib import __version__
+from CMMDetectLib.candidates import MISSING, sphere_diameter, write_json
+from CMMDetectLib.cli import OneLineParser
+from CMMDetectLib.errors import InputError, OutputError
+from CMMDetectLib.orientation import canonical_turn
+from CMMDetectLib.region_growing import GrownLesion, GrowthSettings
+from CMMDetectLib.results import prepare_folder
+from CMMDetectLib.scan import Modality, Scan, read_scan, stem_of, to_voxel, write_image
+
+from .annotations import Annotations, read_annotations
+from .extras import training_packages
+
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "label": {"Description": "Value of the lesion in the label map"},
+    "name": {"Description": "Name of the point in the file of annotations"},
+    "x": {"Description": "Extremum that the point was moved to, toward the right (RAS)", "Units": "mm"},
+    "y": {"Description": "The same toward anterior (RAS)", "Units": "mm"},
+    "z": {"Description": "The same toward superior (RAS)", "Units": "mm"},
+    "moved_mm": {"Description": "Distance of the annotated point to the extremum", "Units": "mm"},
+    "voxels": {"Description": "Number of voxels of the lesion"},
+    "volume_mm3": {"Description": "Volume of the lesion", "Units": "mm3"},
+    "diameter_mm": {"Description": "Diameter of the sphere of that volume", "Units": "mm"},
+    "contrast": {"Description": "Extremum against the surroundings, in units of the scan"},
+    "contrast_to_noise": {"Description": "Contrast over the robust spread of the surroundings"},
+    "flags": {
+        "Description": "vessel: the region followed a vessel and was cut back to its core; "
+        "capped: it reaches the largest extent that is allowed, the lesion may be larger"
+    },
+}
+
+TILE_MM, TILE_PIXELS = 24.0, 120
+"""Width of the square around a lesion that is drawn, on the scan and in the picture."""
+GAP_PIXELS, TITLE_PIXELS = 6, 16
+PAIRS_IN_A_ROW = (4, 8)
+"""Tiles with and without outline, side by side: so many for up to `FEW` lesions, and for more."""
+FEW, MOST = 40, 400
+"""More lesions than `MOST` are not drawn: the picture would be too large to open."""
+OUTLINE = (1.0, 0.25, 0.2)
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """What was written."""
+
+    labels: Path
+    table: Path
+    description: Path
+    picture: Path
+
+
+def add_masks(commands: argparse._SubParsersAction[OneLineParser]) -> None:
+    """Add ``cmmdetect masks``."""
+    usual = GrowthSettings()
+    parser = commands.add_parser("masks", help="grow the microbleeds at annotated points")
+    parser.add_argument("scan", help="NIfTI or NRRD file, or a folder with one DICOM series")
+    parser.add_argument("coordinates", help=".mrk.json, .fcsv, .tsv, .csv, .mat, *_candidates.tsv or a mask")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="label map (.nii.gz) to write")
+    parser.add_argument("--modality", help=f"{', '.join(Modality)}; read from a BIDS name when not given")
+    parser.add_argument("--echo", type=int, metavar="N", help="which volume of a 4D multi-echo file, from 1")
+    parser.add_argument(
+        "--in-plane-vox",
+        type=int,
+        default=usual.in_plane_vox,
+        metavar="N",
+        help="largest radius (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--through-plane-vox", type=int, default=usual.through_plane_vox, metavar="N", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=usual.tolerance,
+        metavar="X",
+        help="above 1 grows more (default: %(default)s)",
+    )
+    parser.set_defaults(run=_masks)
+
+
+def _masks(options: argparse.Namespace) -> None:
+    if min(options.in_plane_vox, options.through_plane_vox) < 0 or options.tolerance <= 0:
+        raise InputError("the largest radii must not be negative and --tolerance must be above 0")
+    settings = GrowthSettings(options.in_plane_vox, options.through_plane_vox, tolerance=options.tolerance)
+    scan = read_scan(options.scan, options.modality, options.echo)
+    with training_packages("masks"):
+        annotations, files = make_masks(scan, Path(options.coordinates), Path(options.output), settings)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    for problem in annotations.problems:
+        console.print(f"Left out: {problem}")
+    flagged = sum(bool(lesion.flags) for lesion in annotations.lesions)
+    console.print(f"{scan.name}: {len(annotations.lesions)} microbleeds, {flagged} to look at (column flags)")
+    if len(annotations.lesions) > MOST:
+        console.print(f"The picture shows the first {MOST}")
+    console.print(f"Written: {files.labels}, {files.table}, {files.picture}")
+
+
+def make_masks(
+    scan: Scan, coordinates: Path, output: Path, settings: GrowthSettings | None = None
+) -> tuple[Annotations, MaskFiles]:
+    """Grow the lesion at each annotated point and write label map, table, description and picture.
+
+    Parameters
+    ----------
+    scan : the points lie in it
+    coordinates : file of points, see `CMMDetectTrainLib.annotations`
+    output : the label map, .nii.gz; the others get its stem
+
+    Raises
+    ------
+    InputError
+        If the points cannot be read, or a file that is read would be overwritten.
+    OutputError
+        If a file cannot be written; earlier files are then untouched.
+    """
+    files = _name_files(output, [coordinates, *([scan.path] if scan.path else [])])
+    annotations = read_annotations(coordinates, scan, settings)
+    labels = label_map(scan, annotations.lesions)
+    provenance = {
+        "scan": str(scan.path or scan.name),
+        "coordinates": str(coordinates),
+        "modality": str(scan.modality),
+        "settings": asdict(settings or GrowthSettings()),
+        "problems": list(annotations.problems),
+        "software": f"CMMDetect {__version__}",
+    }
+    prepare_folder(output.parent)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".cmmdetect-") as name:
+        beside = Path(name)
+        write_image(beside / files.labels.name, labels, scan.affine)
+        _write_table(beside / files.table.name, _rows(scan, annotations, labels))
+        write_json(beside / files.description.name, {**COLUMNS, "provenance": provenance})
+        draw_lesions(beside / files.picture.name, scan, labels, annotations)
+        try:
+            for file in asdict(files).values():
+                (beside / file.name).replace(file)
+        except OSError as error:
+            raise OutputError(f"{output.parent}: cannot write the results ({error.strerror})") from None
+    return annotations, files
+
+
+def label_map(scan: Scan, lesions: Sequence[GrownLesion]) -> NDArray[np.int32]:
+    """Number the lesions from 1 on the scan's grid; a voxel of two goes to the one with the nearer extremum."""
+    labels = np.zeros(scan.array.shape, np.int32)
+    seeds_vox = [to_voxel(scan.affine, lesion.position_mm) for lesion in lesions]
+    for number, lesion in enumerate(lesions, 1):
+        under = labels[lesion.box]
+        voxels = np.argwhere(lesion.mask)
+        taken_by = under[tuple(voxels.T)]
+        positions = voxels + [part.start for part in lesion.box]
+        own = np.linalg.norm((positions - seeds_vox[number - 1]) * scan.spacing_mm, axis=1)
+        others = np.array([seeds_vox[other - 1] for other in taken_by])
+        nearer = (taken_by == 0) | (own < np.linalg.norm((positions - others) * scan.spacing_mm, axis=1))
+        under[tuple(voxels[nearer].T)] = number
+    return labels
+
+
+def _name_files(output: Path, inputs: Sequence[Path]) -> MaskFiles:
+    if not output.name.lower().endswith(".nii.gz"):
+        raise InputError(f"{output}: the label map is written as .nii.gz; give such a name with -o")
+    stem = stem_of(output)
+    files = MaskFiles(output, *(output.with_name(stem + suffix) for suffix in (".tsv", ".json", ".png")))
+    read = {path.resolve() for path in inputs}
+    for file in asdict(files).values():
+        if file.resolve() in read:
+            raise InputError(f"{file}: would be overwritten by the results; choose another name with -o")
+    return files
+
+
+def _rows(scan: Scan, annotations: Annotations, labels: NDArray[np.int32]) -> list[dict[str, Any]]:
+    voxels = np.bincount(labels.ravel(), minlength=len(annotations.lesions) + 1)
+    rows = []
+    for number, (point, lesion) in enumerate(zip(annotations.points, annotations.lesions, strict=True), 1):
+        x, y, z = lesion.position_mm
+        volume_mm3 = float(voxels[number] * np.prod(scan.spacing_mm))
+        rows.append(
+            {
+                "label": number,
+                "name": " ".join(point.name.split()),
+                "x": x,
+                "y": y,
+                "z": z,
+                "moved_mm": float(np.linalg.norm(np.subtract(point.position_mm, lesion.position_mm))),
+                "voxels": int(voxels[number]),
+                "volume_mm3": volume_mm3,
+                "diameter_mm": sphere_diameter(volume_mm3),
+                "contrast": lesion.contrast,
+                "contrast_to_noise": lesion.contrast_to_noise,
+                "flags": ",".join(lesion.flags) or MISSING,
+            }
+        )
+    return rows
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in rows:
+            cells = (row[name] for name in COLUMNS)
+            writer.writerow(f"{cell:.4f}" if isinstance(cell, float) else cell for cell in cells)
+
+
+def draw_lesions(path: Path, scan: Scan, labels: NDArray[np.int32], annotations: Annotations) -> None:
+    """Draw every lesion in its largest slice, without and with its outline, patient's right on the left."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    tiles = _tiles(scan, labels)
+    columns = PAIRS_IN_A_ROW[0] if len(tiles) <= FEW else PAIRS_IN_A_ROW[1]
+    rows = max(1, -(-len(tiles) // columns))
+    height, width = TILE_PIXELS + TITLE_PIXELS, 2 * TILE_PIXELS + GAP_PIXELS
+    sheet = np.zeros((rows * height + GAP_PIXELS, columns * width + GAP_PIXELS, 3), np.uint8)
+    corners = [(at // columns * height + TITLE_PIXELS, at % columns * width + GAP_PIXELS) for at in range(len(tiles))]
+    for tile, (top, left) in zip(tiles, corners, strict=True):
+        sheet[top : top + TILE_PIXELS, left : left + 2 * TILE_PIXELS] = np.rint(255 * tile)
+    figure = Figure(figsize=(sheet.shape[1] / 100, sheet.shape[0] / 100), dpi=100)
+    FigureCanvasAgg(figure)
+    figure.figimage(sheet)
+    named = zip(annotations.points, annotations.lesions, corners, strict=False)
+    for number, (point, lesion, (top, left)) in enumerate(named, 1):
+        title = " ".join([f"{number}  {point.name[:18]}  {lesion.diameter_mm:.1f} mm", *lesion.flags])
+        place = (left / sheet.shape[1], 1 - (top - 3) / sheet.shape[0])
+        figure.text(*place, title, fontsize=6.5, color="white", parse_math=False)
+    figure.savefig(path, format="png", dpi=100)
+
+
+def _tiles(scan: Scan, labels: NDArray[np.int32]) -> list[NDArray[np.float32]]:
+    """RGB images of the lesions, without and with outline side by side."""
+    turn = canonical_turn(scan.affine)
+    turned, labels = scan.turned(turn), turn.apply(labels)
+    tiles = []
+    for number, box in enumerate(ndimage.find_objects(labels)[:MOST], 1):
+        mask = labels[box] == number
+        k = box[2].start + int(np.argmax(mask.sum(axis=(0, 1))))
+        centers = [(part.start + part.stop - 1) / 2 for part in box[:2]]
+        tiles.append(_tile(turned.array[..., k], labels[..., k] == number, centers, turned.spacing_mm))
+    return tiles
+
+
+def _tile(
+    plane: NDArray[np.float32], mask: NDArray[np.bool_], center_vox: Sequence[float], spacing_mm: Sequence[float]
+) -> NDArray[np.float32]:
+    """Sample a square around a lesion at the nearest voxels; top is anterior, left the patient's right."""
+    offsets_mm = ((np.arange(TILE_PIXELS) + 0.5) / TILE_PIXELS - 0.5) * TILE_MM
+    wanted = [np.rint(at + offsets_mm / step).astype(int) for at, step in zip(center_vox, spacing_mm, strict=False)]
+    i, j = (np.clip(index, 0, size - 1) for index, size in zip(wanted, plane.shape, strict=True))
+    shown = np.ix_(i[::-1], j[::-1])
+    gray, inside = plane[shown].T, mask[shown].T
+    low, high = np.percentile(gray, (0.5, 99.5))
+    gray = np.clip((gray - low) / max(float(high - low), 1e-9), 0, 1)
+    plain = np.repeat(gray[..., None], 3, axis=-1)
+    outlined = plain.copy()
+    outlined[ndimage.binary_dilation(inside) & ~inside] = OUTLINE
+    return np.concatenate([plain, outlined], axis=1)
