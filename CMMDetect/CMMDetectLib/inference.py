@@ -23,7 +23,9 @@ from .devices import Compute
 from .networks import CandidateDetector, DoubleConvolution, Student, join, pool
 from .progress import Tick
 
-TILE_VOX = 64
+TILE_VOX = 96
+SLAB_VOX = 16
+"""Height of the decoder's tiles: the brain is looked for slab by slab, since its outline changes with height."""
 REACH_VOX = 2
 """How far a level's two 3x3x3 convolutions look beyond their output."""
 KEPT_FEATURES_BYTES = 1 << 30
@@ -135,26 +137,26 @@ class _VolumeRun:
     def _decode_half(self, half: Tensor, quarter: Tensor) -> Tensor:
         shape = half.shape[2:]
         result = self._features(self.segmentor.at_half.outputs, shape)
-        needed = F.max_pool3d(self.mask[None, None].float(), 2, ceil_mode=True)[0, 0] > 0
-        for core, done in self._tiles(shape):
+        brain = F.max_pool3d(self.mask[None, None].float(), 2, ceil_mode=True)
+        # the next level looks one voxel of this level beyond the brain
+        needed = F.max_pool3d(brain, 3, stride=1, padding=1)[0, 0] > 0
+        for core, done in self._tiles_around(needed):
             region = _grow(core, shape)
-            if needed[region].any():
-                upsampled = self.segmentor.up_half(quarter[:, :, *_halved(region)])
-                joined = join(half[:, :, *region], upsampled)
-                result[:, :, *core] = _convolve(self.segmentor.at_half, joined, core, shape)
+            upsampled = self.segmentor.up_half(quarter[:, :, *_halved(region)])
+            joined = join(half[:, :, *region], upsampled)
+            result[:, :, *core] = _convolve(self.segmentor.at_half, joined, core, shape)
             self.tick(0.4 + 0.15 * done)
         return result
 
     def _decode_full(self, full: Tensor | None, decoded_half: Tensor) -> NDArray[np.float32]:
         result = torch.zeros(self.shape)
-        for core, done in self._tiles(self.shape):
-            if self.mask[core].any():
-                region = _grow(core, self.shape)
-                upsampled = self.segmentor.up_full(decoded_half[:, :, *_halved(region)])
-                joined = join(self._full_features(full, region), upsampled)
-                features = _convolve(self.segmentor.at_full, joined, core, self.shape)
-                logits = self.segmentor.logits(features)[0].float()
-                result[core] = torch.softmax(logits, dim=0)[1].cpu() * self.mask[core]
+        for core, done in self._tiles_around(self.mask):
+            region = _grow(core, self.shape)
+            upsampled = self.segmentor.up_full(decoded_half[:, :, *_halved(region)])
+            joined = join(self._full_features(full, region), upsampled)
+            features = _convolve(self.segmentor.at_full, joined, core, self.shape)
+            logits = self.segmentor.logits(features)[0].float()
+            result[core] = torch.softmax(logits, dim=0)[1].cpu() * self.mask[core]
             self.tick(0.55 + 0.45 * done)
         return result.numpy()
 
@@ -165,10 +167,31 @@ class _VolumeRun:
 
     def _tiles(self, shape: Sequence[int]) -> Iterator[tuple[Region, float]]:
         """Give the cores that cover a level, each with the fraction that is done after it."""
-        starts = list(product(*[range(0, size, self.tile_vox) for size in shape]))
-        for number, start in enumerate(starts, 1):
-            ends = [min(at + self.tile_vox, size) for at, size in zip(start, shape, strict=True)]
-            yield tuple(slice(at, end) for at, end in zip(start, ends, strict=True)), number / len(starts)
+        cores = _cut(tuple(slice(0, size) for size in shape), (self.tile_vox,) * 3)
+        for number, core in enumerate(cores, 1):
+            yield core, number / len(cores)
+
+    def _tiles_around(self, needed: Tensor) -> Iterator[tuple[Region, float]]:
+        """Give cores that cover the needed voxels of a level, slab by slab no wider than these reach."""
+        cores: list[Region] = []
+        for slab in _cut(tuple(slice(0, size) for size in needed.shape), (*needed.shape[:2], SLAB_VOX)):
+            occupied = torch.nonzero(needed[slab].any(dim=2))
+            if len(occupied):
+                low, high = occupied.amin(dim=0).tolist(), occupied.amax(dim=0).tolist()
+                # an even start has a voxel of its own at the next lower resolution
+                box = tuple(slice(start - start % 2, stop + 1) for start, stop in zip(low, high, strict=True))
+                cores += _cut((*box, slab[2]), (self.tile_vox,) * 3)
+        for number, core in enumerate(cores, 1):
+            yield core, number / len(cores)
+
+
+def _cut(region: Region, size_vox: Sequence[int]) -> list[Region]:
+    """Cut a region into tiles of at most a size."""
+    parts = [
+        [slice(start, min(start + size, part.stop)) for start in range(part.start, part.stop, size)]
+        for part, size in zip(region, size_vox, strict=True)
+    ]
+    return list(product(*parts))
 
 
 def _grow(core: Region, shape: Sequence[int]) -> Region:

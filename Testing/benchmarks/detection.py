@@ -63,7 +63,7 @@ def write_model(folder: Path, width: int) -> Path:
         th_discrimination=0.3,
         cutoffs=CutOffs(),
     )
-    networks = {"detector": thresholding_detector(width, level=0.6), "student": Student(width)}
+    networks = {"detector": thresholding_detector(width, level=0.7), "student": Student(width)}
     return write_bundle(folder / "model", description, networks).folder
 
 
