@@ -5,15 +5,20 @@ import numpy as np
 import pytest
 
 import phantoms
-from CMMDetectLib.candidates import Stage, at_stage
+from CMMDetectLib.bundle import write_bundle
+from CMMDetectLib.candidates import Stage, at_stage, read_table
 from CMMDetectLib.classical_method import ClassicalMethod
 from CMMDetectLib.detector import Detector
 from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.errors import CancelledError
+from CMMDetectLib.networks import Student
 from CMMDetectLib.paper_method import PaperMethod
+from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.progress import STEPS, Progress
+from CMMDetectLib.results import write_results
 from CMMDetectLib.scan import Modality, Scan, read_scan, to_voxel
 from conftest import LESIONS_MM, SPACING_MM, lesion_positions, stripped_brain
+from known_networks import thresholding_detector
 
 
 def positions(candidates) -> np.ndarray:
@@ -155,3 +160,18 @@ def test_a_scan_from_a_file_names_its_checksum(stripped_scan):
     found = Detector(ClassicalMethod()).detect(read_scan(stripped_scan))
     assert len(found.provenance["input"]["sha256"]) == 64
     assert set(found.provenance["seconds"]) >= {"preprocessing", "vessels", "frst", "detection"}
+
+
+def test_five_thousand_candidates_are_no_problem(small_bundle, tmp_path):
+    spots = np.zeros((100, 100, 32), np.float32)
+    spots[2::4, 2::4, 2::4] = 1
+    texture = np.random.default_rng(0).normal(0, 0.02, spots.shape)
+    scan = Scan((spots + texture).astype(np.float32), np.diag([1.5, 1.5, 1.5, 1]), Modality.QSM)
+    networks = {"detector": thresholding_detector(2, level=0.6), "student": Student(2)}
+    description = replace(small_bundle.description, width=2, cutoffs=CutOffs(0, 1, 0))
+    bundle = write_bundle(tmp_path / "many", description, networks)
+    found = Detector(PaperMethod(bundle, choose_compute("cpu"))).detect(scan, np.ones(spots.shape, bool))
+    assert len(found.candidates) == 5000
+    assert len({item.id for item in found.candidates}) == 5000
+    written = write_results(found, tmp_path / "out")
+    assert len(read_table(written["candidates"])) == 5000
