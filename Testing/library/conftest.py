@@ -35,6 +35,12 @@ def stripped_brain() -> np.ndarray:
     return np.where(mask, 1250 * tissue, 0).astype(np.float32)
 
 
+@pytest.fixture(autouse=True)
+def the_same_random_numbers_in_every_run() -> None:
+    """Untrained networks draw their weights from torch's global generator."""
+    manual_seed(0)
+
+
 @pytest.fixture
 def write_stripped_scan(tmp_path: Path) -> Callable[..., Path]:
     """Give a function that writes the brain to a file and returns its path."""

@@ -20,9 +20,10 @@ def idle(fraction: float) -> None:
     assert 0 <= fraction <= 1
 
 
-def lively(network: nn.Module) -> nn.Module:
+def lively(kind: type[nn.Module]) -> nn.Module:
     """Give an untrained network other statistics and larger logits, so that its output varies over the volume."""
     torch.manual_seed(1)
+    network = kind(4)
     with torch.no_grad():
         for _ in range(3):
             network.train()(torch.randn(2, 2, 16, 16, 16))
@@ -37,7 +38,7 @@ def lively(network: nn.Module) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def detector() -> CandidateDetector:
-    return lively(CandidateDetector(4))
+    return lively(CandidateDetector)
 
 
 @pytest.mark.parametrize("shape", [(49, 31, 13), (33, 18, 7), (17, 50, 34), (5, 3, 1), (1, 1, 1)])
@@ -49,7 +50,7 @@ def test_tiles_give_exactly_what_one_pass_over_the_volume_gives(monkeypatch, det
     with torch.no_grad():
         whole = torch.softmax(detector(torch.from_numpy(channels)[None]), dim=1)[0, 1].numpy()
     tiled = microbleed_probability(detector, channels, np.ones(shape, bool), FLOAT32, idle, tile)
-    assert whole.size < 100 or whole.std() > 0.02
+    assert whole.size < 100 or whole.std() > 0.01
     assert np.abs(tiled - whole).max() < 1e-5
 
 
@@ -98,7 +99,7 @@ def test_bfloat16_and_float32_give_the_same_candidates():
 
 
 def test_bfloat16_and_float32_judge_candidates_alike():
-    student = lively(Student(4))
+    student = lively(Student)
     channels = np.random.default_rng(3).normal(size=(2, 30, 30, 20)).astype(np.float32)
     centers = np.array([[5.0, 5, 5], [20, 20, 10], [10, 25, 15]])
     exact = patch_probability(student, channels, centers, FLOAT32, idle)
@@ -107,7 +108,7 @@ def test_bfloat16_and_float32_judge_candidates_alike():
 
 
 def test_many_candidates_are_judged_as_one_by_one():
-    student = lively(Student(4))
+    student = lively(Student)
     rng = np.random.default_rng(4)
     channels = rng.normal(size=(2, 30, 30, 20)).astype(np.float32)
     centers = rng.uniform(0, 19, (inference.PATCH_BATCH + 3, 3))
