@@ -17,8 +17,8 @@ from typing import Any
 
 from .errors import InputError
 from .scan import replacing
+from .tables import MISSING, write_tsv
 
-MISSING = "n/a"
 MARKUPS_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
     "markups-schema-v1.0.3.json#"
@@ -146,10 +146,7 @@ def write_table(path: Path, candidates: Sequence[Candidate], provenance: Mapping
         If a file cannot be written.
     """
     names = [field.name for field in fields(Candidate)]
-    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([_cell(getattr(item, name)) for name in names] for item in candidates)
+    write_tsv(path, names, ({name: _cell(getattr(item, name)) for name in names} for item in candidates))
     columns = {
         name: text if isinstance(text, dict) else {"Description": text} for name, text in COLUMN_DESCRIPTIONS.items()
     }

@@ -77,6 +77,16 @@ def progress_bar() -> Iterator[Listener]:
         yield listen
 
 
+def add_method_options(parser: argparse.ArgumentParser) -> None:
+    """Add what chooses a method and its thresholds; named like the fields of `DetectionJob`."""
+    parser.add_argument("--model", metavar="DIR", help="model bundle")
+    parser.add_argument("--method", choices=METHODS, help="paper where there is a model, else classical")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
+    parser.add_argument("--th-detection", type=float, metavar="X", help="threshold of stage 1, 0 to 1")
+    parser.add_argument("--th-discrimination", type=float, metavar="X", help="threshold of stage 2, 0 to 1")
+
+
 def _add_detect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     parser = commands.add_parser("detect", help="find the microbleeds of one scan")
     parser.add_argument("scan", help="NIfTI or NRRD file, or a folder with one DICOM series")
@@ -85,12 +95,7 @@ def _add_detect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     parser.add_argument("--echo", type=int, metavar="N", help="which volume of a 4D multi-echo file, from 1")
     parser.add_argument("--mask", metavar="FILE", help="brain mask on the scan's grid; found when not given")
     parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="default: bet")
-    parser.add_argument("--model", metavar="DIR", help="model bundle")
-    parser.add_argument("--method", choices=METHODS, help="paper where there is a model, else classical")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
-    parser.add_argument("--th-detection", type=float, metavar="X", help="threshold of stage 1, 0 to 1")
-    parser.add_argument("--th-discrimination", type=float, metavar="X", help="threshold of stage 2, 0 to 1")
+    add_method_options(parser)
     parser.add_argument("--min-volume-mm3", type=float, metavar="X", help="cut-off of stage 3")
     parser.add_argument("--max-ellipticity", type=float, metavar="X", help="cut-off of stage 3")
     parser.add_argument("--min-skull-distance-mm", type=float, metavar="X", help="cut-off of stage 3")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
 THICK_SLICE_RATIO = 1.1
@@ -82,9 +82,20 @@ def canonical_turn(affine: NDArray[np.float64]) -> Turn:
     """
     turn = turn_along(affine[:3, :3])
     spacing = np.linalg.norm(affine[:3, :3], axis=0)[list(turn.order)]
-    thick = int(np.argmax(spacing))
-    if thick == 2 or spacing[thick] <= THICK_SLICE_RATIO * np.delete(spacing, thick).max():
+    thick = slice_axis(spacing)
+    if thick == 2:
         return turn
     axes = [axis for axis in range(3) if axis != thick] + [thick]
     i, j, k = (turn.order[axis] for axis in axes)
     return Turn((i, j, k), (turn.flipped[axes[0]], turn.flipped[axes[1]], turn.flipped[axes[2]]))
+
+
+def slice_axis(spacing_mm: ArrayLike) -> int:
+    """Find the axis through the slices: the one that is clearly thicker, else the last.
+
+    >>> slice_axis((3.0, 0.8, 0.8)), slice_axis((0.5, 0.5, 0.5))
+    (0, 2)
+    """
+    spacing = np.asarray(spacing_mm)
+    thick = int(np.argmax(spacing))
+    return thick if spacing[thick] > THICK_SLICE_RATIO * np.delete(spacing, thick).max() else 2

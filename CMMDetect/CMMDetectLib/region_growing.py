@@ -6,7 +6,6 @@ through plane. Here intensity is judged against the tissue around, so that no sc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -18,7 +17,7 @@ from scipy import ndimage
 from .candidates import sphere_diameter
 from .errors import InputError
 from .frst import resolved_axes
-from .orientation import THICK_SLICE_RATIO
+from .orientation import slice_axis
 from .scan import Scan, to_voxel, to_world
 
 FloatArray = NDArray[np.float32]
@@ -174,16 +173,6 @@ def lies_inside(scan: Scan, position_vox: ArrayLike) -> bool:
     """Whether a position in continuous voxel indices lies in a voxel of the scan."""
     rounded = np.rint(position_vox)
     return bool((rounded >= 0).all() and (rounded < scan.array.shape).all())
-
-
-def slice_axis(spacing_mm: Sequence[float]) -> int:
-    """Find the axis through the slices: the one that is clearly thicker, else the last.
-
-    >>> slice_axis((3.0, 0.8, 0.8)), slice_axis((0.5, 0.5, 0.5))
-    (0, 2)
-    """
-    thick = int(np.argmax(spacing_mm))
-    return thick if spacing_mm[thick] > THICK_SLICE_RATIO * np.delete(spacing_mm, thick).max() else 2
 
 
 def _cut_out(scan: Scan, seed_vox: NDArray[np.float64], settings: GrowthSettings) -> _Neighborhood:

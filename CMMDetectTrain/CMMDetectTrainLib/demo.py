@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from CMMDetectLib.candidates import MISSING, Candidate, Stage, at_stage
+from CMMDetectLib.candidates import Candidate, Stage, at_stage
 from CMMDetectLib.errors import OutputError
 from CMMDetectLib.matching import Match, match_centers
 from CMMDetectLib.scan import Modality, Scan, replacing, to_voxel, write_image
+from CMMDetectLib.tables import write_tsv
 
 from .simulation.dataset import Progress, write_truth
 from .simulation.protocols import find_protocol
@@ -128,7 +128,7 @@ def _write_table(path: Path, lesions: Sequence[TruthRecord], candidates: Sequenc
             {
                 "outcome": outcome,
                 "microbleed": lesion.id,
-                "candidate": candidates[index].id if index >= 0 else MISSING,
+                "candidate": candidates[index].id if index >= 0 else None,
                 "x": lesion.x,
                 "y": lesion.y,
                 "z": lesion.z,
@@ -140,11 +140,7 @@ def _write_table(path: Path, lesions: Sequence[TruthRecord], candidates: Sequenc
         if is_false:
             place = {"x": round(item.x, 3), "y": round(item.y, 3), "z": round(item.z, 3)}
             rows.append({"outcome": "false positive", "candidate": item.id, **place})
-    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
-        names = ["outcome", "microbleed", "candidate", "x", "y", "z", "region", "diameter_mm"]
-        writer = csv.DictWriter(stream, names, restval=MISSING, delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_tsv(path, ["outcome", "microbleed", "candidate", "x", "y", "z", "region", "diameter_mm"], rows)
 
 
 def _draw(

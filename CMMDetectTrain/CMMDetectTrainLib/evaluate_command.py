@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from CMMDetectLib.candidates import Stage
-from CMMDetectLib.cli import OneLineParser, progress_bar
-from CMMDetectLib.devices import DEVICES, PRECISIONS
-from CMMDetectLib.job import METHODS, DetectionJob, choose_method
+from CMMDetectLib.cli import OneLineParser, add_method_options, progress_bar
+from CMMDetectLib.job import DetectionJob, choose_method
 from CMMDetectLib.scan import Modality, read_scan
 
 from .extras import training_packages
@@ -25,15 +24,10 @@ def add_evaluate(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     parser = commands.add_parser("evaluate", help="measure a detector on a data set with known microbleeds")
     parser.add_argument("dataset", help="folder with scans and <scan>_microbleeds.nii.gz")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for metrics and report")
-    parser.add_argument("--model", metavar="DIR", help="model bundle")
-    parser.add_argument("--method", choices=METHODS, help="paper where there is a model, else classical")
     parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
     parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
     parser.add_argument("--brain-masks", action="store_true", help="use the data set's brain masks")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
-    parser.add_argument("--th-detection", type=float, metavar="X", help="threshold of stage 1, 0 to 1")
-    parser.add_argument("--th-discrimination", type=float, metavar="X", help="threshold of stage 2, 0 to 1")
+    add_method_options(parser)
     parser.set_defaults(run=_evaluate)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
-from CMMDetectLib.candidates import MISSING, Candidate, Stage, write_json
+from CMMDetectLib.candidates import Candidate, Stage, write_json
 from CMMDetectLib.clusters import find_clusters, measure_clusters
 from CMMDetectLib.detector import Detector
 from CMMDetectLib.errors import InputError
@@ -22,7 +21,8 @@ from CMMDetectLib.methods import Method, Settings
 from CMMDetectLib.orientation import canonical_turn
 from CMMDetectLib.progress import Listener, Progress
 from CMMDetectLib.results import DetectionResult, prepare_folder
-from CMMDetectLib.scan import read_mask, read_scan, replacing, spacing_of, to_world
+from CMMDetectLib.scan import read_mask, read_scan, spacing_of, to_world
+from CMMDetectLib.tables import write_tsv
 
 from . import metrics
 from .evaluation_set import IntArray, ScanEntry, read_lesions, read_mimics
@@ -265,7 +265,4 @@ def _claim(path: Path, run: Mapping[str, Any]) -> None:
 
 
 def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]) if rows else ["scan"], delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([{name: MISSING if value is None else value for name, value in row.items()} for row in rows])
+    write_tsv(path, list(rows[0]) if rows else ["scan"], rows)

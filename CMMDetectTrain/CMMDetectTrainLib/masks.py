@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,13 +15,14 @@ from rich.console import Console
 from scipy import ndimage
 
 from CMMDetectLib import __version__
-from CMMDetectLib.candidates import MISSING, sphere_diameter, write_json
+from CMMDetectLib.candidates import sphere_diameter, write_json
 from CMMDetectLib.cli import OneLineParser
 from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.orientation import canonical_turn
 from CMMDetectLib.region_growing import GrownLesion, GrowthSettings
 from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.scan import Modality, Scan, read_scan, stem_of, to_voxel, write_image
+from CMMDetectLib.tables import MISSING, write_tsv
 
 from .annotations import Annotations, read_annotations
 from .extras import training_packages
@@ -209,12 +209,11 @@ def _rows(scan: Scan, annotations: Annotations, labels: NDArray[np.int32]) -> li
 
 
 def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            cells = (row[name] for name in COLUMNS)
-            writer.writerow(f"{cell:.4f}" if isinstance(cell, float) else cell for cell in cells)
+    write_tsv(path, list(COLUMNS), ({name: _cell(row[name]) for name in COLUMNS} for row in rows))
+
+
+def _cell(value: object) -> object:
+    return f"{value:.4f}" if isinstance(value, float) else value
 
 
 def draw_lesions(path: Path, scan: Scan, labels: NDArray[np.int32], annotations: Annotations) -> None:

@@ -7,13 +7,13 @@ import pytest
 
 import phantoms
 from CMMDetectLib.errors import InputError
+from CMMDetectLib.orientation import slice_axis
 from CMMDetectLib.region_growing import (
     GrownLesion,
     GrowthFlag,
     GrowthSettings,
     grow_at_voxel,
     grow_lesion,
-    slice_axis,
 )
 from CMMDetectLib.scan import Modality, Scan, to_world
 from CMMDetectTrainLib.simulation.patches import PatchSource

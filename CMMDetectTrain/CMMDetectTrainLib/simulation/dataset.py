@@ -6,18 +6,19 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from CMMDetectLib.candidates import MISSING, write_json
+from CMMDetectLib.candidates import write_json
 from CMMDetectLib.errors import InputError
-from CMMDetectLib.scan import Modality, replacing, write_image
+from CMMDetectLib.scan import Modality, write_image
+from CMMDetectLib.tables import MISSING, write_tsv
 
-from .protocols import PRESETS, Protocol, draw_protocol, find_protocol
+from .protocols import Protocol, draw_protocol, find_protocol
 from .simulate import SimulatedScan, simulate_scan
 from .truth import Truth, TruthRecord
 
@@ -129,9 +130,13 @@ def write_truth(folder: Path, stem: str, truth: Truth, affine: np.ndarray) -> No
         If a file cannot be written.
     """
     names = [field.name for field in fields(TruthRecord)]
-    _write_table(folder / f"{stem}_truth.tsv", names, (asdict(record) for record in truth.records))
+    write_tsv(folder / f"{stem}_truth.tsv", names, (_row(record) for record in truth.records))
     write_image(folder / f"{stem}_microbleeds.nii.gz", truth.microbleeds, affine)
     write_image(folder / f"{stem}_mimics.nii.gz", truth.mimics, affine)
+
+
+def _row(record: TruthRecord) -> dict[str, Any]:
+    return {**asdict(record), "visible": int(record.visible)}
 
 
 def read_truth(path: Path) -> tuple[TruthRecord, ...]:
@@ -190,22 +195,4 @@ def _participant(subject: str, scan: SimulatedScan) -> dict[str, Any]:
 
 def _write_participants(output: Path) -> None:
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(output.glob("sub-*/sub-*.json"))]
-    _write_table(output / "participants.tsv", list(rows[0]), rows)
-
-
-def _write_table(path: Path, names: list[str], rows: Iterable[dict[str, Any]]) -> None:
-    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([_cell(row[name]) for name in names] for row in rows)
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, bool):
-        return int(value)
-    return MISSING if value is None else value
-
-
-def protocol_names() -> list[str]:
-    """Names that `simulate_dataset` knows."""
-    return [RANDOM, *PRESETS]
+    write_tsv(output / "participants.tsv", list(rows[0]), rows)

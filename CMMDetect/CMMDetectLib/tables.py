@@ -1,0 +1,28 @@
+"""Tab-separated tables as BIDS has them: a header, and ``n/a`` for what is missing."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .scan import replacing
+
+MISSING = "n/a"
+
+
+def write_tsv(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows under the named columns; a reader never sees half of the table.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(names)
+        for row in rows:
+            cells = (row.get(name) for name in names)
+            writer.writerow([MISSING if cell is None else cell for cell in cells])
