@@ -1,0 +1,48 @@
+"""What every module of the extension has to do in the host, whatever it is for."""
+
+from pathlib import Path
+
+import pytest
+import qt
+import slicer
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = [ROOT / name / f"{name}.py" for name in ("CMMDetect", "CMMDetectTrain")]
+INPUTS = {
+    "QCheckBox", "QComboBox", "QDoubleSpinBox", "QLineEdit", "QPushButton", "QRadioButton", "QSlider", "QSpinBox",
+    "QTableWidget", "QTextEdit", "QToolButton", "ctkDirectoryButton", "ctkPathLineEdit", "ctkSliderWidget",
+    "qMRMLNodeComboBox", "qMRMLSegmentSelectorWidget",
+}  # fmt: skip
+
+
+@pytest.fixture(params=[path for path in MODULES if path.is_file()], ids=lambda path: path.stem)
+def panel(request, open_module):
+    return open_module(request.param)
+
+
+def test_a_panel_describes_itself(panel):
+    described = getattr(slicer.modules, panel.moduleName.lower())
+    assert described.title
+    assert described.categories
+    assert described.helpText
+    assert not described.icon.isNull()
+
+
+def test_every_input_of_a_panel_explains_itself(panel):
+    widgets = [each for each in vars(panel.ui).values() if each.className() in INPUTS]
+    silent = [each.name for each in widgets if not each.toolTip and not each.name.startswith("qt_")]
+    assert widgets
+    assert not silent
+
+
+def test_a_panel_survives_leaving_closing_the_scene_and_coming_back(panel):
+    panel.exit()
+    slicer.mrmlScene.Clear(0)
+    panel.enter()
+    slicer.mrmlScene.Clear(0)
+    assert panel.logic.getParameterNode() is not None
+
+
+def test_a_panel_fits_a_narrow_dock(panel):
+    widths = {each.name: each.minimumSizeHint().width() for each in panel.parent.findChildren(qt.QWidget)}
+    assert panel.parent.minimumSizeHint().width() <= 500, sorted(widths.items(), key=lambda each: -each[1])[:5]
