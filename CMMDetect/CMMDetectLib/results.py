@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .candidates import Candidate, Stage, write_markups, write_table
+from .candidates import Candidate, Stage, at_stage, write_markups, write_table
 from .errors import OutputError
 from .scan import Scan, write_image
 
@@ -25,8 +26,8 @@ class DetectionResult:
     scan : Scan
     candidates : list of Candidate
         All candidates of stage 1, the most suspicious first.
-    microbleeds : (I, J, K) int32
-        The clusters of the final candidates; ``cmb-0007`` has the label 7.
+    clusters : (I, J, K) int32
+        Of all candidates, in their order from 1: ``cmb-0007`` has the label 7.
     probability : (I, J, K) float32
         Of stage 1.
     provenance : mapping
@@ -34,9 +35,14 @@ class DetectionResult:
 
     scan: Scan
     candidates: list[Candidate]
-    microbleeds: NDArray[np.int32]
+    clusters: NDArray[np.int32]
     probability: NDArray[np.float32]
     provenance: Mapping[str, Any]
+
+    @property
+    def microbleeds(self) -> NDArray[np.int32]:
+        """Clusters of the final candidates alone, which are the first of all."""
+        return np.where(self.clusters <= len(at_stage(self.candidates, Stage.FINAL)), self.clusters, np.int32(0))
 
 
 def prepare_folder(folder: Path) -> None:
@@ -53,6 +59,25 @@ def prepare_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise OutputError(f"{folder}: cannot write here ({error.strerror}); choose another -o") from None
+
+
+@contextmanager
+def all_or_none(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to write files to, and bring them into ``folder`` when all went well.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written; earlier files in the folder are then untouched.
+    """
+    prepare_folder(folder)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".cmmdetect-") as name:
+        yield Path(name)
+        try:
+            for file in Path(name).iterdir():
+                file.replace(folder / file.name)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot write the results ({error.strerror})") from None
 
 
 def write_results(result: DetectionResult, folder: Path) -> dict[str, Path]:
@@ -76,17 +101,10 @@ def write_results(result: DetectionResult, folder: Path) -> dict[str, Path]:
         "probability": f"{stem}_probability.nii.gz",
         **{f"markups_{stage}": f"{stem}_stage-{stage}.mrk.json" for stage in Stage},
     }
-    prepare_folder(folder)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".cmmdetect-") as name:
-        beside = Path(name)
+    with all_or_none(folder) as beside:
         write_table(beside / names["candidates"], result.candidates, result.provenance)
         write_image(beside / names["microbleeds"], result.microbleeds, result.scan.affine)
         write_image(beside / names["probability"], result.probability, result.scan.affine)
         for stage in Stage:
             write_markups(beside / names[f"markups_{stage}"], result.candidates, stage, stem)
-        try:
-            for file in names.values():
-                (beside / file).replace(folder / file)
-        except OSError as error:
-            raise OutputError(f"{folder}: cannot write the results ({error.strerror})") from None
     return {kind: folder / file for kind, file in names.items()}

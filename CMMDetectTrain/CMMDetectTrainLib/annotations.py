@@ -5,7 +5,7 @@ The format is told by the name of the file:
 * ``.mrk.json``, ``.fcsv``: point lists of 3D Slicer; the file says whether they are RAS or LPS.
 * ``.mat``: voxel indices as public data sets have them (Dou et al. 2016): the variable ``cen``, N x 3, counted from 1
   along the axes of the file's voxel array.
-* ``_candidates.tsv``: a table that was reviewed; the accepted candidates, where the reader put them.
+* ``_reviewed.tsv``, ``_candidates.tsv``: a reviewed table; the accepted candidates, where the reader put them.
 * any other ``.tsv``, ``.csv``: a header with ``x``, ``y``, ``z`` (RAS mm) or, without these, ``i``, ``j``, ``k``
   (voxel indices counted from 0); ``name``, ``label`` or ``id`` names the point if it is there.
 * an image: a mask on the scan's grid; every 26-connected piece is one point.
@@ -31,7 +31,7 @@ from CMMDetectLib.candidates import read_table
 from CMMDetectLib.clusters import TOUCHING
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.region_growing import GrownLesion, GrowthSettings, grow_lesion, lies_inside
-from CMMDetectLib.scan import IMAGE_SUFFIXES, Scan, read_mask, to_voxel, to_world
+from CMMDetectLib.scan import IMAGE_SUFFIXES, Scan, read_labels, to_voxel, to_world
 
 SAME_POINT_MM = 1.0
 """Points closer than this are one."""
@@ -111,7 +111,7 @@ def read_points(path: Path | str, scan: Scan) -> tuple[list[AnnotatedPoint], lis
     if not path.is_file():
         raise InputError(f"{path}: no such file (annotated points)")
     name = path.name.lower()
-    if name.endswith("_candidates.tsv"):
+    if name.endswith(("_reviewed.tsv", "_candidates.tsv")):
         return _read_candidates(path)
     if name.endswith(".mrk.json"):
         return _read_markups(path), []
@@ -227,7 +227,7 @@ def _read_matlab(path: Path, scan: Scan) -> list[AnnotatedPoint]:
 
 def _read_mask_points(path: Path, scan: Scan) -> list[AnnotatedPoint]:
     """Give the center of every piece of a mask."""
-    labels, count = ndimage.label(read_mask(path, scan), TOUCHING)
+    labels, count = ndimage.label(read_labels(path, scan) > 0, TOUCHING)
     centers = ndimage.center_of_mass(labels > 0, labels, range(1, count + 1))
     return [_point(f"point {number}", to_world(scan.affine, center)) for number, center in enumerate(centers, 1)]
 

@@ -1,0 +1,231 @@
+"""Two readers of one scan: how far they agree, and a third session that settles the rest.
+
+A lesion of one reader is that of the other if both were marked within 3 mm, one to one. Lesions are the union of both
+lists; a lesion that a reader does not have at all was not seen as a microbleed, and counts as rejected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .candidates import Candidate, write_json
+from .errors import InputError
+from .review import Clock, ReviewSession, utc_now
+from .review_records import Verdict, free_id, marked_position, pair_up, position_of
+from .review_state import ReviewState
+from .tables import write_tsv
+
+COLUMNS = (
+    *("id_first", "id_second", "x", "y", "z", "distance_mm", "agreement"),
+    *("verdict_first", "verdict_second", "certainty_first", "certainty_second"),
+    *("mimic_first", "mimic_second", "note_first", "note_second"),
+)
+ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class ComparedLesion:
+    """One lesion as both readers have it; None where a reader does not have it."""
+
+    first: Candidate | None
+    second: Candidate | None
+
+    @property
+    def known(self) -> Candidate:
+        """The record of the first reader who has it."""
+        return self.first or self.second  # type: ignore[return-value]
+
+    @property
+    def verdicts(self) -> tuple[str, str]:
+        """What each reader says: a verdict, or 'absent'."""
+        first, second = (item.verdict if item else ABSENT for item in (self.first, self.second))
+        return str(first), str(second)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a reader who has it has not decided."""
+        return Verdict.UNDECIDED in self.verdicts
+
+    @property
+    def agreed(self) -> bool | None:
+        """Whether both say the same; None while one has not decided."""
+        accepted = [verdict == Verdict.ACCEPTED for verdict in self.verdicts]
+        return None if self.is_open else accepted[0] == accepted[1]
+
+    @property
+    def distance_mm(self) -> float | None:
+        """How far apart the readers put it."""
+        if self.first is None or self.second is None:
+            return None
+        return float(np.linalg.norm(np.subtract(position_of(self.first), position_of(self.second))))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two readers agree.
+
+    Attributes
+    ----------
+    readers : their names
+    lesions : the union of both lists
+    both, only_first, only_second, neither : lesions that these accepted, of those that both decided
+    undecided : lesions that a reader has not decided; in none of the numbers
+    kappa : Cohen's, on the decided lesions; None if it cannot be told (all verdicts are the same)
+    positive_agreement : twice the lesions of both over the lesions of each; None if nobody accepted any
+    same_certainty : of the lesions that both accepted with a certainty, those where it is the same
+    with_certainty : the lesions that both accepted with a certainty
+    """
+
+    readers: tuple[str, str]
+    lesions: tuple[ComparedLesion, ...]
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+    undecided: int
+    kappa: float | None
+    positive_agreement: float | None
+    same_certainty: int
+    with_certainty: int
+
+    def summary(self) -> dict[str, Any]:
+        """Give the numbers without the list."""
+        return {name: value for name, value in vars(self).items() if name != "lesions"}
+
+
+def compare_readers(first: ReviewSession, second: ReviewSession) -> Agreement:
+    """Compare two readers' sessions of the same scan.
+
+    Raises
+    ------
+    InputError
+        If they are of different scans, or one is a blind read that has not ended.
+    """
+    lesions = _union(first, second)
+    decided = [tuple(word == Verdict.ACCEPTED for word in item.verdicts) for item in lesions if not item.is_open]
+    counts = {pair: decided.count(pair) for pair in ((True, True), (True, False), (False, True), (False, False))}
+    both, only_first, only_second, neither = counts.values()
+    sure = [
+        (item.first.certainty, item.second.certainty)
+        for item in lesions
+        if item.first and item.second and item.verdicts == (Verdict.ACCEPTED, Verdict.ACCEPTED)
+    ]
+    sure = [pair for pair in sure if None not in pair]
+    positive = 2 * both + only_first + only_second
+    return Agreement(
+        readers=_names(first, second),
+        lesions=tuple(lesions),
+        both=both,
+        only_first=only_first,
+        only_second=only_second,
+        neither=neither,
+        undecided=len(lesions) - len(decided),
+        kappa=cohens_kappa(both, only_first, only_second, neither),
+        positive_agreement=2 * both / positive if positive else None,
+        same_certainty=sum(a == b for a, b in sure),
+        with_certainty=len(sure),
+    )
+
+
+def cohens_kappa(both: int, only_first: int, only_second: int, neither: int) -> float | None:
+    """Agreement beyond chance of two readers who say yes or no; None where chance alone would agree.
+
+    >>> round(cohens_kappa(20, 5, 10, 15), 3), cohens_kappa(4, 0, 0, 0)
+    (0.4, None)
+    """
+    total = both + only_first + only_second + neither
+    yes = (both + only_first) * (both + only_second)
+    no = (only_second + neither) * (only_first + neither)
+    by_chance = (yes + no) / total**2 if total else 1.0
+    return None if by_chance == 1 else ((both + neither) / total - by_chance) / (1 - by_chance)
+
+
+def write_agreement(path: Path, agreement: Agreement) -> None:
+    """Write a row a lesion as TSV, and beside it the numbers as JSON.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    write_tsv(path, COLUMNS, [_row(lesion) for lesion in agreement.lesions])
+    write_json(path.with_suffix(".json"), agreement.summary())
+
+
+def adjudicate(first: ReviewSession, second: ReviewSession, reader: str = "", clock: Clock = utc_now) -> ReviewSession:
+    """Begin a third session: what both readers say is taken over, the rest is undecided with both words in the note.
+
+    Raises
+    ------
+    InputError
+        If they are of different scans, or one is a blind read that has not ended.
+    """
+    names = _names(first, second)
+    taken: set[str] = set()
+    candidates = []
+    for lesion in _union(first, second):
+        name = free_id(lesion.known.id, taken)
+        taken.add(name)
+        candidates.append(replace(_settled(lesion, names), id=name))
+    added = max(first.state.last_added, second.state.last_added)
+    return ReviewSession(first.scan, candidates, first.run, ReviewState(reader=reader, last_added=added), clock)
+
+
+def _union(first: ReviewSession, second: ReviewSession) -> list[ComparedLesion]:
+    checksums = {session.scan.sha256 for session in (first, second)} - {None}
+    if len(checksums) > 1:
+        raise InputError(
+            f"{second.scan.name}: read on another scan than {first.scan.name}; two reviews of one scan are needed"
+        )
+    for session, name in zip((first, second), _names(first, second), strict=True):
+        if session.blind:
+            raise InputError(f"{session.scan.name}: {name} is still in the blind read; show the candidates first")
+    one, other = first.candidates, second.candidates
+    pairs = pair_up(one, other)
+    partner = dict(pairs.both)
+    lesions = [
+        ComparedLesion(item, other[partner[index]] if index in partner else None) for index, item in enumerate(one)
+    ]
+    return lesions + [ComparedLesion(None, other[index]) for index in pairs.only_second]
+
+
+def _names(first: ReviewSession, second: ReviewSession) -> tuple[str, str]:
+    names = (first.reader or "Reader 1", second.reader or "Reader 2")
+    return names if names[0] != names[1] else (f"{names[0]} (1)", f"{names[1]} (2)")
+
+
+def _settled(lesion: ComparedLesion, names: tuple[str, str]) -> Candidate:
+    """Give the candidate of the third session; it lies where the first reader who has it put it."""
+    known = lesion.known
+    said = zip(names, (lesion.first, lesion.second), strict=True)
+    note = "; ".join(f"{name}: {_words(item)}" for name, item in said)
+    if not lesion.agreed or lesion.first is None or lesion.second is None:
+        return replace(known, verdict=Verdict.UNDECIDED.value, certainty=None, mimic=None, note=note, reader=None)
+    same: dict[str, Any] = {
+        name: getattr(known, name) if getattr(lesion.first, name) == getattr(lesion.second, name) else None
+        for name in ("certainty", "mimic")
+    }
+    return replace(known, **same, note=note, reader=" + ".join(names))
+
+
+def _words(item: Candidate | None) -> str:
+    if item is None:
+        return "not marked"
+    return ", ".join(word for word in (item.verdict, item.certainty, item.mimic, item.note) if word)
+
+
+def _row(lesion: ComparedLesion) -> dict[str, Any]:
+    words = {True: "agree", False: "disagree", None: "open"}
+    distance = lesion.distance_mm
+    row: dict[str, Any] = dict(zip("xyz", (f"{value:.4f}" for value in marked_position(lesion.known)), strict=True))
+    row |= {"agreement": words[lesion.agreed], "distance_mm": None if distance is None else f"{distance:.4f}"}
+    for side, item, verdict in zip(("first", "second"), (lesion.first, lesion.second), lesion.verdicts, strict=True):
+        record = asdict(item) if item else {}
+        row |= {f"{name}_{side}": record.get(name) for name in ("id", "certainty", "mimic")}
+        # a tab or line break in a note would break the table
+        row |= {f"verdict_{side}": verdict, f"note_{side}": " ".join((record.get("note") or "").split()) or None}
+    return row

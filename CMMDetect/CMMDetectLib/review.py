@@ -1,0 +1,394 @@
+"""The review: the one place that knows what a reader decided.
+
+A `ReviewSession` holds the candidates of a run and every decision about them. Tables, markups and files are views of
+it: they call its methods and are told of every change. It knows no file and no window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .candidates import Candidate, Stage
+from .errors import InputError
+from .review_history import CandidateHistory, Change, Edit
+from .review_records import (
+    Certainty,
+    Mimic,
+    Origin,
+    Verdict,
+    carried_over,
+    is_touched,
+    pair_up,
+    positions_of,
+    with_decision,
+)
+from .review_state import BlindRead, ReviewProgress, ReviewState, ScanIdentity, ShownFilter
+
+NEARBY_MM = 5.0
+"""A new point this near to a known one may mark the same lesion."""
+
+Clock = Callable[[], datetime]
+Listener = Callable[[frozenset[str]], None]
+"""Told the ids of the candidates that changed, appeared or went; empty where only the session's own data changed."""
+
+
+def utc_now() -> datetime:
+    """Give the time, with its zone."""
+    return datetime.now(UTC)
+
+
+class ReviewSession:
+    """The candidates of a scan and what a reader says about them.
+
+    Every method that changes something raises KeyError for a candidate that is not in view, tells the listeners, and
+    then saves; if that fails the change stays and `OutputError` is raised. A method that changes nothing makes no step
+    of undo.
+
+    Parameters
+    ----------
+    scan : the scan that the candidates lie in
+    candidates : the candidates of a run, in its order; decisions that they carry are taken over
+    run : provenance of the run
+    state : of a session that goes on
+    clock : gives the time of decisions
+
+    Raises
+    ------
+    InputError
+        If two candidates have the same id, or one cannot be saved (NaN, an unknown verdict).
+    """
+
+    def __init__(
+        self,
+        scan: ScanIdentity,
+        candidates: Iterable[Candidate],
+        run: Mapping[str, Any] | None = None,
+        state: ReviewState | None = None,
+        clock: Clock = utc_now,
+    ) -> None:
+        self.scan = scan
+        self.run: Mapping[str, Any] = dict(run or {})
+        self.state = state or ReviewState()
+        self.save: Callable[[ReviewSession], None] | None = None
+        """Called after each change and after all listeners; see `review_file.Autosave`."""
+        self._clock = clock
+        self._history = CandidateHistory(candidates)
+        self._listeners: list[Listener] = []
+
+    # ------------------------------------------------------------------ what is there
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """All candidates, hidden ones too: the detector's in the order of the run, then the reader's."""
+        return list(self._history.items.values())
+
+    @property
+    def visible(self) -> list[Candidate]:
+        """The candidates that the reader may see: in a blind read only their own."""
+        return [item for item in self._history.items.values() if self._may_see(item)]
+
+    @property
+    def accepted(self) -> list[Candidate]:
+        """The reader's microbleeds."""
+        return [item for item in self.visible if item.verdict == Verdict.ACCEPTED]
+
+    @property
+    def reader(self) -> str:
+        """Name of the reader, "" if not given."""
+        return self.state.reader
+
+    @property
+    def blind(self) -> bool:
+        """Whether the detector's candidates are hidden."""
+        return self.state.blind
+
+    def __contains__(self, candidate_id: object) -> bool:
+        return candidate_id in self._history.items and self._may_see(self._history.items[str(candidate_id)])
+
+    def __getitem__(self, candidate_id: str) -> Candidate:
+        item = self._history.items[candidate_id]
+        if not self._may_see(item):
+            raise KeyError(candidate_id)
+        return item
+
+    def shown(self, view: ShownFilter | None = None) -> list[Candidate]:
+        """Give the candidates in view, without changing the list."""
+        view = view or ShownFilter()
+        return [item for item in self.visible if view.shows(item)]
+
+    def progress(self, candidates: Iterable[Candidate] | None = None) -> ReviewProgress:
+        """Count what is decided, of all visible candidates or of those given."""
+        verdicts = [item.verdict for item in (self.visible if candidates is None else candidates)]
+        undecided = verdicts.count(Verdict.UNDECIDED)
+        return ReviewProgress(len(verdicts), len(verdicts) - undecided, verdicts.count(Verdict.ACCEPTED))
+
+    def nearby(
+        self, position_mm: ArrayLike, within_mm: float = NEARBY_MM, but: str | None = None
+    ) -> list[tuple[Candidate, float]]:
+        """Find the visible candidates near a point (RAS mm), the nearest first, with their distance in mm.
+
+        Parameters
+        ----------
+        but : a candidate that is left out, when it is the one to move
+        """
+        items = [item for item in self.visible if item.id != but]
+        distances = np.linalg.norm(positions_of(items) - _position(position_mm), axis=1)
+        near = np.flatnonzero(distances <= within_mm)
+        return [(items[at], float(distances[at])) for at in near[np.argsort(distances[near], kind="stable")]]
+
+    # ------------------------------------------------------------------ going through the list
+
+    def next_undecided(self, current: str | None, order: Sequence[str] | None = None) -> str | None:
+        """Give the next candidate without a verdict behind the current one, wrapping around; None if all have one.
+
+        Parameters
+        ----------
+        order : ids as they are listed, without it all visible ones; one that is gone is passed over
+        """
+        ids = [name for name in self._order(order) if name == current or self[name].verdict == Verdict.UNDECIDED]
+        following = _step(ids, current, 1)
+        return None if following is None or self[following].verdict != Verdict.UNDECIDED else following
+
+    def next(self, current: str | None, order: Sequence[str] | None = None) -> str | None:
+        """Give the candidate behind the current one, wrapping around; the first without one."""
+        return _step(self._order(order), current, 1)
+
+    def previous(self, current: str | None, order: Sequence[str] | None = None) -> str | None:
+        """Give the candidate before the current one, wrapping around; the last without one."""
+        return _step(self._order(order), current, -1)
+
+    # ------------------------------------------------------------------ decisions
+
+    def judge(self, candidate_id: str, verdict: Verdict) -> None:
+        """Accept, reject or leave open. Accepting what a stage rejected rescues it: the stage's reason stays known.
+
+        A certainty belongs to accepted candidates and a mimic to rejected ones; a verdict drops what is not its own.
+        """
+        item = self[candidate_id]
+        verdict = Verdict(verdict)
+        certainty = item.certainty if verdict == Verdict.ACCEPTED else None
+        mimic = item.mimic if verdict == Verdict.REJECTED else None
+        words = {Verdict.ACCEPTED: "Accept", Verdict.REJECTED: "Reject", Verdict.UNDECIDED: "Leave open"}
+        self._edit(item, words[verdict], verdict=verdict.value, certainty=certainty, mimic=mimic)
+
+    def set_certainty(self, candidate_id: str, certainty: Certainty | None) -> None:
+        """Say how sure a microbleed is, and accept it with that; None takes the certainty back."""
+        item = self[candidate_id]
+        if certainty is None:
+            self._edit(item, "Certainty of", certainty=None)
+        else:
+            values = {"verdict": Verdict.ACCEPTED.value, "certainty": Certainty(certainty).value, "mimic": None}
+            self._edit(item, "Certainty of", **values)
+
+    def set_mimic(self, candidate_id: str, mimic: Mimic | None) -> None:
+        """Say what a candidate is instead, and reject it with that; None takes the mimic back."""
+        item = self[candidate_id]
+        if mimic is None:
+            self._edit(item, "Mimic of", mimic=None)
+        else:
+            values = {"verdict": Verdict.REJECTED.value, "certainty": None, "mimic": Mimic(mimic).value}
+            self._edit(item, "Mimic of", **values)
+
+    def set_note(self, candidate_id: str, note: str) -> None:
+        """Write a note; an empty one takes it away."""
+        self._edit(self[candidate_id], "Note on", note=_sound(note) or None)
+
+    def move(self, candidate_id: str, position_mm: ArrayLike) -> None:
+        """Correct a position (RAS mm). The detector's stays known; a point that the reader added just moves."""
+        item = self[candidate_id]
+        x, y, z = _position(position_mm).tolist()
+        if item.origin == Origin.READER:
+            self._edit(item, "Move", x=x, y=y, z=z)
+        else:
+            self._edit(item, "Move", reader_x=x, reader_y=y, reader_z=z)
+
+    def put_back(self, candidate_id: str) -> None:
+        """Give a candidate the detector's position again."""
+        self._edit(self[candidate_id], "Put back", reader_x=None, reader_y=None, reader_z=None)
+
+    def add(self, position_mm: ArrayLike, certainty: Certainty | None = None) -> str:
+        """Add a microbleed that the detector missed, as accepted; give its id (``cmb-r001``)."""
+        x, y, z = _position(position_mm).tolist()
+        number = self.state.last_added + 1
+        sure = Certainty(certainty).value if certainty else None
+        item = Candidate(id=f"cmb-r{number:03d}", x=x, y=y, z=z, stage=Stage.FINAL, origin=Origin.READER.value)
+        item = self._signed(replace(item, verdict=Verdict.ACCEPTED.value, certainty=sure))
+        self.state = replace(self.state, last_added=number)
+        self._do(Change(f"Add {item.id}", (self._history.addition(item),)))
+        return item.id
+
+    def remove(self, candidate_id: str) -> None:
+        """Take away a point that the reader added.
+
+        Raises
+        ------
+        InputError
+            If the detector found the candidate: it can only be rejected.
+        """
+        item = self[candidate_id]
+        if item.origin != Origin.READER:
+            raise InputError(f"{candidate_id} was found by the detector and stays in the list: reject it instead")
+        self._do(Change(f"Remove {candidate_id}", (self._history.removal(item),)))
+
+    # ------------------------------------------------------------------ undo
+
+    @property
+    def undo_text(self) -> str | None:
+        """What `undo` would take back, in words; None if there is nothing."""
+        return self._history.done[-1].text if self._history.done else None
+
+    @property
+    def redo_text(self) -> str | None:
+        """What `redo` would do again, in words; None if there is nothing."""
+        return self._history.undone[-1].text if self._history.undone else None
+
+    def undo(self) -> Change | None:
+        """Take the last change back and give it; None if there is none."""
+        change = self._history.undo()
+        if change is not None:
+            self._changed(change.ids)
+        return change
+
+    def redo(self) -> Change | None:
+        """Do again what was taken back last and give it; None if there is nothing."""
+        change = self._history.redo()
+        if change is not None:
+            self._changed(change.ids)
+        return change
+
+    # ------------------------------------------------------------------ the session as a whole
+
+    def set_reader(self, name: str) -> None:
+        """Say who reads; decisions from now on carry the name."""
+        name = _sound(name).strip()
+        if name != self.state.reader:
+            self.state = replace(self.state, reader=name)
+            self._changed(frozenset())
+
+    def start_blind(self) -> None:
+        """Hide the detector's candidates until `reveal`.
+
+        Raises
+        ------
+        InputError
+            If the reader has seen them: they were shown before, or something was said about one.
+        """
+        told = any(item.origin == Origin.DETECTOR and is_touched(item) for item in self.candidates)
+        if told or self.state.blind_read is not None:
+            raise InputError("a blind read comes first: the detector's candidates of this scan were seen already")
+        if not self.state.blind:
+            self.state = replace(self.state, blind=True)
+            self._changed(frozenset(self._history.items))
+
+    def reveal(self) -> dict[str, str]:
+        """End the blind read: show the detector's candidates, and match the reader's own points with them.
+
+        A point within 3 mm of a candidate becomes that candidate, accepted at the reader's position; both positions
+        stay known, and `ReviewState.blind_read` keeps the points as they were. Undo parts them again, but nothing
+        makes the candidates unseen.
+
+        Returns
+        -------
+        dict
+            The id of each matched point and of its candidate.
+        """
+        if not self.state.blind:
+            return {}
+        own = [item for item in self.candidates if item.origin == Origin.READER]
+        found = [item for item in self.candidates if item.origin == Origin.DETECTOR]
+        wanted = [item for item in own if item.verdict == Verdict.ACCEPTED]
+        pairs = [(wanted[at], found[to]) for at, to in pair_up(wanted, found).both]
+        matches = {point.id: candidate.id for point, candidate in pairs}
+        read = BlindRead(tuple(own), matches, self._now())
+        self.state = replace(self.state, blind=False, blind_read=read)
+        # from the back, so that an index is that of the list without what lies behind it
+        gone = [self._history.removal(point) for point in reversed(own) if point.id in matches]
+        same = [Edit(candidate, with_decision(candidate, point)) for point, candidate in pairs]
+        if pairs:
+            self._history.do(Change("Match with the detector", (*same, *gone)))
+        self._changed(frozenset(self._history.items) | frozenset(matches))
+        return matches
+
+    def take_run(self, candidates: Sequence[Candidate], run: Mapping[str, Any] | None = None) -> None:
+        """Go on with the candidates of a new run on the same scan; see `carried_over`. Undo ends here.
+
+        Raises
+        ------
+        InputError
+            If two candidates have the same id.
+        """
+        before = frozenset(self._history.items)
+        self._history = CandidateHistory(carried_over(self.candidates, candidates, self.blind))
+        self.run = dict(run or {})
+        self._changed(before | frozenset(self._history.items))
+
+    def add_listener(self, listener: Listener) -> None:
+        """Have a function told of every change."""
+        self._listeners.append(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Tell a function no more; one that was never told is no mistake."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    # ------------------------------------------------------------------
+
+    def _may_see(self, item: Candidate) -> bool:
+        return not self.state.blind or item.origin == Origin.READER
+
+    def _order(self, order: Sequence[str] | None) -> list[str]:
+        return [item.id for item in self.visible] if order is None else [name for name in order if name in self]
+
+    def _signed(self, item: Candidate) -> Candidate:
+        return replace(item, reader=self.state.reader or None, reviewed_at=self._now())
+
+    def _now(self, precision: str = "seconds") -> str:
+        return self._clock().astimezone(UTC).isoformat(timespec=precision)
+
+    def _edit(self, item: Candidate, words: str, **values: Any) -> None:
+        after = replace(item, **values)
+        if after != item:
+            self._do(Change(f"{words} {item.id}", (Edit(item, self._signed(after)),)))
+
+    def _do(self, change: Change) -> None:
+        self._history.do(change)
+        self._changed(change.ids)
+
+    def _changed(self, ids: frozenset[str]) -> None:
+        """Stamp, tell, save: neither a full disk nor a view that fails keeps the others from what is true."""
+        # a clock that was set back must not make the newer copy of a review the older one
+        now = max(self._now("milliseconds"), self.state.changed_at)
+        self.state = replace(self.state, revision=self.state.revision + 1, changed_at=now)
+        try:
+            for listener in list(self._listeners):
+                listener(ids)
+        finally:
+            if self.save is not None:
+                self.save(self)
+
+
+def _position(position_mm: ArrayLike) -> NDArray[np.float64]:
+    position = np.asarray(position_mm, np.float64).reshape(3)
+    if not np.isfinite(position).all():
+        raise ValueError(f"no place in a scan: {position.tolist()}")
+    return position
+
+
+def _sound(text: str) -> str:
+    """Replace the halves of characters that some input methods leave: no file could hold them."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _step(ids: Sequence[str], current: str | None, by: int) -> str | None:
+    """Give the neighbor of an id in a list that goes round."""
+    if not ids:
+        return None
+    if current not in ids:
+        return ids[0] if by > 0 else ids[-1]
+    return ids[(list(ids).index(str(current)) + by) % len(ids)]

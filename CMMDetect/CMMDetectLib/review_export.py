@@ -1,0 +1,165 @@
+"""What a review gives: the table of all verdicts, and the accepted microbleeds as points and as regions."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .candidates import Candidate, Stage, write_markups, write_table
+from .region_growing import GrowthSettings, grow_lesion, lies_inside
+from .results import all_or_none
+from .review import ReviewSession
+from .review_records import position_of
+from .scan import Modality, Scan, guess_modality, to_voxel, write_image
+
+BIDS_NAMES = {Modality.SWI: "swi", Modality.T2STAR: "T2starw", Modality.QSM: "Chimap"}
+GROWN, SPHERE, OUTSIDE, SAME_VOXELS = "grown", "sphere", "outside", "same_voxels"
+
+
+@dataclass(frozen=True)
+class AcceptedRegions:
+    """The label map of the accepted microbleeds.
+
+    Attributes
+    ----------
+    labels : (I, J, K) int32
+        On the scan's grid; microbleed n has the label n + 1.
+    microbleeds : the accepted candidates, in the order of the labels
+    flags : for each how its region came about
+        'grown'; 'sphere' where nothing stands out and a sphere of one voxel stands for it; 'outside' where the point
+        lies outside the scan and 'same_voxels' where all of its voxels belong to an earlier one: both have none.
+        A region that grew carries the flags of `GrowthFlag` too ('grown, vessel').
+    """
+
+    labels: NDArray[np.int32]
+    microbleeds: tuple[Candidate, ...]
+    flags: tuple[str, ...]
+
+
+def accepted_regions(session: ReviewSession, scan: Scan, settings: GrowthSettings | None = None) -> AcceptedRegions:
+    """Grow the region of every accepted microbleed from where the reader put it (paper, section 3.1).
+
+    Where regions meet a voxel belongs to the earlier one in the list.
+    """
+    labels = np.zeros(scan.array.shape, np.int32)
+    microbleeds = tuple(session.accepted)
+    flags = []
+    for label, item in enumerate(microbleeds, 1):
+        if not lies_inside(scan, to_voxel(scan.affine, position_of(item))):
+            flags.append(OUTSIDE)
+            continue
+        lesion = grow_lesion(scan, position_of(item), settings)
+        part, mask = labels[lesion.box], lesion.mask
+        if not lesion.found:
+            part, mask = _sphere(labels, scan, position_of(item))
+        free = mask & (part == 0)
+        part[free] = label
+        words = [GROWN if lesion.found else SPHERE, *(lesion.flags if lesion.found else ())]
+        flags.append(", ".join(words) if free.any() else SAME_VOXELS)
+    return AcceptedRegions(labels, microbleeds, tuple(flags))
+
+
+def reviewed_candidates(session: ReviewSession) -> list[Candidate]:
+    """Give the visible candidates with their verdicts; decisions made before a reader gave a name carry it too."""
+    return [
+        replace(item, reader=session.reader) if item.reviewed_at and not item.reader and session.reader else item
+        for item in session.visible
+    ]
+
+
+def export_review(session: ReviewSession, scan: Scan, folder: Path) -> dict[str, Path]:
+    """Write what a review gives; all files or none.
+
+    Returns
+    -------
+    dict
+        'candidates': all verdicts, ``<stem>_reviewed.tsv``, which is also what training reads, and 'provenance', its
+        ``.json``; 'markups': the accepted ones as points where the reader has them, ``<stem>_accepted.mrk.json``;
+        'labels': their regions, ``<stem>_reviewed.nii.gz``, label n + 1 for row n of the accepted.
+
+    Raises
+    ------
+    OutputError
+        If the files cannot be written; earlier ones in the folder are then untouched.
+    """
+    stem = session.scan.name
+    names = {
+        "candidates": f"{stem}_reviewed.tsv",
+        "provenance": f"{stem}_reviewed.json",
+        "markups": f"{stem}_accepted.mrk.json",
+        "labels": f"{stem}_reviewed.nii.gz",
+    }
+    regions = accepted_regions(session, scan)
+    points = [_as_point(item) for item in regions.microbleeds]
+    with all_or_none(folder) as beside:
+        write_table(beside / names["candidates"], reviewed_candidates(session), _provenance(session, regions))
+        write_markups(beside / names["markups"], points, Stage.FINAL, f"{stem} accepted")
+        write_image(beside / names["labels"], regions.labels, scan.affine)
+    return {kind: folder / file for kind, file in names.items()}
+
+
+def export_training_case(session: ReviewSession, scan: Scan, dataset: Path) -> dict[str, Path]:
+    """Add a reviewed scan to a folder that ``cmmdetect train`` and ``cmmdetect evaluate`` take as it is.
+
+    Whatever is not accepted is background there: judge every candidate of the final stage first.
+
+    Returns
+    -------
+    dict
+        'scan' and 'labels'; the names carry the modality as BIDS has it.
+
+    Raises
+    ------
+    OutputError
+        If the files cannot be written.
+    """
+    stem = session.scan.name
+    if guess_modality(stem) is None:
+        stem += f"_{BIDS_NAMES[scan.modality]}"
+    names = {"scan": f"{stem}.nii.gz", "labels": f"{stem}_microbleeds.nii.gz"}
+    regions = accepted_regions(session, scan)
+    with all_or_none(dataset) as beside:
+        write_image(beside / names["scan"], scan.array, scan.affine)
+        write_image(beside / names["labels"], regions.labels, scan.affine)
+    return {kind: dataset / file for kind, file in names.items()}
+
+
+def _as_point(item: Candidate) -> Candidate:
+    """Give a candidate whose position is the reader's."""
+    x, y, z = position_of(item)
+    return replace(item, x=x, y=y, z=z, stage=Stage.FINAL)
+
+
+def _provenance(session: ReviewSession, regions: AcceptedRegions) -> dict[str, Any]:
+    read = session.state.blind_read
+    labels = [
+        {"label": label, "id": item.id, "region": flag}
+        for label, (item, flag) in enumerate(zip(regions.microbleeds, regions.flags, strict=True), 1)
+    ]
+    review = {
+        "reader": session.reader or None,
+        "scan": asdict(session.scan),
+        "changed_at": session.state.changed_at or None,
+        "blind_read": read and {"revealed_at": read.revealed_at, "points": len(read.points), "matches": read.matches},
+        "labels": labels,
+    }
+    return {"review": review, "run": session.run}
+
+
+def _sphere(
+    labels: NDArray[np.int32], scan: Scan, position_mm: ArrayLike
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Give the part of the label map around a point, and the voxels of the sphere as wide as one voxel's diagonal."""
+    spacing = np.array(scan.spacing_mm)
+    center = to_voxel(scan.affine, position_mm)
+    radius_mm = float(np.linalg.norm(spacing)) / 2
+    start = np.maximum(np.rint(center - radius_mm / spacing).astype(int), 0)
+    end = np.rint(center + radius_mm / spacing).astype(int) + 1
+    part = labels[start[0] : end[0], start[1] : end[1], start[2] : end[2]]
+    i, j, k = np.indices(part.shape)
+    offset_mm = (np.stack([i, j, k], axis=-1) + start - center) * spacing
+    return part, np.asarray(np.linalg.norm(offset_mm, axis=-1) <= radius_mm)

@@ -1,0 +1,289 @@
+"""Review sessions as text and as files: nothing that was decided is ever lost or overwritten unread.
+
+A review is one JSON object, ``<stem>_review.json``, a line a candidate, so that it can be read and compared. The same
+text lies in the scene; where both have changed, the newer one wins and the other is kept beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .candidates import Candidate, Stage
+from .errors import InputError, OutputError
+from .orientation import canonical_turn
+from .review import Clock, ReviewSession, utc_now
+from .review_records import free_id
+from .review_state import BlindRead, ReviewState, ScanIdentity
+from .scan import Scan, replacing
+
+FORMAT = "CMMDetect review"
+VERSION = 1
+SUFFIX = "_review.json"
+
+
+@dataclass(frozen=True)
+class OpenedReview:
+    """A review that goes on.
+
+    Attributes
+    ----------
+    session : saves itself after every change
+    kept : where the older of two copies was kept
+    problem : why the file could not be written now, in one line; the next change tries again
+    """
+
+    session: ReviewSession
+    kept: Path | None = None
+    problem: str | None = None
+
+
+class Autosave:
+    """Writes a session to its file after every change: ``session.save = Autosave(path)``.
+
+    A file that this object has not written or been told of is never lost: it is renamed before the first write.
+
+    Parameters
+    ----------
+    path : of the review file
+    read : the file as it is now is known; its content is part of the session
+
+    Raises
+    ------
+    OutputError
+        When called, if the file cannot be written. The next call writes everything again.
+    """
+
+    def __init__(self, path: Path, read: bool = False) -> None:
+        self.path = path
+        self._known = _signature(path) if read else None
+
+    def __call__(self, session: ReviewSession) -> None:
+        """Write the session."""
+        found = _signature(self.path)
+        if found is not None and found != self._known:
+            set_aside(self.path)
+        write_review(self.path, session)
+        self._known = _signature(self.path)
+
+
+def review_path(folder: Path, stem: str, reader: str = "") -> Path:
+    """Name the review file of a scan; a second reader in the same folder has one of their own.
+
+    >>> review_path(Path("out"), "sub-01_swi").name, review_path(Path("out"), "sub-01_swi", "Dr. Ada Lo").name
+    ('sub-01_swi_review.json', 'sub-01_swi_reader-Dr-Ada-Lo_review.json')
+    """
+    name = "-".join(re.findall(r"\w+", reader))
+    return folder / (f"{stem}_reader-{name}{SUFFIX}" if name else f"{stem}{SUFFIX}")
+
+
+def identify(scan: Scan) -> ScanIdentity:
+    """Say which scan a review belongs to."""
+    path = str(scan.path) if scan.path else None
+    return ScanIdentity(scan.name, path, scan.modality.value, content_checksum(scan))
+
+
+def content_checksum(scan: Scan) -> str:
+    """SHA-256 of what a scan shows: the same from any file format, under any name, with its axes stored any way."""
+    array = canonical_turn(scan.affine).apply(scan.array).astype("<f4", copy=False)
+    return hashlib.sha256(repr(array.shape).encode() + array.data).hexdigest()
+
+
+def to_text(session: ReviewSession) -> str:
+    """Give a session as text; its history of undo is not in it."""
+    state = session.state
+    read = state.blind_read
+    head: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        **{name: getattr(state, name) for name in ("changed_at", "revision", "reader", "blind", "last_added")},
+        "scan": asdict(session.scan),
+        "run": session.run,
+        "blind_read": read and {**vars(read), "points": [_record(item) for item in read.points]},
+    }
+    lines = [f" {json.dumps(name)}: {_json(value)},\n" for name, value in head.items()]
+    rows = ",\n".join(map(_line, session.candidates))
+    return "{\n" + "".join(lines) + f' "candidates": [\n{rows}\n ]\n}}\n'
+
+
+def from_text(text: str, source: str = "the scene's review", clock: Clock = utc_now) -> ReviewSession:
+    """Make a session from its text.
+
+    Parameters
+    ----------
+    source : what an error names
+    clock : gives the time of decisions
+
+    Raises
+    ------
+    InputError
+        If the text is damaged, no review, or written by a newer version.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InputError(f"{source}: damaged or no review of CMMDetect; move it away, or put a copy back") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(f"{source}: not a review of CMMDetect; a file that it wrote ({SUFFIX}) is needed")
+    if content.get("version") != VERSION:
+        raise InputError(f"{source}: written by a newer version of CMMDetect; update CMMDetect to open it")
+    try:
+        candidates = [_candidate(record) for record in content["candidates"]]
+        scan = ScanIdentity(**content["scan"])
+        return ReviewSession(scan, candidates, dict(content["run"]), _state(content), clock)
+    except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
+        problem = " ".join(str(error).split())
+        raise InputError(f"{source}: a damaged review ({problem}); put a copy back") from None
+
+
+def write_review(path: Path, session: ReviewSession) -> None:
+    """Write a session; a reader never sees half of it.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    with replacing(path) as beside:
+        beside.write_text(to_text(session), encoding="utf-8")
+
+
+def read_review(path: Path, clock: Clock = utc_now) -> ReviewSession:
+    """Read a session; the file is left as it is.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is no review.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path}: no review can be read here; it is missing, closed to you or damaged") from None
+    return from_text(text, str(path), clock)
+
+
+def open_review(
+    path: Path, scan: ScanIdentity, scene_text: str | None = None, clock: Clock = utc_now
+) -> OpenedReview | None:
+    """Go on with the review of a scan from its file, the scene's copy, or the newer of both; None if there is none.
+
+    Where the copies differ the older one is kept beside the file. The session saves itself to the file from now on.
+
+    Raises
+    ------
+    InputError
+        If a copy is damaged or belongs to another scan. `set_aside` moves a file away that stands in the way.
+    """
+    filed = read_review(path, clock) if path.exists() else None
+    in_scene = from_text(scene_text, clock=clock) if scene_text else None
+    for session, source in ((filed, str(path)), (in_scene, "the scene's review")):
+        if session is not None:
+            _check_scan(session, scan, source)
+    session = max(filter(None, (filed, in_scene)), key=_age, default=None)
+    if session is None:
+        return None
+    kept, problem, written = None, None, session is filed
+    try:
+        if filed is not None and in_scene is not None and to_text(filed) != to_text(in_scene):
+            kept = _free_path(path, "older")
+            write_review(kept, filed if session is in_scene else in_scene)
+        if not written:
+            write_review(path, session)
+            written = True
+    except OutputError as error:
+        kept, problem = None, str(error)
+    session.scan = scan
+    session.save = Autosave(path, read=written)
+    return OpenedReview(session, kept, problem)
+
+
+def start_review(path: Path, session: ReviewSession) -> None:
+    """Have a new session saved to a file, now and after every change; a file that is there is set aside.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    session.save = Autosave(path)
+    session.save(session)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file so that it is out of the way, and give its new place.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be renamed.
+    """
+    other = _free_path(path, "older")
+    try:
+        return path.rename(other)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be renamed to {other.name} ({error.strerror})") from None
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+@lru_cache(maxsize=20_000)
+def _line(candidate: Candidate) -> str:
+    """Give a candidate's line; the lines of all that did not change are ready when a verdict is saved."""
+    return f"  {_json(_record(candidate))}"
+
+
+def _record(candidate: Candidate) -> dict[str, Any]:
+    """What is known of a candidate; what is not is left out."""
+    return {name: value for name, value in vars(candidate).items() if value is not None}
+
+
+def _candidate(record: Mapping[str, Any]) -> Candidate:
+    return Candidate(**{**record, "stage": Stage(record["stage"])})
+
+
+def _state(content: Mapping[str, Any]) -> ReviewState:
+    read = content["blind_read"]
+    if read is not None:
+        points = tuple(_candidate(record) for record in read["points"])
+        read = BlindRead(points, dict(read["matches"]), str(read["revealed_at"]))
+    return ReviewState(
+        reader=str(content["reader"]),
+        blind=bool(content["blind"]),
+        blind_read=read,
+        last_added=int(content["last_added"]),
+        revision=int(content["revision"]),
+        changed_at=str(content["changed_at"]),
+    )
+
+
+def _check_scan(session: ReviewSession, scan: ScanIdentity, source: str) -> None:
+    """Refuse a review of another scan; a name says nothing, since scans and volumes are renamed."""
+    if session.scan.sha256 and scan.sha256 and session.scan.sha256 != scan.sha256:
+        raise InputError(f"{source}: the review of another scan ({session.scan.name}), not of {scan.name}; open that")
+
+
+def _age(session: ReviewSession) -> tuple[str, int]:
+    return session.state.changed_at, session.state.revision
+
+
+def _free_path(path: Path, word: str) -> Path:
+    stem = path.name.removesuffix(".json")
+    return path.with_name(free_id(f"{stem}-{word}", {item.stem for item in path.parent.glob("*.json")}) + ".json")
+
+
+def _signature(path: Path) -> tuple[int, int, int] | None:
+    """What tells that another program has written a file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

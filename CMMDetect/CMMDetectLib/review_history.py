@@ -1,0 +1,108 @@
+"""A list of candidates whose changes can be taken back, without limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .candidates import Candidate
+from .errors import InputError
+from .review_records import problem_of
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One candidate before and after; None where it is not in the list, which it enters or leaves at the index."""
+
+    before: Candidate | None
+    after: Candidate | None
+    index: int = -1
+
+    @property
+    def id(self) -> str:
+        """The candidate's name."""
+        known = self.before or self.after
+        return known.id if known else ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one step of undo takes back: in words, and the edits."""
+
+    text: str
+    edits: tuple[Edit, ...]
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The candidates that it is about."""
+        return frozenset(edit.id for edit in self.edits)
+
+
+class CandidateHistory:
+    """Candidates by id, in their order, and the changes done and undone.
+
+    Raises
+    ------
+    InputError
+        If two candidates have the same id, or one cannot be saved (NaN, an unknown verdict).
+
+    >>> one = Candidate(id="a", x=0, y=0, z=0)
+    >>> history = CandidateHistory([one])
+    >>> history.do(Change("Remove a", (Edit(one, None, 0),)))
+    >>> list(history.items), history.undo().text, list(history.items)
+    ([], 'Remove a', ['a'])
+    """
+
+    def __init__(self, candidates: Iterable[Candidate]) -> None:
+        self.items: dict[str, Candidate] = {}
+        self.done: list[Change] = []
+        self.undone: list[Change] = []
+        for item in candidates:
+            if problem := problem_of(item):
+                raise InputError(f"not a candidate that can be reviewed ({problem})")
+            if item.id in self.items:
+                raise InputError(f"two candidates are named {item.id}; names must differ")
+            self.items[item.id] = item
+
+    def do(self, change: Change) -> None:
+        """Make a change; what was undone before can no longer be done again."""
+        self.done.append(change)
+        self.undone.clear()
+        self._apply(change.edits)
+
+    def undo(self) -> Change | None:
+        """Take the last change back and give it; None if there is none."""
+        if not self.done:
+            return None
+        change = self.done.pop()
+        self.undone.append(change)
+        self._apply([Edit(edit.after, edit.before, edit.index) for edit in reversed(change.edits)])
+        return change
+
+    def redo(self) -> Change | None:
+        """Do again what was taken back last and give it; None if there is nothing."""
+        if not self.undone:
+            return None
+        change = self.undone.pop()
+        self.done.append(change)
+        self._apply(change.edits)
+        return change
+
+    def removal(self, candidate: Candidate) -> Edit:
+        """The edit that takes a candidate out of the list."""
+        return Edit(candidate, None, list(self.items).index(candidate.id))
+
+    def addition(self, candidate: Candidate) -> Edit:
+        """The edit that puts a candidate at the end of the list."""
+        return Edit(None, candidate, len(self.items))
+
+    def _apply(self, edits: Iterable[Edit]) -> None:
+        for edit in edits:
+            if edit.after is None:
+                del self.items[edit.id]
+            elif edit.before is None:
+                listed = list(self.items.values())
+                listed.insert(edit.index, edit.after)
+                self.items = {item.id: item for item in listed}
+            else:
+                self.items[edit.id] = edit.after

@@ -1,0 +1,95 @@
+"""What a review is about, how far it is, and which candidates are in view."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from .candidates import Candidate, Stage
+from .review_records import Origin, Verdict
+
+
+@dataclass(frozen=True)
+class ScanIdentity:
+    """The scan that a review belongs to; the checksum is that of `review_file.content_checksum`."""
+
+    name: str
+    path: str | None = None
+    modality: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class BlindRead:
+    """What the reader had marked before the detector's candidates were shown.
+
+    Attributes
+    ----------
+    points : the reader's own points at that moment
+    matches : of the points that the detector has too: the point's id and the detector's
+    revealed_at : ISO 8601, UTC
+    """
+
+    points: tuple[Candidate, ...]
+    matches: Mapping[str, str]
+    revealed_at: str
+
+
+@dataclass(frozen=True)
+class ReviewState:
+    """What of a session is saved beside its candidates.
+
+    Attributes
+    ----------
+    reader : name of the reader, "" if not given
+    blind : the detector's candidates are hidden
+    blind_read : None before they were shown, or if they always were
+    last_added : number of the last point that the reader added; numbers are never used twice
+    revision : number of changes since the review began
+    changed_at : time of the last one, ISO 8601, UTC; "" before the first
+    """
+
+    reader: str = ""
+    blind: bool = False
+    blind_read: BlindRead | None = None
+    last_added: int = 0
+    revision: int = 0
+    changed_at: str = ""
+
+
+@dataclass(frozen=True)
+class ReviewProgress:
+    """How far a review is: candidates in view, those with a verdict, and those accepted."""
+
+    total: int
+    decided: int
+    accepted: int
+
+
+@dataclass(frozen=True)
+class ShownFilter:
+    """Which of the detector's candidates are in view: those that passed one of the stages, with these probabilities.
+
+    A probability that a candidate does not have hides nothing.
+
+    >>> final = ShownFilter({Stage.FINAL}, min_p_detection=0.5)
+    >>> final.shows(Candidate(id="a", x=0, y=0, z=0, stage=Stage.FINAL, p_detection=0.6))
+    True
+    >>> final.shows(Candidate(id="b", x=0, y=0, z=0, stage=Stage.DETECTION, p_detection=0.6))
+    False
+    """
+
+    stages: Collection[Stage] = field(default_factory=lambda: tuple(Stage))
+    min_p_detection: float = 0.0
+    min_p_discrimination: float = 0.0
+
+    def shows(self, candidate: Candidate) -> bool:
+        """Whether a candidate is in view; what the reader accepted or added always is."""
+        if candidate.verdict == Verdict.ACCEPTED or candidate.origin == Origin.READER:
+            return True
+        least = {"p_detection": self.min_p_detection, "p_discrimination": self.min_p_discrimination}
+        for name, threshold in least.items():
+            p = getattr(candidate, name)
+            if p is not None and p < threshold:
+                return False
+        return any(stage.includes(candidate.stage) for stage in self.stages)

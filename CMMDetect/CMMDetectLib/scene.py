@@ -1,0 +1,367 @@
+"""A review in the scene: candidates as MRML nodes, and the user's edits of the nodes back to the session.
+
+The session is the truth and the nodes are its view: whatever happens to them, they are made again from it. With
+`scene_nodes` and `scene_views` these are the only files that know Slicer; positions and affines are RAS in the world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from numpy.typing import NDArray
+
+from .candidates import Candidate, Stage
+from .errors import CMMDetectError, InputError
+from .review import ReviewSession
+from .review_file import to_text
+from .review_records import Position, Verdict
+from .review_state import ShownFilter
+from .scan import Modality, Scan
+from .scene_nodes import (
+    ACCEPTED,
+    REGIONS,
+    ROLES,
+    SKY_BLUE,
+    TABLE,
+    Point,
+    Written,
+    find_hub,
+    forget_changed,
+    make_hub,
+    make_points,
+    make_regions,
+    make_table,
+    own,
+    owned,
+    point_of,
+    positions_by_id,
+    remove_points,
+    write_points,
+    write_rows,
+)
+from .scene_views import Later, at_once
+
+
+def affine_of(volume: Any) -> NDArray[np.float64]:
+    """Give the (4, 4) affine from (i, j, k) of a volume node to RAS mm in the world, its transforms included.
+
+    Raises
+    ------
+    InputError
+        If the volume lies under a transform that bends space.
+    """
+    ijk_to_ras, to_world = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(ijk_to_ras)
+    transform = volume.GetParentTransformNode()
+    if transform is not None and not transform.GetMatrixTransformToWorld(to_world):
+        raise InputError(f"{volume.GetName()}: lies under a transform that bends it; harden the transform first")
+    product = vtk.vtkMatrix4x4()
+    vtk.vtkMatrix4x4.Multiply4x4(to_world, ijk_to_ras, product)
+    return np.array([[product.GetElement(row, column) for column in range(4)] for row in range(4)])
+
+
+def scan_of(volume: Any, modality: Modality | str, name: str | None = None) -> Scan:
+    """Give a volume node as a scan; its path is that of the file it was loaded from.
+
+    Raises
+    ------
+    InputError
+        If it is not one finite 3D volume.
+    """
+    array = slicer.util.arrayFromVolume(volume) if volume.GetImageData() else None
+    if array is None or array.ndim != 3 or min(array.shape) < 2:
+        raise InputError(f"{volume.GetName()}: not one 3D volume; choose a volume with one number a voxel")
+    if not np.isfinite(array).all():
+        raise InputError(f"{volume.GetName()}: some voxels are NaN or infinite; set them to 0 first")
+    storage = volume.GetStorageNode()
+    path = storage.GetFileName() if storage else None
+    values = np.ascontiguousarray(array.T, np.float32)
+    return Scan(values, affine_of(volume), Modality(modality), name or volume.GetName(), Path(path) if path else None)
+
+
+def saved_review(volume: Any) -> str | None:
+    """Give the text of the review that the scene holds of a volume, None if there is none."""
+    hub = find_hub(volume)
+    return (hub.GetText() or None) if hub is not None else None
+
+
+_ATTACHED: list[ReviewScene] = []
+
+
+class ReviewScene:
+    """Shows a session beside its volume, and keeps its text in the scene. It takes the place of an earlier one there.
+
+    Parameters
+    ----------
+    session : listened to until `detach`
+    volume : the volume node that the candidates lie in
+    later : how to wait until an event of the scene is over before the scene is changed again, for example
+        ``lambda function: qt.QTimer.singleShot(0, function)``
+    failed : told of what cannot be saved or loaded while an event is handled
+
+    Examples
+    --------
+    >>> shown = ReviewScene(session, volume)  # doctest: +SKIP
+    >>> shown.show(ShownFilter({Stage.FINAL}, min_p_discrimination=0.5))  # doctest: +SKIP
+    >>> shown.unlock("cmb-0007")  # the user drags it: session.move("cmb-0007", ...)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        session: ReviewSession,
+        volume: Any,
+        later: Later = at_once,
+        failed: Callable[[CMMDetectError], None] | None = None,
+    ) -> None:
+        self.session = session
+        self.volume = volume
+        self.view = ShownFilter()
+        self.markings_visible = True
+        self._later, self._failed = later, failed
+        self._hub: Any = None
+        self._nodes: dict[str, Any] = {}
+        self._written: dict[str, Written] = {}
+        self._moving: str | None = None
+        self._strays: set[str] = set()
+        self._updating = False
+        self._was_blind = session.blind
+        self._regions_path: Path | None = None
+        self._observed: dict[Any, list[int]] = {}
+        self._attached = True
+        # two that write the same nodes would take each other's points for the user's
+        for other in [shown for shown in _ATTACHED if shown.volume is volume]:
+            other.detach()
+        _ATTACHED.append(self)
+        scene = slicer.mrmlScene
+        self._observe(scene, scene.StartCloseEvent, self._on_close)
+        self._observe(scene, scene.NodeRemovedEvent, self._on_node_removed)
+        session.add_listener(self._on_change)
+        self.refresh()
+
+    @property
+    def attached(self) -> bool:
+        """Whether the session is shown; not after `detach`, the closing of the scene or the removal of the volume."""
+        return self._attached
+
+    def points(self, role: str) -> Any:
+        """Give the point list of a stage or of 'accepted' (`scene_nodes.ROLES`); None once detached."""
+        return self._nodes.get(role)
+
+    def detach(self) -> None:
+        """Listen no more, to the session and to the scene; the nodes stay as they are."""
+        self._attached = False
+        if self in _ATTACHED:
+            _ATTACHED.remove(self)
+        self.session.remove_listener(self._on_change)
+        for node, tags in self._observed.items():
+            for tag in tags:
+                node.RemoveObserver(tag)
+        self._observed.clear()
+        self._nodes.clear()
+        self._hub = None
+
+    def refresh(self) -> None:
+        """Make the nodes that are missing, and bring all to what the session says."""
+        if self._ready():
+            self._make_missing()
+            for role in ROLES:
+                self._quietly(forget_changed, self._nodes[role], self._written[role])
+            self._update(None)
+
+    def show(self, view: ShownFilter) -> None:
+        """Show only some candidates; nothing is removed."""
+        self.view = view
+        if self._ready():
+            self._update_points()
+
+    def show_markings(self, visible: bool) -> None:
+        """Show or hide all that lies on the scan, as long as a key is held."""
+        self.markings_visible = visible
+        for role in ROLES:
+            self._set_visible(role, visible)
+        self._set_visible(REGIONS, visible and not self.session.blind)
+
+    def unlock(self, candidate_id: str | None) -> None:
+        """Let the user drag one candidate, once; None locks it again."""
+        self._moving = candidate_id
+        if self._ready():
+            self._update_points()
+
+    def show_regions(self, path: Path) -> None:
+        """Show a label map of the detector or of the review as outlines; in a blind read after `reveal` only.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be loaded.
+        """
+        if not self._ready():
+            return
+        old, self._regions_path = self._nodes.pop(REGIONS, None), None
+        if old is not None:
+            slicer.mrmlScene.RemoveNode(old)
+        if not self.session.blind:
+            self._nodes[REGIONS] = make_regions(self._hub, self.volume, path, SKY_BLUE)
+            self._set_visible(REGIONS, self.markings_visible)
+        self._regions_path = path
+
+    # ------------------------------------------------------------------ session -> scene
+
+    def _ready(self) -> bool:
+        """Whether there is something to show it in."""
+        return self._attached and slicer.mrmlScene.IsNodePresent(self.volume) and not slicer.mrmlScene.IsClosing()
+
+    def _on_change(self, ids: frozenset[str]) -> None:
+        if self._ready():
+            self._make_missing()
+            self._update(ids)
+
+    def _make_missing(self) -> None:
+        """Take over the nodes of the scene or make them."""
+        hub = find_hub(self.volume) or make_hub(self.volume)
+        for role, node in self._nodes.items():
+            if hub is not self._hub and slicer.mrmlScene.IsNodePresent(node):
+                own(hub, self.volume, role, node)
+        self._hub = hub
+        for role in ROLES:
+            node = owned(hub, role) or make_points(hub, self.volume, role)
+            if node is not self._nodes.get(role):
+                self._take_points(role, node)
+        self._nodes[TABLE] = owned(hub, TABLE) or make_table(hub, self.volume)
+        self._take_regions(owned(hub, REGIONS))
+
+    def _take_regions(self, node: Any) -> None:
+        """Take over the regions, load them again, or hide them from a blind reader."""
+        if node is not None:
+            known = self._nodes.get(REGIONS) is node and self._was_blind == self.session.blind
+            self._nodes[REGIONS], self._was_blind = node, self.session.blind
+            if not known:
+                self._set_visible(REGIONS, self.markings_visible and not self.session.blind)
+            return
+        self._nodes.pop(REGIONS, None)
+        if self._regions_path is not None and not self.session.blind:
+            try:
+                self.show_regions(self._regions_path)
+            except InputError as error:
+                # the file is gone: the review goes on without outlines
+                self._report(error)
+
+    def _set_visible(self, role: str, visible: bool) -> None:
+        node = self._nodes.get(role)
+        if node is not None and node.GetDisplayNode() is not None:
+            node.GetDisplayNode().SetVisibility(visible)
+
+    def _take_points(self, role: str, node: Any) -> None:
+        self._nodes[role] = node
+        self._written[role] = {}
+        self._set_visible(role, self.markings_visible)
+        self._observe(node, node.PointEndInteractionEvent, self._on_dragged)
+        self._observe(node, node.PointPositionDefinedEvent, self._on_placed)
+        self._observe(node, node.PointRemovedEvent, self._on_point_removed)
+
+    def _update(self, ids: Iterable[str] | None) -> None:
+        self._update_points(ids)
+        write_rows(self._nodes[TABLE], self.session.visible, ids)
+        self._hub.SetText(to_text(self.session))
+
+    def _update_points(self, ids: Iterable[str] | None = None) -> None:
+        """Bring some candidates' points, or all, to what the session and the view say."""
+        session = self.session
+        items = session.visible if ids is None else [session[name] for name in ids if name in session]
+        wanted: dict[str, dict[str, Point]] = {role: {} for role in ROLES}
+        for item in items:
+            shown_as = self._shown_as(item)
+            for role in self._roles_of(item):
+                wanted[role][item.id] = point_of(item, role == shown_as, item.id != self._moving)
+        for role in ROLES:
+            names = list(self._written[role]) if ids is None else ids
+            self._quietly(write_points, self._nodes[role], self._written[role], wanted[role], names)
+
+    def _quietly(self, change: Callable[..., None], *arguments: Any) -> None:
+        """Change nodes without taking it for a change by the user."""
+        self._updating = True
+        try:
+            change(*arguments)
+        finally:
+            self._updating = False
+
+    def _roles_of(self, item: Candidate) -> list[str]:
+        stages = [stage.value for stage in Stage if stage.includes(item.stage)]
+        return [*stages, ACCEPTED] if item.verdict == Verdict.ACCEPTED else stages
+
+    def _shown_as(self, item: Candidate) -> str | None:
+        """Give the list whose mark of a candidate is visible, so that no candidate has two; None hides it."""
+        if item.verdict == Verdict.ACCEPTED:
+            return ACCEPTED
+        if not self.view.shows(item):
+            return None
+        passed = [stage for stage in Stage if stage.includes(item.stage) and stage in self.view.stages]
+        return (passed[-1] if passed else item.stage).value
+
+    # ------------------------------------------------------------------ scene -> session
+
+    def _observe(self, node: Any, event: int, handler: Callable[..., None]) -> None:
+        self._observed.setdefault(node, []).append(node.AddObserver(event, handler))
+
+    def _on_dragged(self, node: Any, _event: str) -> None:
+        """Give the session the place of the one point that can be dragged."""
+        if not self._updating and self._moving in self.session:
+            name, self._moving = str(self._moving), None
+            for point_id, position in positions_by_id(node).items():
+                if point_id == self._written[_role_of(node)].get(name, ("", None))[0]:
+                    self._edit(partial(self.session.move, name, position))
+
+    def _on_placed(self, node: Any, _event: str) -> None:
+        """Take a point that the user placed in one of the lists for a microbleed that the detector missed."""
+        if self._updating or not self._attached:
+            return
+        known = {point_id for point_id, _ in self._written[_role_of(node)].values()} | self._strays
+        for point_id, position in positions_by_id(node).items():
+            if point_id not in known:
+                self._strays.add(point_id)
+                self._later(partial(self._take_over, node, point_id, position))
+
+    def _take_over(self, node: Any, point_id: str, position: Position) -> None:
+        self._strays.discard(point_id)
+        if self._ready():
+            self._quietly(remove_points, node, {point_id})
+            self._edit(partial(self.session.add, position))
+
+    def _on_point_removed(self, _node: Any, _event: str) -> None:
+        if not self._updating:
+            self._later(self.refresh)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_node_removed(self, _scene: Any, _event: str, node: Any) -> None:
+        if slicer.mrmlScene.IsClosing():
+            return
+        if node is self.volume:
+            self.detach()
+        elif node is self._hub or node in self._nodes.values():
+            self._later(self.refresh)
+
+    def _on_close(self, _scene: Any, _event: str) -> None:
+        self.detach()
+
+    def _edit(self, change: Callable[[], Any]) -> None:
+        """Change the session from an event handler, where an exception would be lost."""
+        try:
+            change()
+        except CMMDetectError as error:
+            self._report(error)
+
+    def _report(self, error: CMMDetectError) -> None:
+        if self._failed is None:
+            raise error
+        self._failed(error)
+
+
+def _role_of(node: Any) -> str:
+    return str(node.GetAttribute("CMMDetect.Role"))

@@ -1,0 +1,281 @@
+"""The MRML nodes of a review: how they are made, found, and look. They hold nothing that the session does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import slicer
+import vtk
+
+from .candidates import Candidate, Stage
+from .errors import InputError
+from .review_records import Position, Verdict, position_of
+from .tables import MISSING
+
+ACCEPTED = "accepted"
+ROLES = (*(stage.value for stage in Stage), ACCEPTED)
+"""The point lists of a review: what passed each stage, and what the reader accepted."""
+TABLE, REGIONS, VOLUME = "table", "regions", "volume"
+REVIEW_ATTRIBUTE = "CMMDetect.Review"
+REFERENCE = "CMMDetect."
+
+Color = tuple[float, float, float]
+# colors of Okabe and Ito, which color-blind readers tell apart: warm is undecided, the brighter the later the stage
+VERMILION, ORANGE, YELLOW = (0.84, 0.37, 0.0), (0.90, 0.62, 0.0), (0.94, 0.89, 0.26)
+SKY_BLUE, GRAY = (0.34, 0.71, 0.91), (0.6, 0.6, 0.6)
+# Slicer fills its circles, squares and diamonds; of the glyphs only these two leave the middle free
+CROSS, STAR = "Cross2D", "StarBurst2D"
+STYLES: dict[str, tuple[str, Color]] = {
+    Stage.DETECTION.value: (CROSS, VERMILION),
+    Stage.DISCRIMINATION.value: (CROSS, ORANGE),
+    Stage.FINAL.value: (CROSS, YELLOW),
+    ACCEPTED: (STAR, SKY_BLUE),
+}
+"""Glyph and color of each list; rejected candidates are gray."""
+GLYPH_MM = 8.0
+"""The free middle is then nearly 4 mm wide."""
+
+
+class Point(NamedTuple):
+    """A candidate as a control point."""
+
+    position: Position
+    label: str
+    description: str
+    selected: bool
+    visible: bool
+    locked: bool
+
+
+def point_of(candidate: Candidate, visible: bool, locked: bool) -> Point:
+    """Give a candidate as a control point; what is rejected is not selected, which makes it gray."""
+    words = (candidate.verdict, candidate.certainty, candidate.mimic)
+    return Point(
+        position=position_of(candidate),
+        label=candidate.id,
+        description=", ".join(word for word in words if word),
+        selected=candidate.verdict != Verdict.REJECTED,
+        visible=visible,
+        locked=locked,
+    )
+
+
+def find_hub(volume: Any) -> Any:
+    """Give the node that holds the text of a volume's review and refers to its other nodes; None if there is none."""
+    for node in slicer.util.getNodesByClass("vtkMRMLTextNode"):
+        if node.GetAttribute(REVIEW_ATTRIBUTE) and node.GetNodeReference(REFERENCE + VOLUME) is volume:
+            return node
+    return None
+
+
+def make_hub(volume: Any) -> Any:
+    """Make that node."""
+    hub = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", f"{volume.GetName()} review")
+    hub.SetAttribute(REVIEW_ATTRIBUTE, "1")
+    # the text lies in the scene file itself, and no file of its own asks to be saved
+    hub.SetForceCreateStorageNode(hub.CreateStorageNodeNever)
+    hub.SetNodeReferenceID(REFERENCE + VOLUME, volume.GetID())
+    _put_into_folder(hub, hub, volume)
+    return hub
+
+
+def owned(hub: Any, role: str) -> Any:
+    """Give the node that a review has in a role; None if there is none."""
+    return hub.GetNodeReference(REFERENCE + role)
+
+
+def make_points(hub: Any, volume: Any, role: str) -> Any:
+    """Make the point list of a role."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", f"{volume.GetName()} {role}")
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    with slicer.util.NodeModify(display):
+        glyph, color = STYLES[role]
+        display.SetGlyphTypeFromString(glyph)
+        display.SetUseGlyphScale(False)
+        display.SetGlyphSize(GLYPH_MM)
+        display.SetSelectedColor(*color)
+        display.SetColor(*GRAY)
+        display.SetActiveColor(*color)
+        display.SetPointLabelsVisibility(False)
+        display.SetPropertiesLabelVisibility(False)
+        display.SetSliceProjection(False)
+    own(hub, volume, role, node)
+    return node
+
+
+def own(hub: Any, volume: Any, role: str, node: Any) -> None:
+    """Give a node its role in a review."""
+    node.SetAttribute(REFERENCE + "Role", role)
+    hub.SetNodeReferenceID(REFERENCE + role, node.GetID())
+    _put_into_folder(node, hub, volume)
+
+
+Written = dict[str, tuple[str, Point]]
+"""What a point list holds, by the candidate's id: the control point's own id, and what was written."""
+
+
+def write_points(node: Any, written: Written, wanted: Mapping[str, Point], names: Iterable[str]) -> None:
+    """Bring candidates of a point list to what is wanted; only what differs is written, since each call costs time.
+
+    Parameters
+    ----------
+    written : brought up to date
+    wanted : by the candidate's id
+    names : the candidates in question; those that are not wanted leave the list
+    """
+    with slicer.util.NodeModify(node):
+        gone = {written.pop(name)[0] for name in names if name in written and name not in wanted}
+        if gone:
+            remove_points(node, gone)
+        index_of = {point_id: index for index, point_id in enumerate(_ids(node))}
+        for name, point in wanted.items():
+            point_id, last = written.get(name, ("", None))
+            index = index_of.get(point_id)
+            if index is None:
+                index, last = node.AddControlPointWorld(vtk.vtkVector3d(*point.position), point.label), None
+                point_id = node.GetNthControlPointID(index)
+            if last != point:
+                _write_point(node, index, point)
+            written[name] = (point_id, point)
+
+
+def remove_points(node: Any, ids: Collection[str]) -> None:
+    """Remove control points by their own ids."""
+    for index, point_id in reversed(list(enumerate(_ids(node)))):
+        if point_id in ids:
+            node.RemoveNthControlPoint(index)
+
+
+def forget_changed(node: Any, written: Written) -> None:
+    """Take out of ``written`` what the node does not hold so any more, and out of the node what is not written."""
+    places = positions_by_id(node)
+    for name, (point_id, point) in list(written.items()):
+        if places.get(point_id) != point.position:
+            del written[name]
+    known = {point_id for point_id, _ in written.values()}
+    if not known:
+        node.RemoveAllControlPoints()
+    elif places.keys() - known:
+        remove_points(node, places.keys() - known)
+
+
+def _ids(node: Any) -> list[str]:
+    return [node.GetNthControlPointID(index) for index in range(node.GetNumberOfControlPoints())]
+
+
+def _write_point(node: Any, index: int, point: Point) -> None:
+    if _world_position(node, index) != point.position:
+        node.SetNthControlPointPositionWorld(index, *point.position)
+    node.SetNthControlPointLabel(index, point.label)
+    node.SetNthControlPointDescription(index, point.description)
+    node.SetNthControlPointSelected(index, point.selected)
+    node.SetNthControlPointVisibility(index, point.visible)
+    node.SetNthControlPointLocked(index, point.locked)
+
+
+def positions_by_id(node: Any) -> dict[str, Position]:
+    """Give the control points that have a place, by their own id, in RAS mm."""
+    return {
+        node.GetNthControlPointID(index): _world_position(node, index)
+        for index in range(node.GetNumberOfControlPoints())
+        if node.GetNthControlPointPositionStatus(index) == node.PositionDefined
+    }
+
+
+def _world_position(node: Any, index: int) -> Position:
+    position = [0.0, 0.0, 0.0]
+    node.GetNthControlPointPositionWorld(index, position)
+    x, y, z = position
+    return x, y, z
+
+
+def make_table(hub: Any, volume: Any) -> Any:
+    """Make the table of candidates, with the columns of the files."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{volume.GetName()} candidates")
+    with slicer.util.NodeModify(node):
+        for field in fields(Candidate):
+            column = vtk.vtkStringArray()
+            column.SetName(field.name)
+            node.AddColumn(column)
+        node.SetLocked(True)
+    own(hub, volume, TABLE, node)
+    return node
+
+
+def write_rows(node: Any, candidates: Sequence[Candidate], changed: Iterable[str] | None) -> None:
+    """Bring a table to the candidates; with ``changed`` only these rows, if the others are in place."""
+    table = node.GetTable()
+    names = [field.name for field in fields(Candidate)]
+    columns = [table.GetColumnByName(name) for name in names]
+    if any(column is None for column in columns):
+        return
+    ids = columns[0]
+    count = len(candidates)
+    in_place = ids.GetNumberOfValues() == count and all(
+        ids.GetValue(row) == item.id for row, item in enumerate(candidates)
+    )
+    wanted = set(changed) if changed is not None and in_place else None
+    with slicer.util.NodeModify(node):
+        if not in_place:
+            table.SetNumberOfRows(count)
+        for row, item in enumerate(candidates):
+            if wanted is None or item.id in wanted:
+                for name, column in zip(names, columns, strict=True):
+                    column.SetValue(row, _cell(getattr(item, name)))
+        table.Modified()
+
+
+def make_regions(hub: Any, volume: Any, path: Path, color: Color) -> Any:
+    """Load a label map (label n is ``cmb-000n``) as a segmentation that outlines each region.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be loaded.
+    """
+    # Slicer may turn the axes of the file: everything from here on goes by its place in the world
+    logic = slicer.modules.volumes.logic()
+    labelmap = logic.AddArchetypeVolume(str(path), "CMMDetect labels", 1) if path.is_file() else None
+    if labelmap is None:
+        raise InputError(f"{path}: no label map can be loaded from here")
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume.GetName()} regions")
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labelmap, node)
+    slicer.mrmlScene.RemoveNode(labelmap)
+    display = node.GetDisplayNode()
+    display.SetAllSegmentsVisibility2DFill(False)
+    segmentation = node.GetSegmentation()
+    for index in range(segmentation.GetNumberOfSegments()):
+        segmentation.GetNthSegment(index).SetColor(*color)
+    own(hub, volume, REGIONS, node)
+    return node
+
+
+def _put_into_folder(node: Any, hub: Any, volume: Any) -> None:
+    """Put a node into the folder where the review's text lies, a child of the volume."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    if hierarchy is None:
+        return
+    invalid = hierarchy.GetInvalidItemID()
+    home = _item(hierarchy, volume, hierarchy.GetSceneItemID())
+    hub_item = hierarchy.GetItemByDataNode(hub)
+    folder = hierarchy.GetItemParent(hub_item) if hub_item != invalid else invalid
+    if folder in (invalid, hierarchy.GetSceneItemID(), home):
+        folder = hierarchy.CreateFolderItem(home, f"{volume.GetName()} microbleeds")
+    hierarchy.SetItemParent(_item(hierarchy, node, folder), folder)
+
+
+def _item(hierarchy: Any, node: Any, parent: int) -> int:
+    item = hierarchy.GetItemByDataNode(node)
+    return int(item if item != hierarchy.GetInvalidItemID() else hierarchy.CreateItem(parent, node))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return MISSING
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,166 @@
+"""Slice views during a review: jumping to a lesion, slabs, and placing one point. Every position is RAS mm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import slicer
+import vtk
+
+from .review_records import Position
+from .scan import Modality
+
+FIELD_OF_VIEW_MM = 60.0
+SLAB_MM = 10.0
+Later = Callable[[Callable[[], None]], None]
+"""Calls a function soon, when the event that is being handled is over."""
+
+
+def at_once(function: Callable[[], None]) -> None:
+    """Call a function now, where there is no event loop to wait for."""
+    function()
+
+
+def slice_nodes() -> list[Any]:
+    """Give the scene's slice views."""
+    return list(slicer.util.getNodesByClass("vtkMRMLSliceNode"))
+
+
+def jump_to(position_mm: Sequence[float], field_of_view_mm: float = FIELD_OF_VIEW_MM) -> None:
+    """Center all slice views at a point; their shorter side shows so many millimetres."""
+    for node in slice_nodes():
+        width, height = node.GetDimensions()[:2]
+        with slicer.util.NodeModify(node):
+            node.JumpSliceByCentering(*position_mm)
+            if width > 0 and height > 0:
+                scale = field_of_view_mm / min(width, height)
+                node.SetFieldOfView(width * scale, height * scale, node.GetFieldOfView()[2])
+
+
+def show_slab(modality: Modality | None, thickness_mm: float = SLAB_MM) -> None:
+    """Show a slab in all slice views, the minimum of dark-lesion scans and the maximum of QSM; None ends it."""
+    for node in slice_nodes():
+        with slicer.util.NodeModify(node):
+            node.SetSlabReconstructionEnabled(modality is not None)
+            if modality is not None:
+                kind = vtk.VTK_IMAGE_SLAB_MIN if modality.lesions_are_dark else vtk.VTK_IMAGE_SLAB_MAX
+                node.SetSlabReconstructionType(kind)
+                node.SetSlabReconstructionThickness(thickness_mm)
+
+
+class ViewsMemory:
+    """The slice views as they are now; a module must leave the views as it found them."""
+
+    def __init__(self) -> None:
+        self._views = [
+            (node, _copied(node.GetSliceToRAS()), node.GetFieldOfView(), node.GetSlabReconstructionEnabled())
+            for node in slice_nodes()
+        ]
+
+    def restore(self) -> None:
+        """Bring the views that are still there back."""
+        for node, slice_to_ras, field_of_view, slab in self._views:
+            if slicer.mrmlScene.IsNodePresent(node):
+                with slicer.util.NodeModify(node):
+                    node.GetSliceToRAS().DeepCopy(slice_to_ras)
+                    node.SetFieldOfView(*field_of_view)
+                    node.SetSlabReconstructionEnabled(slab)
+                    node.UpdateMatrices()
+
+
+class PointPlacer:
+    """Lets the user click one point.
+
+    Parameters
+    ----------
+    later : how to wait until Slicer has handled the click
+    """
+
+    def __init__(self, later: Later = at_once) -> None:
+        self._later = later
+        self._node: Any = None
+        self._placed: Callable[[Position], None] | None = None
+        self._observed: list[tuple[Any, int]] = []
+
+    @property
+    def active(self) -> bool:
+        """Whether a click is awaited."""
+        return self._node is not None
+
+    def start(self, placed: Callable[[Position], None]) -> None:
+        """Wait for a click and call a function with its place; an earlier wait ends."""
+        self.stop()
+        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLMarkupsFiducialNode")
+        node.UnRegister(None)
+        node.SetName("CMMDetect point")
+        node.SetHideFromEditors(True)
+        node.SetSaveWithScene(False)
+        self._node = slicer.mrmlScene.AddNode(node)
+        self._placed = placed
+        node.CreateDefaultDisplayNodes()
+        node.GetDisplayNode().SetPointLabelsVisibility(False)
+        selection, interaction = _singletons()
+        selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
+        selection.SetActivePlaceNodeID(node.GetID())
+        interaction.SetPlaceModePersistence(False)
+        interaction.SetCurrentInteractionMode(interaction.Place)
+        self._observe(node, node.PointPositionDefinedEvent, self._on_defined)
+        self._observe(interaction, interaction.InteractionModeChangedEvent, self._on_mode)
+        self._observe(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._on_close)
+
+    def stop(self) -> None:
+        """Wait no more."""
+        node, self._node, self._placed = self._node, None, None
+        for observed, tag in self._observed:
+            observed.RemoveObserver(tag)
+        self._observed.clear()
+        if node is None or not slicer.mrmlScene.IsNodePresent(node):
+            return
+        _, interaction = _singletons()
+        if interaction.GetCurrentInteractionMode() == interaction.Place:
+            interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+        slicer.mrmlScene.RemoveNode(node)
+
+    def _observe(self, node: Any, event: int, handler: Callable[..., None]) -> None:
+        self._observed.append((node, node.AddObserver(event, handler)))
+
+    def _on_defined(self, _caller: Any, _event: str) -> None:
+        position, placed = [0.0, 0.0, 0.0], self._placed
+        if self._node is None or placed is None or not self._node.GetNumberOfDefinedControlPoints():
+            return
+        self._node.GetNthControlPointPositionWorld(0, position)
+        self._placed = None
+
+        def finish() -> None:
+            self.stop()
+            x, y, z = position
+            placed((x, y, z))
+
+        self._later(finish)
+
+    def _on_mode(self, interaction: Any, _event: str) -> None:
+        # Slicer leaves the place mode by itself after the click, and when the user cancels
+        if interaction.GetCurrentInteractionMode() != interaction.Place and self._placed is not None:
+            self._later(self._stop_if_waiting)
+
+    def _stop_if_waiting(self) -> None:
+        if self._placed is not None:
+            self.stop()
+
+    def _on_close(self, _caller: Any, _event: str) -> None:
+        self.stop()
+
+
+def _singletons() -> tuple[Any, Any]:
+    scene = slicer.mrmlScene
+    return (
+        scene.GetNodeByID("vtkMRMLSelectionNodeSingleton"),
+        scene.GetNodeByID("vtkMRMLInteractionNodeSingleton"),
+    )
+
+
+def _copied(matrix: Any) -> Any:
+    copy = vtk.vtkMatrix4x4()
+    copy.DeepCopy(matrix)
+    return copy
