@@ -10,10 +10,11 @@ from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib.simulation.deposits import Blob, Canvas, Deposit, Segments
 from CMMDetectTrainLib.simulation.dipole import dipole_field, phase_per_ppm
 from CMMDetectTrainLib.simulation.grid import Grid
+from CMMDetectTrainLib.simulation.lesions import core_signal
 from CMMDetectTrainLib.simulation.modulation import modulation_of_deposit, modulations_of_vessels
-from CMMDetectTrainLib.simulation.protocols import PRESETS, Protocol, draw_protocol, find_protocol
+from CMMDetectTrainLib.simulation.protocols import PRESETS, Protocol, draw_protocol, draw_protocol_like, find_protocol
 from CMMDetectTrainLib.simulation.qsm import invert_field
-from CMMDetectTrainLib.simulation.resolution import acquire_kspace, to_voxels
+from CMMDetectTrainLib.simulation.resolution import acquire_kspace, acquire_piece, to_voxels
 from CMMDetectTrainLib.simulation.swi import darkening, phase_mask, susceptibility_weighted
 from CMMDetectTrainLib.simulation.truth import apparent_mask, apparent_weight
 
@@ -24,17 +25,25 @@ def grid_of(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float])
     return Grid(shape, np.diag([*spacing_mm, 1.0]))
 
 
-def bleed(center_mm: NDArray[np.float64], moment: float, diameter_mm: float, kind: str = "microbleed") -> Deposit:
+def bleed(
+    center_mm: NDArray[np.float64], moment: float, diameter_mm: float, kind: str = "microbleed", signal: float = 1.0
+) -> Deposit:
     chi = moment / (np.pi / 6.0 * diameter_mm**3)
-    blob = Blob(center_mm, np.eye(3) * diameter_mm / 2.0, chi, 1.0)
+    blob = Blob(center_mm, np.eye(3) * diameter_mm / 2.0, chi, signal)
     return Deposit(kind, center_mm, moment, diameter_mm, [blob])
 
 
-def in_plane_diameter(deposit: Deposit, grid: Grid, protocol: Protocol) -> float:
+def seen(
+    deposit: Deposit, grid: Grid, protocol: Protocol, modality: Modality = Modality.T2STAR
+) -> tuple[float, NDArray[np.bool_]]:
+    """What is left of the signal where it is darkest, and the apparent mask."""
     modulation = modulation_of_deposit(deposit, grid, protocol)
     assert modulation is not None
-    weight = apparent_weight(modulation, grid, Modality.T2STAR, protocol)
-    mask = apparent_mask(weight, modulation.window, deposit, grid)
+    weight = apparent_weight(modulation, grid, modality, protocol)
+    return float(weight.min()), apparent_mask(weight, modulation.window, deposit, grid)
+
+
+def in_plane_diameter(mask: NDArray[np.bool_], grid: Grid) -> float:
     return float(2.0 * np.sqrt(mask.sum(axis=(0, 1)).max() * grid.spacing_mm[0] * grid.spacing_mm[1] / np.pi))
 
 
@@ -79,20 +88,54 @@ def test_vessels_thinner_than_the_grid_keep_their_susceptibility() -> None:
     assert total == pytest.approx(0.4 * np.pi * 0.12**2 * np.linalg.norm(end - start), rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("diameter_mm", "chi_ppm", "least_signal", "in_plane_mm", "slices", "volume_mm3"),
+    [
+        (1.0, 0.5, 0.69, 0.8, 1, 2),
+        (1.0, 2.0, 0.55, 1.9, 3, 12),
+        (2.0, 0.5, 0.51, 2.5, 3, 32),
+        (1.0, 4.0, 0.40, 2.5, 3, 32),
+        (2.0, 1.0, 0.13, 3.1, 3, 52),
+        (2.0, 2.0, 0.29, 3.9, 3, 106),
+        (3.0, 1.0, 0.07, 4.2, 3, 127),
+    ],
+)
+def test_every_row_of_the_blooming_table_is_found_again(
+    diameter_mm: float, chi_ppm: float, least_signal: float, in_plane_mm: float, slices: int, volume_mm3: int
+) -> None:
+    """3 T, TE 20 ms, 0.75 x 0.75 x 3 mm, the lesion in the middle of a voxel: the table knows no other place."""
+    protocol = Protocol("law", apodization=0.0)
+    grid = grid_of((40, 40, 20), (0.75, 0.75, 3.0))
+    moment = chi_ppm * np.pi / 6.0 * diameter_mm**3
+    lesion = bleed(np.array([15.0, 15.0, 30.0]), moment, diameter_mm, signal=core_signal(protocol))
+    darkest, mask = seen(lesion, grid, protocol)
+    _, on_swi = seen(lesion, grid, protocol, Modality.SWI)
+    assert darkest == pytest.approx(least_signal, abs=0.15)
+    assert in_plane_diameter(mask, grid) == pytest.approx(in_plane_mm, abs=0.06)
+    assert on_swi.any(axis=(0, 1)).sum() == slices
+    assert on_swi.sum() * 0.75 * 0.75 * 3.0 == pytest.approx(volume_mm3, rel=0.2)
+
+
 @pytest.mark.parametrize(("field_t", "te_ms"), [(3.0, 20.0), (3.0, 9.4), (1.5, 40.0), (7.0, 15.0)])
-@pytest.mark.parametrize(("moment", "diameter_mm"), [(2.1, 1.0), (4.2, 1.4), (8.4, 2.0), (14.0, 2.5)])
-def test_blooming_follows_the_law(field_t: float, te_ms: float, moment: float, diameter_mm: float) -> None:
+@pytest.mark.parametrize("chi_ppm", [0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("scaled_moment", [1.4, 3.5, 8.0])
+def test_blooming_follows_the_law(field_t: float, te_ms: float, chi_ppm: float, scaled_moment: float) -> None:
     protocol = Protocol("law", field_t=field_t, te_ms=te_ms, apodization=0.0)
     grid = grid_of((40, 40, 20), (0.75, 0.75, 3.0))
+    # the same phase at every field and echo time: what is weaker is hardly seen, and the law does not hold
+    moment = scaled_moment * 60.0 / (field_t * te_ms)
+    diameter_mm = (6.0 * moment / np.pi / chi_ppm) ** (1.0 / 3.0)
     rng = np.random.default_rng(3)
     # a lesion lies anywhere in its voxel; through plane at its middle, as the law was measured
-    shifts = rng.uniform(-0.5, 0.5, (24, 3)) * (0.75, 0.75, 0.5)
-    found = [
-        in_plane_diameter(bleed(np.array([15.0, 15.0, 30.0]) + shift, moment, diameter_mm), grid, protocol)
+    shifts = rng.uniform(-0.5, 0.5, (10, 3)) * (0.75, 0.75, 0.5)
+    lesions = (
+        bleed(np.array([15.0, 15.0, 30.0]) + shift, moment, diameter_mm, signal=core_signal(protocol))
         for shift in shifts
-    ]
-    law = 1.9 * (moment * field_t * te_ms / 60.0) ** (1.0 / 3.0)
-    assert np.mean(found) == pytest.approx(law, rel=0.15)
+    )
+    found = [in_plane_diameter(seen(lesion, grid, protocol)[1], grid) for lesion in lesions]
+    # a faint deposit at a short echo stays near the threshold and looks smaller than the law has it
+    tolerance = 0.15 if chi_ppm * field_t * te_ms > 20.0 else 0.2
+    assert np.mean(found) == pytest.approx(1.9 * scaled_moment ** (1.0 / 3.0), rel=tolerance)
 
 
 def vein(grid: Grid, direction: tuple[float, float, float], radius_mm: float) -> Segments:
@@ -172,6 +215,18 @@ def test_edges_ring_without_apodization_and_hardly_with_it() -> None:
     assert overshoot[1.0] < 3.05
 
 
+def test_a_piece_of_a_scan_is_filtered_as_the_whole_is_and_its_borders_do_not_meet() -> None:
+    rng = np.random.default_rng(0)
+    whole = rng.standard_normal((160, 64, 4), dtype=np.float32).view(np.complex64)
+    protocol = Protocol("p", resolution=(0.7, 1.0), apodization=0.8, three_dimensional=False)
+    of_whole = acquire_kspace(whole.copy(), protocol)[48:112]
+    of_piece = acquire_piece(whole[48:112].copy(), protocol)
+    np.testing.assert_allclose(of_piece[16:-16, 16:-16], of_whole[16:-16, 16:-16], atol=0.06)
+    slope = np.linspace(1.0, 9.0, 64, dtype=np.float32)[:, None, None] * np.ones((1, 8, 4), np.complex64)
+    assert np.abs(acquire_piece(slope, protocol)[0]).max() < 1.5
+    assert np.abs(acquire_kspace(slope, protocol)[0]).max() > 3.0
+
+
 def test_qsm_inversion_gives_back_the_susceptibility() -> None:
     grid = grid_of((48, 48, 48), (1.0, 1.0, 1.0))
     canvas = Canvas(grid)
@@ -208,3 +263,6 @@ def test_protocols_are_found_by_name_and_drawn_within_what_clinics_use() -> None
     assert max(p.spacing_mm[2] for p in drawn) > 5.0
     assert min(p.spacing_mm[2] for p in drawn) < 1.2
     assert all(8.0 <= p.te_ms <= 42.0 and 15.0 <= p.snr <= 80.0 for p in drawn)
+    other = draw_protocol_like(drawn[0], rng)
+    assert (other.spacing_mm, other.three_dimensional) == (drawn[0].spacing_mm, drawn[0].three_dimensional)
+    assert other.te_ms != drawn[0].te_ms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,14 +12,23 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from .dipole import dipole_field
-from .grid import Grid
-from .template import NUCLEI, REGIONS, Template, inside_nucleus, load_template
+from .folding import (
+    DEEPEST_FOLD_MM,
+    Folding,
+    Membranes,
+    WhiteMatterLesions,
+    draw_folding,
+    draw_membranes,
+    draw_white_matter_lesions,
+)
+from .grid import Grid, slowly_varying
+from .template import NUCLEI, REGIONS, Template, below_tentorium, inside_nucleus, load_template
 from .tissues import IRON_RICH, TISSUES
 
 Array = NDArray[np.float32]
 LATTICE_MM = 4.0
-THINNED_MM = 2.5
-FIELD_GRID_MM = 2.5
+FIELD_GRID_MM = 4.0
+FOLDED_SHARE = 0.75
 #: Nothing but air farther than this outside the brain's hull (the face apart).
 HEAD_REACH_MM = 32.0
 VENTRICLE_CENTERS_MM = ((14.0, -5.0, 18.0), (-14.0, -5.0, 18.0))
@@ -50,6 +59,9 @@ class Head:
     chi_ppm : susceptibility of every tissue (iron depends on age)
     thickness : (I, J, K) slow random variation of the layers on the lattice
     age_years : of the person
+    folding : sulci of its own; None keeps the template's
+    membranes : falx and tentorium
+    lesions : hyperintensities of the white matter
     """
 
     template: Template
@@ -61,6 +73,9 @@ class Head:
     chi_ppm: dict[str, float]
     thickness: Array
     age_years: float
+    folding: Folding | None
+    membranes: Membranes
+    lesions: WhiteMatterLesions
 
     def to_template(self, points_mm: Array) -> Array:
         """World to MNI mm, (N, 3)."""
@@ -84,7 +99,7 @@ class Head:
 
     def depth_on(self, grid: Grid) -> Array:
         """Distance of the voxels of a grid to the brain's hull, negative outside."""
-        return _slowly_varying(grid, lambda points: self.depth_mm(points)[:, None])[..., 0]
+        return slowly_varying(grid, lambda points: self.depth_mm(points)[:, None])[..., 0]
 
     def region_at(self, point_mm: NDArray[np.float64]) -> str:
         """Name of the region (see `REGIONS`) at one world point."""
@@ -93,36 +108,49 @@ class Head:
 
     def fractions(self, grid: Grid) -> Iterator[tuple[str, Array]]:
         """Share of every tissue in the voxels of a grid; what is missing to 1 is air."""
-        smooth = _slowly_varying(grid, self._bend_and_depth).reshape(-1, 4)
+        smooth = slowly_varying(grid, self._smooth_maps)
+        smooth = smooth.reshape(-1, smooth.shape[-1])
         near = np.flatnonzero(smooth[:, 3] > -HEAD_REACH_MM)
         bent = self._straight(grid.points().reshape(-1, 3)[near]) + smooth[near, :3]
-        for tissue, share in self._fractions_near(bent, smooth[near, 3]):
+        for tissue, share in self._fractions_near(bent, smooth[near, 3:]):
             everywhere = np.zeros(len(smooth), np.float32)
             everywhere[near] = share
             yield tissue, everywhere.reshape(grid.shape)
 
-    def _bend_and_depth(self, points_mm: Array) -> Array:
-        """Displacement and depth below the hull at world points, (N, 4)."""
+    def _smooth_maps(self, points_mm: Array) -> Array:
+        """Displacement (3), depth below the hull, distance to the ventricles, folding (2): (N, 5) or (N, 7)."""
         straight = self._straight(points_mm)
         bend = self._bend_at(straight)
-        depth = self.template.at(self.template.depth_mm, straight + bend, order=1)
-        return np.concatenate([bend, depth[:, None]], axis=1)
+        bent = straight + bend
+        maps = [self.template.depth_mm, self.template.ventricle_mm]
+        if self.folding is not None:
+            maps += list(np.moveaxis(self.folding.maps, 3, 0))
+        return np.column_stack([bend, *(self.template.at(values, bent, order=1) for values in maps)])
 
-    def _fractions_near(self, bent: Array, depth: Array) -> Iterator[tuple[str, Array]]:
-        gray, white = self.template.tissue_at(bent)
-        total = np.minimum(gray + white, 1.0)
-        brain = np.clip((total - self.sulcus_level) / 0.22 + 0.5, 0.0, 1.0)
-        inner = np.clip((white / np.maximum(total, 1e-3) - 0.5) / 0.45 + 0.5, 0.0, 1.0)
+    def _fractions_near(self, bent: Array, maps: Array) -> Iterator[tuple[str, Array]]:
+        depth, ventricle = maps[:, 0], maps[:, 1]
+        brain, inner = self._brain_and_white(bent, maps)
+        fissure, dura, opened = self.membranes.shares(bent, depth)
+        # the callosum and the brainstem pass below the membranes
+        free = 1.0 - brain[fissure] * inner[fissure]
+        dura *= free
+        brain[fissure] *= 1.0 - opened * free
         left = brain.copy()
         for tissue, share in self._nuclei(bent, inner):
             share *= brain
             left -= share
             yield tissue, share
         left = np.maximum(left, 0.0)
-        yield "white", left * inner
-        yield "gray", left * (1.0 - inner)
+        white = left * inner
+        hyperintense = white * self.lesions.share(bent, ventricle)
+        yield "white_lesion", hyperintense
+        yield "white", white - hyperintense
+        yield "gray", left - white
+        membrane = np.zeros(len(bent), np.float32)
+        membrane[fissure] = np.minimum(dura, 1.0 - brain[fissure])
+        yield "dura", membrane
         outer = np.flatnonzero(depth < 1.5)
-        csf = 1.0 - brain
+        csf = 1.0 - brain - membrane
         for tissue, share in self._around(bent[outer], depth[outer], csf[outer]):
             if tissue == "csf":
                 csf[outer] = share
@@ -131,6 +159,23 @@ class Head:
                 everywhere = np.zeros(len(bent), np.float32)
                 everywhere[outer] = share
                 yield tissue, everywhere
+
+    def _brain_and_white(self, bent: Array, maps: Array) -> tuple[Array, Array]:
+        """Share of brain (the rest is CSF or outside) and, in it, of white matter."""
+        gray, white = self.template.tissue_at(bent)
+        total = np.minimum(gray + white, 1.0)
+        brain = np.clip((total - self.sulcus_level) / 0.22 + 0.5, 0.0, 1.0)
+        inner = np.clip((white / np.maximum(total, 1e-3) - 0.5) / 0.45 + 0.5, 0.0, 1.0)
+        if self.folding is None:
+            return brain, inner
+        depth = maps[:, 0]
+        shell = np.flatnonzero((depth < DEEPEST_FOLD_MM) & ~below_tentorium(bent))
+        solid, folded = self.folding.tissue(maps[shell, 2], maps[shell, 3], depth[shell])
+        template_left = np.clip((depth[shell] - DEEPEST_FOLD_MM + 6.0) / 6.0, 0.0, 1.0)
+        # in gray matter that lies deep (insula, medial cortex) the template decides
+        brain[shell] *= solid
+        inner[shell] += (1.0 - template_left) * (folded - inner[shell])
+        return brain, inner
 
     def _nuclei(self, bent: Array, inner: Array) -> Iterator[tuple[str, Array]]:
         """Share of the deep nuclei; the first of two that overlap keeps its place."""
@@ -180,7 +225,7 @@ class Head:
     def _background(self) -> tuple[Array, NDArray[np.float64]]:
         affine = np.diag([FIELD_GRID_MM, FIELD_GRID_MM, FIELD_GRID_MM, 1.0])
         affine[:3, 3] = (-120.0, -140.0, -150.0)
-        grid = Grid((96, 112, 104), affine)
+        grid = Grid((60, 70, 65), affine)
         solid, chi = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
         for tissue, share in self.fractions(grid):
             solid += share
@@ -230,16 +275,22 @@ def draw_head(rng: np.random.Generator, age_years: float | None = None) -> Head:
         float(rng.uniform(5, 8)),
         float(rng.uniform(3, 7)),
     )
+    folding = draw_folding(template, rng, old) if rng.random() < FOLDED_SHARE else None
+    # where the cortex has folds of its own, only the large fissures of the average brain stay
+    level = 0.78 + 0.12 * old if folding is None else 0.5
     return Head(
         template,
         _draw_pose(rng),
         _draw_bend(rng, lattice, old, template),
-        float(np.clip(0.78 + 0.12 * old + rng.normal(0, 0.05), 0.6, 0.94)),
+        float(np.clip(level + rng.normal(0, 0.05), 0.45, 0.94)),
         layers,
         _draw_cavities(rng),
         chi,
         thickness,
         age,
+        folding,
+        draw_membranes(rng, old),
+        draw_white_matter_lesions(template, rng, old),
     )
 
 
@@ -257,7 +308,7 @@ def _draw_pose(rng: np.random.Generator) -> NDArray[np.float64]:
 def _draw_bend(rng: np.random.Generator, lattice: tuple[int, ...], old: float, template: Template) -> Array:
     """Smooth random displacement at three scales, and wider ventricles."""
     bend = np.zeros((*lattice, 3), np.float32)
-    for width_mm, amplitude_mm in ((26.0, 3.2), (11.0, 1.3), (5.0, 0.45)):
+    for width_mm, amplitude_mm in ((26.0, 3.6), (11.0, 1.0), (5.0, 0.45)):
         for axis in range(3):
             bend[..., axis] += amplitude_mm * _smooth_noise(rng, lattice, width_mm / LATTICE_MM)
     corner = template.affine[:3, 3]
@@ -299,27 +350,6 @@ def _in_face(bent: Array) -> Array:
     neck = np.linalg.norm((bent[:, :2] - np.array([0, -32], np.float32)) / np.array([58, 62], np.float32), axis=1)
     inside = np.maximum(1.0 - face, np.where(bent[:, 2] < -50, 1.0 - neck, -1.0))
     return np.clip(inside * 30.0 + 0.5, 0.0, 1.0)
-
-
-def _slowly_varying(grid: Grid, function: Callable[[Array], Array]) -> Array:
-    """Evaluate a function of points (N, 3) that gives (N, C) on a thinned grid and interpolate: (I, J, K, C)."""
-    steps = [max(1, int(THINNED_MM / spacing)) for spacing in grid.spacing_mm]
-    i, j, k = ((size - 1) // step + 2 for size, step in zip(grid.shape, steps, strict=True))
-    thinned = Grid((i, j, k), grid.affine @ np.diag([*steps, 1.0]))
-    values = function(thinned.points().reshape(-1, 3)).reshape(*thinned.shape, -1)
-    for axis, (size, step) in enumerate(zip(grid.shape, steps, strict=True)):
-        matrix = _linear_steps(thinned.shape[axis], size, step)
-        values = np.moveaxis(np.tensordot(matrix, values, axes=(1, axis)), 0, axis)
-    return np.ascontiguousarray(values, dtype=np.float32)
-
-
-def _linear_steps(nodes: int, size: int, step: int) -> Array:
-    """Matrix (size, nodes) that interpolates linearly between nodes that are ``step`` apart."""
-    low, part = np.divmod(np.arange(size), step)
-    matrix = np.zeros((size, nodes), np.float32)
-    matrix[np.arange(size), low] = 1.0 - part / step
-    matrix[np.arange(size), low + 1] = part / step
-    return matrix
 
 
 def _in_box(points: Array, center: object, reach: float) -> NDArray[np.bool_]:

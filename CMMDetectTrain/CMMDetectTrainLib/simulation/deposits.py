@@ -133,25 +133,25 @@ class Canvas:
         """Spread each vessel's cross-section over the voxels along its course; what it holds is exact."""
         start = to_voxel(self.grid.affine, segments.start_mm)
         course = to_voxel(self.grid.affine, segments.end_mm) - start
-        pieces = np.maximum(1, np.ceil(2.0 * np.abs(course).max(axis=1, initial=0.0))).astype(int)
+        # steps of at most a voxel: their triangular weights then add up to an even line
+        pieces = np.maximum(1, np.ceil(np.abs(course).max(axis=1, initial=0.0))).astype(int)
         owner = np.repeat(np.arange(len(segments)), pieces)
         number = np.arange(len(owner)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
         points = start[owner] + course[owner] * ((number + 0.5) / pieces[owner])[:, None]
+        inside = ((points >= 0) & (points < np.array(self.grid.shape) - 1)).all(axis=1)
+        points, owner = points[inside], owner[inside]
         length_mm = np.linalg.norm(segments.end_mm - segments.start_mm, axis=1)
         volume = np.pi * segments.radius_mm**2 * length_mm / pieces / np.prod(self.grid.spacing_mm)
-        occupancy = volume[owner].astype(np.float32)
-        chi = occupancy * segments.chi_ppm[owner]
-        signal = occupancy * (segments.signal[owner] - np.float32(1.0))
-        low = np.floor(points).astype(int)
+        low = points.astype(np.int32)
         part = (points - low).astype(np.float32)
-        strides = np.array([self.grid.shape[1] * self.grid.shape[2], self.grid.shape[2], 1])
-        for corner in np.ndindex(2, 2, 2):
-            index = low + corner
-            inside = ((index >= 0) & (index < self.grid.shape)).all(axis=1)
-            weight = np.prod(np.where(corner, part, 1.0 - part), axis=1)[inside]
-            flat = index[inside] @ strides
-            np.add.at(self.chi_ppm.reshape(-1), flat, weight * chi[inside])
-            np.add.at(self.signal.reshape(-1), flat, weight * signal[inside])
+        weights = np.stack([1.0 - part, part])
+        strides = np.array([self.grid.shape[1] * self.grid.shape[2], self.grid.shape[2], 1], np.int32)
+        first = low @ strides
+        for amount, target in ((segments.chi_ppm, self.chi_ppm), (segments.signal - 1.0, self.signal)):
+            held = (volume * amount).astype(np.float32)[owner]
+            for i, j, k in np.ndindex(2, 2, 2):
+                share = weights[i, :, 0] * weights[j, :, 1] * weights[k, :, 2] * held
+                np.add.at(target.reshape(-1), first + int(strides @ (i, j, k)), share)
         np.maximum(self.signal, 0.0, out=self.signal)
 
     def _paint_tubes(self, segments: Segments) -> None:

@@ -23,7 +23,7 @@ EDGE_SCALE = 0.5
 MOST_VESSELS = 300
 VESSEL_STEPS = 8
 VESSEL_STEP_MM = 3.0
-DEEP_TISSUES = (*IRON_RICH, "thalamus")
+DEEP_TISSUES = (*IRON_RICH, "thalamus", "white_lesion", "white_lesion")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class FreeTissue:
     sulci : CSF where it is near 0
     sulcus_mm : width of the sheets of CSF; 0 none
     nuclei : tissue, center and semi-axes in mm
+    membrane : (5,) plane n.x + d and half the thickness of a sheet of dura; None is none
     edge : (4,) plane n.x + d, the depth below the brain's hull before its unevenness
     edge_waves : unevenness of the hull, mm
     outside : tissues of the layers around the brain, from inside to outside, and their thickness in mm
@@ -71,6 +72,7 @@ class FreeTissue:
     sulci: RandomField
     sulcus_mm: float
     nuclei: tuple[tuple[str, Array, Array], ...]
+    membrane: Array | None
     edge: Array
     edge_waves: float
     outside: tuple[tuple[str, float], ...]
@@ -98,6 +100,11 @@ class FreeTissue:
         depth = self.depth_on(grid)
         left = np.clip(depth + 0.5, 0.0, 1.0)
         outside = 1.0 - left
+        if self.membrane is not None:
+            x, y, z = np.ix_(*(axis * slope for axis, slope in zip(axes, self.membrane[:3], strict=True)))
+            dura = left * np.clip((self.membrane[4] - np.abs(x + (y + (z + self.membrane[3])))) / 0.7 + 0.5, 0.0, 1.0)
+            left -= dura
+            yield "dura", dura
         if self.sulcus_mm > 0.0:
             # the slope of the unit-variance field is about 1 / (2 steps)
             distance = np.abs(self.sulci.on(axes)) * np.float32(2.0 * self.sulci.step_mm)
@@ -164,9 +171,14 @@ def draw_tissue(rng: np.random.Generator, grid: Grid) -> FreeTissue:
         ("bone", float(rng.uniform(3, 8))),
         ("fat", float(rng.uniform(2, 6))),
     )
+    membrane = None
+    if rng.random() < 0.15:
+        across = rng.standard_normal(3)
+        offset = rng.uniform(-0.2, 0.2) * extent_mm
+        membrane = np.array([*(across / np.linalg.norm(across)), offset, rng.uniform(0.35, 0.8)], np.float32)
     field, affine = _draw_background(rng, extent_mm)
     waves = float(rng.uniform(0.3, 2.5))
-    return FreeTissue(turn, chi, folds, sulci, width, nuclei, edge, waves, layers, field, affine)
+    return FreeTissue(turn, chi, folds, sulci, width, nuclei, membrane, edge, waves, layers, field, affine)
 
 
 def draw_free_vessels(rng: np.random.Generator, grid: Grid) -> Segments:

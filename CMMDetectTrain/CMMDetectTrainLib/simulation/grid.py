@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,9 @@ from scipy.spatial.transform import Rotation
 from CMMDetectLib.scan import spacing_of, to_voxel, to_world, translated
 
 from .protocols import Protocol
+
+Array = NDArray[np.float32]
+THINNED_MM = 2.5
 
 
 @dataclass(frozen=True)
@@ -86,3 +90,26 @@ def lay_grid(protocol: Protocol, rng: np.random.Generator) -> Grid:
     middle = (np.array(protocol.shape) - 1) / 2.0
     affine[:3, 3] = rng.uniform(-4.0, 4.0, 3) - affine[:3, :3] @ middle
     return Grid(protocol.shape, affine)
+
+
+def slowly_varying(grid: Grid, function: Callable[[Array], Array], thinned_mm: float = THINNED_MM) -> Array:
+    """Evaluate a function of points (N, 3) that gives (N, C) on a thinned grid and interpolate: (I, J, K, C)."""
+    steps = [max(1, int(thinned_mm / spacing)) for spacing in grid.spacing_mm]
+    i, j, k = ((size - 1) // step + 2 for size, step in zip(grid.shape, steps, strict=True))
+    thinned = Grid((i, j, k), grid.affine @ np.diag([*steps, 1.0]))
+    values = np.moveaxis(function(thinned.points().reshape(-1, 3)).reshape(i, j, k, -1), 3, 0)
+    to_i, to_j, to_k = (
+        _linear_steps(nodes, size, step) for nodes, size, step in zip((i, j, k), grid.shape, steps, strict=True)
+    )
+    values = np.matmul(to_j, np.matmul(values, to_k.T))
+    values = np.matmul(to_i, values.reshape(len(values), i, -1)).reshape(-1, *grid.shape)
+    return np.ascontiguousarray(np.moveaxis(values, 0, 3), dtype=np.float32)
+
+
+def _linear_steps(nodes: int, size: int, step: int) -> Array:
+    """Matrix (size, nodes) that interpolates linearly between nodes that are ``step`` apart."""
+    low, part = np.divmod(np.arange(size), step)
+    matrix = np.zeros((size, nodes), np.float32)
+    matrix[np.arange(size), low] = 1.0 - part / step
+    matrix[np.arange(size), low + 1] = part / step
+    return matrix

@@ -131,7 +131,7 @@ def _vessel_places(head: Head, vessels: Vessels, grid: Grid, rng: np.random.Gene
     course = segments.end_mm - segments.start_mm
     normal = (grid.affine[:3, 2] / grid.spacing_mm[2]).astype(np.float32)
     steep = np.abs(course @ normal) > 0.9 * np.linalg.norm(course, axis=1)
-    visible = (segments.radius_mm > 0.3) & (vessels.kind != KINDS.index("artery"))
+    visible = (segments.radius_mm > 0.3) & (vessels.kind < KINDS.index("artery"))
     depth = head.depth_mm(middle)
     chosen = {
         "end_on_vein": steep & visible & (depth > 5),

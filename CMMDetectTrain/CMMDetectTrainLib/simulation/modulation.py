@@ -154,8 +154,12 @@ def modulations_of_vessels(
         inside = ((high >= outer) & (low <= outer + size)).all(axis=1)
         return _share_of_block(segments[inside], _triple(outer), _triple(size), margin, grid, protocol, detail)
 
+    blocks = _blocks(grid.shape, detail.block_vox, margin)
+    if detail.threads == 1:
+        yield from (part for part in map(share, blocks) if part)
+        return
     with ThreadPoolExecutor(detail.threads) as pool:
-        yield from (part for part in pool.map(share, _blocks(grid.shape, detail.block_vox, margin)) if part)
+        yield from (part for part in pool.map(share, blocks) if part)
 
 
 def _share_of_block(
@@ -198,13 +202,19 @@ def _modulate(
     phase = dipole_field(canvas.chi_ppm, grid.spacing_mm, grid.b0_direction)
     phase *= np.float32(phase_per_ppm(protocol.field_t, protocol.te_ms))
     window = ramps[0][:, None, None] * ramps[1][:, None] * ramps[2]
-    real = (canvas.signal * np.cos(phase) - 1.0) * window
-    imaginary = canvas.signal * np.sin(phase, out=phase) * window
+    real = np.cos(phase)
+    real *= canvas.signal
+    real -= 1.0
+    real *= window
+    imaginary = np.sin(phase, out=phase)
+    imaginary *= canvas.signal
+    imaginary *= window
+    canvas.chi_ppm *= window
     three_dimensional = protocol.three_dimensional
     factor = np.empty(tuple(n // f for n, f in zip(grid.shape, factors, strict=True)), np.complex64)
     factor.real = 1.0 + to_voxels(real, factors, three_dimensional)
     factor.imag = to_voxels(imaginary, factors, three_dimensional)
-    return factor, to_voxels(canvas.chi_ppm * window, factors, three_dimensional)
+    return factor, to_voxels(canvas.chi_ppm, factors, three_dimensional)
 
 
 def _reach_mm(deposit: Deposit, protocol: Protocol, least_phase: float) -> float:

@@ -12,23 +12,30 @@ from scipy.spatial.transform import Rotation
 from CMMDetectLib.scan import Modality
 
 from .anatomy import Head, draw_head
+from .appearance import draw_appearance, treat
 from .deposits import Deposit, Segments
 from .freeform import draw_free_vessels, draw_tissue
 from .grid import Grid
-from .lesions import MOMENT_LIMITS, REFERENCE_T_MS, draw_microbleed, draw_position
+from .lesions import MOMENT_LIMITS, REFERENCE_T_MS, draw_blunt_microbleed, draw_microbleed, draw_position
 from .mimics import draw_calcification, draw_cavernoma, draw_hemorrhage
 from .modulation import LEAN, modulation_of_deposit
-from .protocols import Protocol, draw_protocol
-from .scanner import Exposure, TissueSource, expose
+from .protocols import Protocol, draw_protocol, draw_protocol_like
+from .sampling import SampledTissue, TissueSource, sample_tissue
+from .scanner import expose
 from .simulate import make_image
 from .truth import Shown, Truth, tell_truth
 from .vasculature import Vessels, draw_vessels
 
 Array = NDArray[np.float32]
 Shape = tuple[int, int, int]
-PATCHES_PER_HEAD = 100
+#: Patches of one place of a head differ in protocol, deposits, vessels and noise.
+PATCHES_PER_PIECE = 4
+PIECES_PER_HEAD = 25
 TALLEST_MM = 110.0
 LARGE_MIMIC_SHARE = 0.04
+BLUNT_SHARE = 0.3
+#: A vessel is seen where it changes the complex signal by more than this share.
+VESSEL_CHANGE = 0.25
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class SimulatedPatch:
     tissue_signal : what ordinary tissue measures, units of ``image`` (0 for QSM, whose reference is its mean)
     truth : records (positions in mm of ``grid``) and label maps
     modality, grid, protocol : of the patch
+    vessels : (I, J, K) mask of voxels that vessels change much, in magnitude or in phase
     """
 
     image: Array
@@ -51,6 +59,25 @@ class SimulatedPatch:
     modality: Modality
     grid: Grid
     protocol: Protocol
+    vessels: NDArray[np.bool_]
+
+
+@dataclass
+class _Piece:
+    """A piece of a head.
+
+    Attributes
+    ----------
+    tissue : on the grid of its patches
+    vessels : of the whole head
+    protocol : says its voxels and the kind of excitation
+    uses : patches drawn from it
+    """
+
+    tissue: SampledTissue
+    vessels: Segments
+    protocol: Protocol
+    uses: int = 0
 
 
 class PatchSource:
@@ -60,7 +87,7 @@ class PatchSource:
     ----------
     modalities : drawn with equal chance
     size : voxels
-    anatomy_share : share of patches from random heads; the others are of free tissue (three times faster)
+    anatomy_share : share of patches from random heads; the others are of free tissue
     lesion_free_share : share of patches without a microbleed
     """
 
@@ -76,12 +103,13 @@ class PatchSource:
         self.anatomy_share = anatomy_share
         self.lesion_free_share = lesion_free_share
         self._head: tuple[Head, Vessels] | None = None
+        self._piece: _Piece | None = None
         self._uses = 0
 
     def stream(self, seed: int) -> Iterator[SimulatedPatch]:
         """Give patches without end; the same seed gives the same patches."""
         rng = np.random.default_rng(seed)
-        self._head = None
+        self._head = self._piece = None
         while True:
             yield self.draw(rng)
 
@@ -94,27 +122,35 @@ class PatchSource:
         modality : None draws it
         """
         modality = self.modalities[rng.integers(len(self.modalities))] if modality is None else modality
-        protocol = draw_protocol(rng)
-        protocol = replace(protocol, bias=0.4 * protocol.bias, ghost=0.0)
         if rng.random() < self.anatomy_share:
-            return self._of_head(modality, protocol, rng)
-        return self._of_free_tissue(modality, protocol, rng)
-
-    def _of_free_tissue(self, modality: Modality, protocol: Protocol, rng: np.random.Generator) -> SimulatedPatch:
+            return self._of_head(modality, rng)
+        protocol = _for_patch(draw_protocol(rng))
         grid = _patch_grid(np.zeros(3), protocol, self.size, rng)
-        tissue = draw_tissue(rng, grid)
         vessels = draw_free_vessels(rng, grid)
-        return self._scan(tissue, vessels, modality, grid, protocol, rng)
+        return self._scan(draw_tissue(rng, grid), vessels, modality, grid, protocol, rng)
 
-    def _of_head(self, modality: Modality, protocol: Protocol, rng: np.random.Generator) -> SimulatedPatch:
-        if self._head is None or self._uses >= PATCHES_PER_HEAD:
+    def _of_head(self, modality: Modality, rng: np.random.Generator) -> SimulatedPatch:
+        piece = self._piece
+        if piece is None or piece.uses >= PATCHES_PER_PIECE:
+            piece = self._piece = self._next_piece(rng)
+            protocol = piece.protocol
+        else:
+            protocol = _for_patch(draw_protocol_like(piece.protocol, rng))
+        piece.uses += 1
+        vessels = piece.vessels[rng.random(len(piece.vessels)) < rng.uniform(0.7, 1.1)]
+        vessels = replace(vessels, chi_ppm=vessels.chi_ppm * np.float32(rng.uniform(0.7, 1.4)))
+        return self._scan(piece.tissue, vessels, modality, piece.tissue.grid, protocol, rng)
+
+    def _next_piece(self, rng: np.random.Generator) -> _Piece:
+        if self._head is None or self._uses >= PIECES_PER_HEAD:
             head = draw_head(rng)
             self._head, self._uses = (head, draw_vessels(head, rng)), 0
         self._uses += 1
         head, vessels = self._head
+        protocol = _for_patch(draw_protocol(rng))
         center = draw_position(head, int(rng.choice([1, 1, 2, 2, 2, 3, 4, 5, 6])), rng)
         grid = _patch_grid(center, protocol, self.size, rng)
-        return self._scan(head, vessels.segments, modality, grid, protocol, rng)
+        return _Piece(sample_tissue(head, grid, LEAN.thin_slice_mm), vessels.segments, protocol)
 
     def _scan(
         self,
@@ -126,57 +162,83 @@ class PatchSource:
         rng: np.random.Generator,
     ) -> SimulatedPatch:
         shown = []
-        for deposit in self._draw_deposits(source, grid, protocol, rng):
+        for deposit in self._draw_deposits(source, modality, grid, protocol, rng):
             modulation = modulation_of_deposit(deposit, grid, protocol, LEAN)
             if modulation is not None:
                 shown.append(Shown(deposit, "unknown", modulation))
         exposure = expose(source, vessels, [item.modulation for item in shown], grid, protocol, rng, LEAN)
-        gain = float(np.exp(rng.uniform(np.log(60.0), np.log(1500.0)))) / exposure.tissue_signal
         image = make_image(exposure, modality, grid, protocol, rng, margin_vox=12)
+        appearance = draw_appearance(rng)
+        image = treat(image, exposure.tissue_signal, exposure.depth_mm, modality, appearance)
         relative = exposure.magnitude / np.float32(exposure.tissue_signal)
         truth = tell_truth(modality, shown, (), relative, None, grid, protocol)
-        level = exposure.tissue_signal * gain
-        if modality is Modality.QSM:
-            gain, level = 1.0, 0.0
-        return self._padded(image * np.float32(gain), exposure, level, truth, modality, grid, protocol)
+        gain, level = 1.0, 0.0
+        if modality is not Modality.QSM:
+            level = float(np.exp(rng.uniform(np.log(60.0), np.log(1500.0))))
+            gain = level / exposure.tissue_signal
+        # no brain extraction ends exactly at the hull
+        rim_mm = rng.normal(0.0, 0.8) if appearance.stripped_mm is None else appearance.stripped_mm
+        patch = SimulatedPatch(
+            image=image * np.float32(gain),
+            brain=exposure.depth_mm > -rim_mm,
+            tissue_signal=level,
+            truth=truth,
+            modality=modality,
+            grid=grid,
+            protocol=protocol,
+            vessels=np.abs(exposure.vessels - np.complex64(1.0)) > VESSEL_CHANGE,
+        )
+        return _padded(patch, self.size)
 
     def _draw_deposits(
-        self, source: TissueSource, grid: Grid, protocol: Protocol, rng: np.random.Generator
+        self, source: TissueSource, modality: Modality, grid: Grid, protocol: Protocol, rng: np.random.Generator
     ) -> list[Deposit]:
         count = 0 if rng.random() < self.lesion_free_share else 1 + rng.poisson(1.0)
         deposits = []
         for point in _points_in_brain(source, grid, rng, count):
-            # two kinds of draws: as in people, and evenly over all sizes, so that small and large ones are seen
-            moment = None
-            if rng.random() < 0.4:
-                scale = REFERENCE_T_MS / (protocol.field_t * protocol.te_ms)
-                moment = scale * float(np.exp(rng.uniform(*np.log(MOMENT_LIMITS))))
-            deposits.append(draw_microbleed(point, protocol, rng, moment))
-        for point in _points_in_brain(source, grid, rng, int(rng.poisson(0.5))):
+            deposits.append(_draw_one_microbleed(point, protocol, rng))
+        # a magnitude cannot tell calcium from iron: there a calcification would only say that some lesions are none
+        calcifications = 0.5 if modality is Modality.QSM else 0.1
+        for point in _points_in_brain(source, grid, rng, int(rng.poisson(calcifications))):
             deposits.append(draw_calcification(point, rng))
         if rng.random() < LARGE_MIMIC_SHARE:
             for point in _points_in_brain(source, grid, rng, 1):
                 deposits.append((draw_hemorrhage if rng.random() < 0.5 else draw_cavernoma)(point, rng))
         return deposits
 
-    def _padded(
-        self,
-        image: Array,
-        exposure: Exposure,
-        level: float,
-        truth: Truth,
-        modality: Modality,
-        grid: Grid,
-        protocol: Protocol,
-    ) -> SimulatedPatch:
-        """Fill a patch of few thick slices to the full size with what is no brain."""
-        missing = self.size[2] - grid.shape[2]
-        before = missing // 2
-        pads = ((0, 0), (0, 0), (before, missing - before))
-        truth = replace(truth, microbleeds=np.pad(truth.microbleeds, pads), mimics=np.pad(truth.mimics, pads))
-        whole = grid.block((0, 0, -before), self.size)
-        brain = np.pad(exposure.brain, pads)
-        return SimulatedPatch(np.pad(image, pads), brain, level, truth, modality, whole, protocol)
+
+def _draw_one_microbleed(point: NDArray[np.float64], protocol: Protocol, rng: np.random.Generator) -> Deposit:
+    """Draw one of three kinds: as in people, evenly over all sizes, and soft spots."""
+    kind = rng.random()
+    if kind < BLUNT_SHARE:
+        return draw_blunt_microbleed(point, protocol, rng)
+    moment = None
+    if kind < BLUNT_SHARE + 0.3:
+        scale = REFERENCE_T_MS / (protocol.field_t * protocol.te_ms)
+        moment = scale * float(np.exp(rng.uniform(*np.log(MOMENT_LIMITS))))
+    return draw_microbleed(point, protocol, rng, moment)
+
+
+def _for_patch(protocol: Protocol) -> Protocol:
+    """Leave what bias correction leaves of the coil's shading."""
+    return replace(protocol, bias=0.4 * protocol.bias)
+
+
+def _padded(patch: SimulatedPatch, size: Shape) -> SimulatedPatch:
+    """Fill a patch of few thick slices to the full size with what is no brain."""
+    missing = size[2] - patch.grid.shape[2]
+    before = missing // 2
+    pads = ((0, 0), (0, 0), (before, missing - before))
+    truth = patch.truth
+    truth = replace(truth, microbleeds=np.pad(truth.microbleeds, pads), mimics=np.pad(truth.mimics, pads))
+    return replace(
+        patch,
+        image=np.pad(patch.image, pads),
+        brain=np.pad(patch.brain, pads),
+        vessels=np.pad(patch.vessels, pads),
+        truth=truth,
+        grid=patch.grid.block((0, 0, -before), size),
+    )
 
 
 def _patch_grid(center_mm: NDArray[np.float64], protocol: Protocol, size: Shape, rng: np.random.Generator) -> Grid:

@@ -33,6 +33,9 @@ class Protocol:
     qsm_blur_vox : additional smoothing
     bias : standard deviation of the logarithm of the receive field
     ghost : amplitude of a motion ghost relative to the image
+    slice_resolution : as ``resolution``, between the slices of a 3D acquisition
+    noise_spread : how uneven the noise is (parallel imaging); 0 even
+    contrast : exponent on the signals of tissues relative to white matter's; 1 as in the tables of relaxation times
     """
 
     name: str
@@ -55,6 +58,9 @@ class Protocol:
     qsm_blur_vox: float = 0.4
     bias: float = 0.12
     ghost: float = 0.0
+    slice_resolution: float = 1.0
+    noise_spread: float = 0.0
+    contrast: float = 1.0
 
 
 PRESETS: Mapping[str, Protocol] = {
@@ -181,6 +187,19 @@ def draw_protocol(rng: np.random.Generator, preset: str | None = None) -> Protoc
     return _with_random_processing(protocol, rng)
 
 
+def draw_protocol_like(protocol: Protocol, rng: np.random.Generator) -> Protocol:
+    """Draw another protocol with the same voxels and the same kind of excitation."""
+    while (other := draw_protocol(rng)).three_dimensional != protocol.three_dimensional:
+        pass
+    return replace(
+        other,
+        spacing_mm=protocol.spacing_mm,
+        shape=protocol.shape,
+        tilt_deg=protocol.tilt_deg,
+        resolution=_draw_resolution(rng, protocol.spacing_mm[0]),
+    )
+
+
 def draw_spacing(rng: np.random.Generator, three_dimensional: bool) -> tuple[float, float, float]:
     """Draw voxel spacings: 0.4-1.2 mm in plane; slices of 0.7-3.2 mm in 3D, 2-6 mm in 2D."""
     in_plane = float(rng.uniform(0.4, 1.2))
@@ -198,7 +217,7 @@ def _with_random_processing(protocol: Protocol, rng: np.random.Generator) -> Pro
     return replace(
         protocol,
         apodization=float(rng.uniform(0.2, 1.0)) if rng.random() < 0.75 else 0.0,
-        swi_filter=str(rng.choice(["hann", "gaussian", "none"], p=[0.62, 0.33, 0.05])),
+        swi_filter=str(rng.choice(["hann", "gaussian", "none"], p=[0.59, 0.33, 0.08])),
         swi_width_mm=float(np.exp(rng.uniform(np.log(6.0), np.log(24.0)))),
         swi_power=int(rng.choice([2, 3, 4, 5, 6], p=[0.1, 0.1, 0.6, 0.1, 0.1])),
         swi_mask=str(rng.choice(["linear", "triangular", "tanh", "symmetric"], p=[0.7, 0.1, 0.15, 0.05])),
@@ -206,6 +225,9 @@ def _with_random_processing(protocol: Protocol, rng: np.random.Generator) -> Pro
         qsm_blur_vox=float(rng.uniform(0.2, 0.9)),
         bias=float(rng.uniform(0.03, 0.25)),
         ghost=float(rng.uniform(0.02, 0.1)) if rng.random() < 0.1 else 0.0,
+        slice_resolution=float(rng.uniform(0.5, 0.9)) if rng.random() < 0.25 else 1.0,
+        noise_spread=float(rng.uniform(0.1, 0.5)) if rng.random() < 0.4 else 0.0,
+        contrast=float(rng.uniform(0.4, 1.8)) if rng.random() < 0.5 else 1.0,
     )
 
 

@@ -7,7 +7,7 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .dipole import Triple, dipole_kernel
+from .dipole import Triple, dipole_field, dipole_kernel
 from .grid import Grid
 from .protocols import Protocol
 
@@ -56,12 +56,16 @@ def susceptibility_map(
     -------
     qsm : (I, J, K) ppm, 0 outside the mask
     """
-    rim_mm = float(rng.uniform(0.0, 4.0))
+    rim_mm = float(rng.uniform(0.0, 4.0)) if rng.random() < 0.75 else 0.0
     inside = ndimage.distance_transform_edt(brain, sampling=grid.spacing_mm) > rim_mm
     if not inside.any():
         inside = brain
     if protocol.qsm_method == "tkd":
-        qsm = invert_field(field_ppm * inside, grid.spacing_mm, grid.b0_direction, float(rng.uniform(0.12, 0.25)))
+        # background field removal takes away what lies outside the mask (the sinuses), almost to the end
+        beyond = dipole_field(np.where(inside, np.float32(0.0), chi_ppm), grid.spacing_mm, grid.b0_direction, 1.2)
+        field_ppm = field_ppm - np.float32(rng.uniform(0.85, 1.0)) * beyond
+        threshold = float(np.exp(rng.uniform(np.log(0.09), np.log(0.27))))
+        qsm = invert_field(field_ppm * inside, grid.spacing_mm, grid.b0_direction, threshold)
     else:
         noise = rng.standard_normal(grid.shape, dtype=np.float32) * np.float32(rng.uniform(0.005, 0.02))
         qsm = chi_ppm + noise

@@ -71,18 +71,39 @@ def to_voxels(fine: NDArray[np.float32], factors: Factors, three_dimensional: bo
 
 def acquire_kspace(signal: NDArray[np.complex64], protocol: Protocol) -> NDArray[np.complex64]:
     """Zero the part of k-space that the protocol does not acquire and apodize the rest; the array may be changed."""
-    through = (1.0,) if protocol.three_dimensional else ()
-    for axis, share in enumerate((*protocol.resolution, *through)):
-        if share >= 1.0 and not protocol.apodization:
-            continue
-        frequency = scipy.fft.fftfreq(signal.shape[axis]).astype(np.float32) * 2.0 / share
-        hann = 0.5 + 0.5 * np.cos(np.pi * np.clip(frequency, -1, 1))
-        keep = (np.abs(frequency) <= 1.0) * (1.0 - protocol.apodization * (1.0 - hann))
-        weight = keep.astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+    for axis, share in _filtered_axes(protocol):
+        weight = _kspace_weight(signal.shape[axis], share, protocol.apodization)
         spectrum = scipy.fft.fft(signal, axis=axis, overwrite_x=True)
-        spectrum *= weight
+        spectrum *= weight.reshape([-1 if a == axis else 1 for a in range(3)])
         signal = scipy.fft.ifft(spectrum, axis=axis, overwrite_x=True)
     return signal
+
+
+def acquire_piece(signal: NDArray[np.complex64], protocol: Protocol) -> NDArray[np.complex64]:
+    """Do as `acquire_kspace`, but for a piece of a scan: its opposite borders do not reach each other."""
+    for axis, share in _filtered_axes(protocol):
+        size = signal.shape[axis]
+        kernel = np.fft.ifft(_kspace_weight(4 * size, share, protocol.apodization)).real
+        matrix = kernel[np.abs(np.subtract.outer(np.arange(size), np.arange(size)))]
+        # near the border part of the kernel hangs over: what is left of it keeps a constant
+        matrix /= matrix.sum(axis=1, keepdims=True)
+        moved = np.tensordot(matrix.astype(np.complex64), signal, axes=(1, axis))
+        signal = np.moveaxis(moved, 0, axis)
+    return np.ascontiguousarray(signal)
+
+
+def _filtered_axes(protocol: Protocol) -> list[tuple[int, float]]:
+    """Axes that are phase or frequency encoded, and the share of their k-space that is acquired."""
+    through = (protocol.slice_resolution,) if protocol.three_dimensional else ()
+    shares = (*protocol.resolution, *through)
+    return [(axis, share) for axis, share in enumerate(shares) if share < 1.0 or protocol.apodization]
+
+
+def _kspace_weight(size: int, share: float, apodization: float) -> NDArray[np.float32]:
+    frequency = scipy.fft.fftfreq(size) * 2.0 / share
+    hann = 0.5 + 0.5 * np.cos(np.pi * np.clip(frequency, -1, 1))
+    weight = (np.abs(frequency) <= 1.0) * (1.0 - apodization * (1.0 - hann))
+    return np.asarray(weight, dtype=np.float32)
 
 
 def extended(image: NDArray[np.complex64], widths: tuple[int, int, int]) -> NDArray[np.complex64]:

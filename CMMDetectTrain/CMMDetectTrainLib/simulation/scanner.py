@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol as Interface
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,37 +11,19 @@ from scipy import ndimage
 
 from .deposits import Segments
 from .dipole import dipole_field, phase_per_ppm
-from .grid import Grid
+from .grid import Grid, slowly_varying
 from .modulation import FULL, Detail, Modulation, modulations_of_vessels
 from .protocols import Protocol
-from .resolution import acquire_kspace, extended
+from .resolution import acquire_kspace, acquire_piece
+from .sampling import TissueSource, depth_of, mean_fractions
 from .tissues import TISSUES, spoiled_gradient_echo
 
 Array = NDArray[np.float32]
 ComplexArray = NDArray[np.complex64]
-CHUNK_POINTS = 120_000
 HALF_HEAD_MM = 110.0
+#: Half the phase across a voxel, in rad, that costs less than 1 % of the signal.
+SLIGHT_DEPHASING = 0.24
 BRAIN_TISSUES = frozenset(TISSUES) - {"air", "bone", "marrow", "fat", "muscle", "blood"}
-
-
-class TissueSource(Interface):
-    """What the scanner needs to know about a body; `Head` and `FreeTissue` are such."""
-
-    @property
-    def chi_ppm(self) -> dict[str, float]:
-        """Susceptibility of every tissue."""
-
-    def fractions(self, grid: Grid) -> Iterator[tuple[str, Array]]:
-        """Share of every tissue in the voxels of a grid."""
-
-    def depth_on(self, grid: Grid) -> Array:
-        """Distance of the voxels of a grid to the brain's hull, negative outside."""
-
-    def depth_mm(self, points_mm: Array) -> Array:
-        """Distance of world points (N, 3) to the brain's hull, negative outside."""
-
-    def background_field(self) -> tuple[Array, NDArray[np.float64]]:
-        """Field of everything outside the brain in ppm, and the affine of its grid."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +36,7 @@ class Exposure:
     local_field_ppm : field of what is in the brain, without noise and without wraps
     chi_ppm : true susceptibility, averaged over voxels
     brain : mask
+    depth_mm : below the brain's hull, negative outside
     noise : standard deviation in one channel, units of ``image``
     tissue_signal : median magnitude of the brain's tissue without shading or noise, units of ``image``
     vessels : change of the signal by vessels, complex factor
@@ -65,6 +47,7 @@ class Exposure:
     local_field_ppm: Array
     chi_ppm: Array
     brain: NDArray[np.bool_]
+    depth_mm: Array
     noise: float
     tissue_signal: float
     vessels: ComplexArray
@@ -91,121 +74,125 @@ def expose(
     rng : source of chance
     detail : where to spend time
     """
-    magnitude, chi, brain = _tissue_magnitude(source, grid, protocol, rng, detail.thin_slice_mm)
-    tissue_signal = float(np.median(magnitude[brain])) if brain.any() else float(np.median(magnitude))
+    magnitude, chi = _tissue_magnitude(source, grid, protocol, rng, detail.thin_slice_mm)
+    depth = depth_of(source, grid)
+    brain = depth > 0
+    tissue_signal = _typical(magnitude, brain)
     phase_of = np.float32(phase_per_ppm(protocol.field_t, protocol.te_ms))
-    background = _background_field(source, grid) * phase_of
-    magnitude *= _dephasing(background)
+    phase = _background_field(source, grid) * phase_of
+    magnitude *= _dephasing(phase)
     local = _local_field(chi, grid, detail.mirror_vox)
     factor, small_chi = _small_things(vessels, grid, protocol, detail)
     vessel_factor = factor.copy()
-    small = list(deposits)
-    for deposit in small:
+    phase += local * phase_of + _coil_phase(grid, rng)
+    local += np.angle(vessel_factor) / phase_of
+    for deposit in deposits:
         factor[deposit.window] *= deposit.factor
         small_chi[deposit.window] += deposit.chi_ppm
-    factor *= magnitude
-    background += local * phase_of + _coil_phase(grid, rng)
-    factor *= np.exp(1j * background)
-    local += np.angle(vessel_factor) / phase_of
-    for deposit in small:
         local[deposit.window] += np.angle(deposit.factor) / phase_of
+    factor *= _turned(magnitude, phase)
     noise = float(tissue_signal / protocol.snr)
-    image = receive(factor, protocol, noise, rng, detail.mirror_vox)
-    return Exposure(image, local, chi + small_chi, brain, noise, tissue_signal, vessel_factor, magnitude)
+    image = receive(factor, protocol, noise, rng, piece=detail.mirror_vox > 0)
+    return Exposure(image, local, chi + small_chi, brain, depth, noise, tissue_signal, vessel_factor, magnitude)
 
 
 def receive(
-    signal: ComplexArray, protocol: Protocol, noise: float, rng: np.random.Generator, mirror_vox: int = 0
+    signal: ComplexArray, protocol: Protocol, noise: float, rng: np.random.Generator, piece: bool = False
 ) -> ComplexArray:
-    """Shade by the coil, add noise, keep the acquired part of k-space, add a ghost.
+    """Shade by the coil, add noise and a ghost, keep the acquired part of k-space.
 
-    A piece of a scan is mirrored at its borders by ``mirror_vox`` voxels first, so that they do not ring.
+    Parameters
+    ----------
+    signal : (I, J, K)
+    protocol : says all this
+    noise : standard deviation in one channel
+    rng : source of chance
+    piece : whether the signal is only a piece of a scan
     """
     signal = signal * _shading(signal.shape, protocol.bias, rng)
-    signal = extended(signal, (mirror_vox, mirror_vox, mirror_vox))
     shape = (*signal.shape, 2)
-    signal += noise * rng.standard_normal(shape, dtype=np.float32).view(np.complex64)[..., 0]
+    grain = rng.standard_normal(shape, dtype=np.float32).view(np.complex64)[..., 0]
+    grain *= np.float32(noise)
+    if protocol.noise_spread:
+        # parallel imaging: noisier where the coils see alike
+        grain *= np.exp(np.abs(smooth_noise(signal.shape, protocol.noise_spread, rng)))
+    signal += grain
     if protocol.ghost:
-        shift = int(signal.shape[1] * rng.uniform(0.2, 0.5))
-        signal += np.roll(signal, shift, axis=1) * np.complex64(protocol.ghost * np.exp(2j * np.pi * rng.random()))
-    signal = acquire_kspace(signal, protocol)
-    inner = slice(mirror_vox, -mirror_vox or None)
-    return np.ascontiguousarray(signal[inner, inner, inner])
+        size = signal.shape[1]
+        moved = np.arange(size) + int(size * rng.uniform(0.2, 0.5))
+        # what lies beside a piece is not known: its mirror image, so that no seam crosses it
+        moved = np.where(moved < size, moved, 2 * size - 1 - moved) if piece else moved % size
+        signal += signal[:, moved] * np.complex64(protocol.ghost * np.exp(2j * np.pi * rng.random()))
+    return acquire_piece(signal, protocol) if piece else acquire_kspace(signal, protocol)
+
+
+def _turned(magnitude: Array, phase: Array) -> ComplexArray:
+    turned = np.empty(magnitude.shape, np.complex64)
+    np.multiply(magnitude, np.cos(phase), out=turned.real)
+    np.multiply(magnitude, np.sin(phase), out=turned.imag)
+    return turned
+
+
+def _typical(magnitude: Array, brain: NDArray[np.bool_]) -> float:
+    """Median of the brain's magnitude, from every second voxel along each axis if that is enough."""
+    thin = (slice(None, None, 2),) * 3
+    if np.count_nonzero(brain[thin]) > 1000:
+        magnitude, brain = magnitude[thin], brain[thin]
+    return float(np.median(magnitude[brain] if brain.any() else magnitude))
 
 
 def _tissue_magnitude(
     source: TissueSource, grid: Grid, protocol: Protocol, rng: np.random.Generator, thin_slice_mm: float
-) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Magnitude, susceptibility and brain mask, some slices at a time, averaged over thin slices."""
+) -> tuple[Array, Array]:
+    """Magnitude and susceptibility of tissue."""
     signals = _tissue_signals(protocol, rng)
-    thin = max(1, round(grid.spacing_mm[2] / thin_slice_mm))
-    magnitude, chi = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.float32)
-    for slab in _slabs(grid, thin):
-        layers = grid.block((0, 0, slab.start), (*grid.shape[:2], slab.stop - slab.start)).refined((1, 1, thin))
-        signal, susceptibility = np.zeros(layers.shape, np.float32), np.zeros(layers.shape, np.float32)
-        for tissue, share in source.fractions(layers):
-            signal += share * signals[tissue]
-            if tissue in BRAIN_TISSUES:
-                susceptibility += share * np.float32(source.chi_ppm[tissue])
-        thick = (*grid.shape[:2], -1, thin)
-        magnitude[..., slab] = signal.reshape(thick).mean(axis=3)
-        chi[..., slab] = susceptibility.reshape(thick).mean(axis=3)
+    magnitude, chi = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
+    for slab, tissue, share in mean_fractions(source, grid, thin_slice_mm):
+        magnitude[..., slab] += share * signals[tissue]
+        if tissue in BRAIN_TISSUES:
+            chi[..., slab] += share * np.float32(source.chi_ppm[tissue])
     magnitude *= _texture(grid, rng)
-    return magnitude, chi, _brain(source, grid)
-
-
-def _brain(source: TissueSource, grid: Grid) -> NDArray[np.bool_]:
-    brain = np.empty(grid.shape, bool)
-    for slab in _slabs(grid, 1):
-        brain[..., slab] = (
-            source.depth_on(grid.block((0, 0, slab.start), (*grid.shape[:2], slab.stop - slab.start))) > 0
-        )
-    return brain
-
-
-def _slabs(grid: Grid, thin: int) -> Iterator[slice]:
-    """Ranges of slices that hold about `CHUNK_POINTS` points: few calls for patches, little memory for scans."""
-    step = max(1, CHUNK_POINTS // (grid.shape[0] * grid.shape[1] * thin))
-    for first in range(0, grid.shape[2], step):
-        yield slice(first, min(first + step, grid.shape[2]))
+    return magnitude, chi
 
 
 def _tissue_signals(protocol: Protocol, rng: np.random.Generator) -> dict[str, np.float32]:
     """Signal of every tissue, relaxation and density varied by some percent from scan to scan."""
-    return {
-        name: np.float32(
-            rng.normal(1.0, 0.03)
-            * spoiled_gradient_echo(
-                tissue,
-                protocol.field_t,
-                protocol.te_ms,
-                protocol.tr_ms,
-                protocol.flip_deg,
-                rng.uniform(0.88, 1.12),
-            )
+    signals = {
+        name: rng.normal(1.0, 0.03)
+        * spoiled_gradient_echo(
+            tissue, protocol.field_t, protocol.te_ms, protocol.tr_ms, protocol.flip_deg, rng.uniform(0.88, 1.12)
         )
         for name, tissue in TISSUES.items()
+    }
+    white = signals["white"]
+    return {
+        name: np.float32(white * (signal / white) ** protocol.contrast if name in BRAIN_TISSUES else signal)
+        for name, signal in signals.items()
     }
 
 
 def _texture(grid: Grid, rng: np.random.Generator) -> Array:
-    """Fine structure of tissue that no map has: some percent at two scales."""
+    """Structure of tissue that no map has: some percent, fine and often drawn out along one axis, and coarser."""
+    widths = 0.7 * np.exp(rng.normal(0.0, 0.4, 3)) / np.array(grid.spacing_mm)
+    fine = ndimage.gaussian_filter(rng.standard_normal(grid.shape, dtype=np.float32), widths, truncate=2.5)
+    coarse = slowly_varying(grid, lambda points: rng.standard_normal((len(points), 1), dtype=np.float32), 4.0)[..., 0]
     texture = np.ones(grid.shape, np.float32)
-    for width_mm, strength in ((0.7, 0.015), (2.5, 0.02)):
-        noise = rng.standard_normal(grid.shape, dtype=np.float32)
-        noise = ndimage.gaussian_filter(noise, [width_mm / step for step in grid.spacing_mm], truncate=2.5)
-        texture += np.float32(strength * rng.uniform(0.5, 1.5) / max(float(noise[::4, ::4].std()), 1e-6)) * noise
+    for noise, strength in ((fine, 0.015), (coarse, 0.02)):
+        noise *= np.float32(strength * rng.uniform(0.5, 1.8) / max(float(noise[::4, ::4].std()), 1e-6))
+        texture += noise
     return texture
 
 
 def _background_field(source: TissueSource, grid: Grid) -> Array:
     """Field of air and bone in ppm on the scan's grid."""
     field, affine = source.background_field()
-    from_grid = (np.linalg.inv(affine) @ grid.affine).astype(np.float64)
-    result: Array = ndimage.affine_transform(
-        field, from_grid, output_shape=grid.shape, order=1, mode="nearest", output=np.float32
-    )
-    return result
+    from_world = np.linalg.inv(affine)
+
+    def look_up(points: Array) -> Array:
+        index = from_world[:3, :3] @ points.T + from_world[:3, 3:]
+        return ndimage.map_coordinates(field, index, order=1, mode="nearest", output=np.float32)
+
+    return slowly_varying(grid, look_up)[..., 0]
 
 
 def _local_field(chi_ppm: Array, grid: Grid, mirror_vox: int) -> Array:
@@ -221,7 +208,10 @@ def _dephasing(phase: Array) -> Array:
     left = np.ones(phase.shape, np.float32)
     for axis in range(3):
         if phase.shape[axis] > 1:
-            left *= np.abs(np.sinc(np.gradient(phase, axis=axis) / np.float32(2.0 * np.pi)))
+            half = np.gradient(phase, axis=axis)
+            half *= np.float32(0.5)
+            if np.abs(half).max() > SLIGHT_DEPHASING:
+                left *= np.abs(np.sinc(half / np.float32(np.pi)))
     return left
 
 
@@ -244,12 +234,20 @@ def _coil_phase(grid: Grid, rng: np.random.Generator) -> Array:
 
 def _shading(shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> Array:
     """Receive field: exponential of a smooth random field, brighter near the coils."""
+    logarithm = smooth_noise(shape, strength, rng)
+    strength *= rng.uniform(0.0, 1.5)
+    first, second = (np.linspace(-1, 1, size, dtype=np.float32) for size in shape[:2])
+    rim = np.float32(strength) * (first[:, None] ** 2 + second**2 - np.float32(0.5))
+    logarithm += rim[..., None]
+    return np.exp(logarithm)
+
+
+def smooth_noise(shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> Array:
+    """Random field of that standard deviation at 4 x 4 x 3 nodes, smooth between them."""
     lattice = rng.normal(0.0, strength, (4, 4, 3)).astype(np.float32)
     for axis, size in enumerate(shape):
         lattice = np.moveaxis(np.tensordot(_smooth_steps(lattice.shape[axis], size), lattice, axes=(1, axis)), 0, axis)
-    axes = [np.linspace(-1, 1, size, dtype=np.float32) for size in shape]
-    rim = axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2
-    return np.exp(lattice + rng.uniform(0.0, 1.5) * strength * (rim - 0.5)).astype(np.float32)
+    return np.ascontiguousarray(lattice)
 
 
 def _smooth_steps(nodes: int, size: int) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +93,48 @@ class Template:
         gray = ndimage.map_coordinates(self.gray, index, order=1, output=np.float32)
         return gray, ndimage.map_coordinates(self.white, index, order=1, output=np.float32)
 
+    @cached_property
+    def voxels_by_region(self) -> tuple[NDArray[np.int64], ...]:
+        """Voxels of the 2 mm grid of every region (see `REGIONS`), (N, 3), at least 2 mm below the brain's hull."""
+        deep = self.depth_mm > 2.0
+        return tuple(np.argwhere((self.regions == region) & deep) for region in range(len(REGIONS)))
+
+    @cached_property
+    def feet_mm(self) -> Array:
+        """Point of the brain's hull that lies above every voxel of the 2 mm grid, (I, J, K, 3) MNI mm."""
+        smooth = ndimage.gaussian_filter(self.depth_mm, 1.5)
+        upward = np.stack(np.gradient(smooth), axis=-1)
+        upward /= np.maximum(np.linalg.norm(upward, axis=-1, keepdims=True), 1e-3)
+        points = to_world(self.coarse_affine, np.moveaxis(np.indices(smooth.shape), 0, -1))
+        # the 2 mm grid runs along the axes of MNI space, perhaps backward
+        signs = np.sign(np.diag(self.coarse_affine)[:3])
+        return (points - self.depth_mm[..., None] * upward * signs).astype(np.float32)
+
+    def height_above_mm(self, level_mm: float) -> Array:
+        """Height of every voxel of the 2 mm grid above a level of the S axis, mm."""
+        heights = self.coarse_affine[2, 2] * np.arange(self.regions.shape[2]) + self.coarse_affine[2, 3] - level_mm
+        return np.broadcast_to(heights.astype(np.float32), self.regions.shape)
+
+    @cached_property
+    def midplane_depth_mm(self) -> Array:
+        """Depth below the hull on the 2 mm grid, widened across the mid-plane, for what runs along it."""
+        return np.asarray(ndimage.maximum_filter(self.depth_mm, (9, 1, 1)), dtype=np.float32)
+
+    def slopes_of(self, values: Array) -> tuple[Array, Array, Array]:
+        """Slope along the three axes of a map on the 2 mm grid, smoothed."""
+        i, j, k = (part.astype(np.float32) for part in np.gradient(ndimage.gaussian_filter(values, 1.0)))
+        return i, j, k
+
+    @cached_property
+    def outward(self) -> tuple[Array, Array, Array]:
+        """Direction away from the ventricles, not normalized."""
+        return self.slopes_of(self.ventricle_mm)
+
+    @cached_property
+    def inward(self) -> tuple[Array, Array, Array]:
+        """Direction away from the hull, not normalized."""
+        return self.slopes_of(ndimage.gaussian_filter(self.depth_mm, 1.5))
+
     def points_of(self, chosen: NDArray[np.bool_]) -> Array:
         """MNI mm of chosen voxels of the 2 mm grid."""
         return to_world(self.coarse_affine, np.argwhere(chosen)).astype(np.float32)
@@ -141,10 +183,13 @@ def inside_nucleus(points_mm: Array, nucleus: Nucleus, scale: float = 1.0) -> Ar
 
 
 def _signed_depth_mm(brain: NDArray[np.bool_]) -> Array:
-    closed = ndimage.binary_closing(np.pad(brain, 8), iterations=6)[8:-8, 8:-8, 8:-8]
-    hull = ndimage.binary_fill_holes(closed | brain)
+    padded = np.pad(brain, 16)
+    inner = (slice(16, -16),) * 3
+    hull = ndimage.binary_fill_holes(ndimage.binary_closing(padded, iterations=6)[inner] | brain)
     inside = ndimage.distance_transform_edt(hull, sampling=COARSE_MM)
-    outside = ndimage.distance_transform_edt(~hull, sampling=COARSE_MM)
+    # skull and scalp do not follow the brain's dents
+    smooth_hull = ndimage.gaussian_filter(ndimage.binary_closing(padded, iterations=12).astype(np.float32), 3.0) > 0.45
+    outside = ndimage.distance_transform_edt(~(smooth_hull[inner] | hull), sampling=COARSE_MM)
     return np.asarray(ndimage.gaussian_filter(inside - outside, 0.7), dtype=np.float32)
 
 
@@ -152,6 +197,11 @@ def _ventricles(brain: Array, depth: Array, mni: Array) -> NDArray[np.bool_]:
     x, y, z = np.abs(mni[..., 0]), mni[..., 1], mni[..., 2]
     box = (x < 38) & (y > -55) & (y < 40) & (z > -12) & (z < 34) & ~((x < 3) & (y < -30))
     return (brain < 0.5) & (depth > 24) & box
+
+
+def below_tentorium(points_mm: Array) -> NDArray[np.bool_]:
+    """Which MNI points (..., 3) lie below the tentorium, as long as they lie behind the temporal lobes' tips."""
+    return np.asarray(points_mm[..., 2] < -8 - 0.3 * np.abs(points_mm[..., 0]))
 
 
 def _regions(gray: Array, white: Array, mni: Array) -> NDArray[np.uint8]:
@@ -164,8 +214,7 @@ def _regions(gray: Array, white: Array, mni: Array) -> NDArray[np.uint8]:
     capsule = (x > 7) & (x < 31) & (y > -25) & (y < 22) & (z > -5) & (z < 18) & (white > 0.5)
     regions[basal | capsule] = 3
     regions[inside_nucleus(mni, NUCLEI[0], 1.1) < 1] = 5
-    below_tentorium = z < -8 - 0.3 * x
-    cerebellum = below_tentorium & (y < -38) & (y > -78 + 0.9 * (z + 20)) & (x < 55)
+    cerebellum = below_tentorium(mni) & (y < -38) & (y > -78 + 0.9 * (z + 20)) & (x < 55)
     regions[cerebellum] = 4
     stem = (x < np.where(z > -18, 14, 18)) & (y > -44) & (y < -8 + 0.25 * (z + 10)) & (z < -4)
     regions[stem & (z > -75)] = 6

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from .anatomy import Head
 from .deposits import Segments
+from .folding import DEEPEST_FOLD_MM
 from .template import COARSE_MM, Template
 
 Array = NDArray[np.float32]
@@ -54,7 +55,7 @@ class Vessels:
     branch_points_mm: Array
 
 
-KINDS = ("medullary", "cortical", "sulcal", "deep", "artery")
+KINDS = ("medullary", "cortical", "sulcal", "deep", "artery", "perivascular")
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Growth:
 
 MEDULLARY = Growth(3.5, (12, 42), 1.0, 0.25, 0.12, 0.08, 0.5, 4.0)
 CORTICAL = Growth(2.5, (5, 16), 1.0, 0.2, 0.15, 0.03, 0.6, 1.0)
-SULCAL = Growth(2.8, (8, 45), 1.0, 0.45, 0.35, 0.05, 0.5, -1.5)
+SULCAL = Growth(2.4, (12, 70), 1.0, 0.5, 0.22, 0.05, 0.5, -1.5)
+PERIVASCULAR = Growth(3.0, (4, 16), 1.0, 0.3, 0.1, 0.0, 0.7, 4.0)
 
 
 def draw_vessels(head: Head, rng: np.random.Generator) -> Vessels:
@@ -96,16 +98,19 @@ def draw_vessels(head: Head, rng: np.random.Generator) -> Vessels:
     template = head.template
     density = float(np.exp(rng.normal(0.0, 0.35)))
     caliber = float(np.exp(rng.normal(0.0, 0.15)))
+    outward, inward = _guide(template, template.outward), _guide(template, template.inward)
+    spaces = int(rng.gamma(1.0, 120.0))
     grown = [
-        _grow(template, _medullary_seeds(template, rng, int(600 * density)), _outward(template), MEDULLARY, rng),
-        _grow(template, _cortical_seeds(template, rng, int(700 * density)), _inward(template), CORTICAL, rng),
-        _grow(template, _sulcal_seeds(template, rng, int(650 * density)), _along_sulci(template), SULCAL, rng),
+        _grow(template, _medullary_seeds(template, rng, int(600 * density), outward), outward, MEDULLARY, rng),
+        _grow(template, _cortical_seeds(template, rng, int(700 * density), inward), inward, CORTICAL, rng),
+        _grow(template, _sulcal_seeds(head, rng, int(750 * density)), _along_sulci(head), SULCAL, rng),
         _polylines(DEEP_VEINS, rng, _sagittal_sinus(template)),
         _polylines(ARTERIES, rng),
+        _grow(template, _space_seeds(template, rng, spaces, outward), outward, PERIVASCULAR, rng),
     ]
     start, end, radius = (np.concatenate(part) for part in zip(*(tree[:3] for tree in grown), strict=True))
     kind = np.repeat(np.arange(len(grown), dtype=np.uint8), [len(tree[2]) for tree in grown])
-    branches = np.concatenate([tree[3] for tree in grown])
+    branches = np.concatenate([tree[3] for tree in grown[:3]])
     radius = (radius * caliber * np.exp(rng.normal(0, 0.1, len(radius)))).astype(np.float32)
     chi, signal = _blood(kind, rng)
     segments = Segments(head.to_world(start), head.to_world(end), radius, chi, signal)
@@ -120,6 +125,9 @@ def _blood(kind: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Array, Ar
     artery = kind == KINDS.index("artery")
     chi[artery] = 0.0
     signal[artery] = rng.choice([rng.uniform(0.1, 0.6), rng.uniform(1.1, 2.2)])
+    space = kind == KINDS.index("perivascular")
+    chi[space] = 0.02
+    signal[space] = rng.uniform(0.55, 1.35)  # CSF, darker or brighter than tissue as the protocol has it
     return chi.astype(np.float32), signal.astype(np.float32)
 
 
@@ -162,26 +170,45 @@ def _grow(
     return np.concatenate(starts), np.concatenate(ends), np.concatenate(radii), np.concatenate(branches)
 
 
-def _medullary_seeds(template: Template, rng: np.random.Generator, count: int) -> tuple[Array, Array, Array]:
+def _medullary_seeds(
+    template: Template, rng: np.random.Generator, count: int, outward: Guide
+) -> tuple[Array, Array, Array]:
     """On the walls of the ventricles, heading away from them through the white matter."""
     wall = (template.ventricle_mm > 1.0) & (template.ventricle_mm < 5.0) & (template.regions == 1)
     start = _random_points(template, wall, rng, count)
-    return start, _outward(template)(start), _radii(rng, count, 0.24, 0.45, 0.6)
+    return start, outward(start), _radii(rng, count, 0.24, 0.45, 0.6)
 
 
-def _cortical_seeds(template: Template, rng: np.random.Generator, count: int) -> tuple[Array, Array, Array]:
+def _cortical_seeds(
+    template: Template, rng: np.random.Generator, count: int, inward: Guide
+) -> tuple[Array, Array, Array]:
     """In the cortex, heading inward."""
     cortex = (template.regions == 2) | (template.regions == 4)
     start = _random_points(template, cortex, rng, count)
-    return start, _inward(template)(start), _radii(rng, count, 0.15, 0.4, 0.35)
+    return start, inward(start), _radii(rng, count, 0.15, 0.4, 0.35)
 
 
-def _sulcal_seeds(template: Template, rng: np.random.Generator, count: int) -> tuple[Array, Array, Array]:
+def _space_seeds(
+    template: Template, rng: np.random.Generator, count: int, outward: Guide
+) -> tuple[Array, Array, Array]:
+    """Perivascular spaces: in white matter and, more densely, in the basal ganglia."""
+    inside = np.isin(template.regions, (1, 3)) & (template.depth_mm > 8.0)
+    inside &= (template.regions == 3) | (template.height_above_mm(10.0) > 0.0)
+    start = _random_points(template, inside, rng, count)
+    return start, outward(start), _radii(rng, count, 0.35, 0.35, 1.2)
+
+
+def _sulcal_seeds(head: Head, rng: np.random.Generator, count: int) -> tuple[Array, Array, Array]:
     """In sulci and on the surface, in any direction."""
+    template = head.template
     sulci = (template.sulcal > 0.2) & (template.depth_mm > -1.5) & (template.ventricle_mm > 6.0)
+    if head.folding is not None:
+        sheet, above = np.moveaxis(head.folding.maps, 3, 0)
+        sulci &= (template.depth_mm < 2.0) | (template.depth_mm > DEEPEST_FOLD_MM)
+        sulci |= (np.abs(sheet) < 1.2) & (above > 1.0) & (template.depth_mm > -1.5)
     start = _random_points(template, sulci, rng, count)
     direction = _unit(rng.standard_normal((count, 3), dtype=np.float32))
-    return start, direction, _radii(rng, count, 0.42, 0.45, 1.2)
+    return start, direction, _radii(rng, count, 0.38, 0.45, 1.2)
 
 
 def _radii(rng: np.random.Generator, count: int, median: float, spread: float, largest: float) -> Array:
@@ -194,22 +221,28 @@ def _random_points(template: Template, chosen: NDArray[np.bool_], rng: np.random
     return (voxels[rng.integers(len(voxels), size=count)] + jitter).astype(np.float32)
 
 
-def _outward(template: Template) -> Guide:
-    return _gradient_guide(template, template.ventricle_mm)
-
-
-def _inward(template: Template) -> Guide:
-    return _gradient_guide(template, ndimage.gaussian_filter(template.depth_mm, 1.5))
-
-
-def _along_sulci(template: Template) -> Guide:
+def _along_sulci(head: Head) -> Guide:
     """Toward CSF and the surface, so that sulcal veins run in the sulci and up to the sinuses."""
-    return _gradient_guide(template, template.sulcal)
+    template = head.template
+    to_csf = _guide(template, template.slopes_of(template.sulcal))
+    if head.folding is None:
+        return to_csf
+    # steepest where a sheet of CSF is near: up the slope lies its middle
+    nearness = np.exp(-0.5 * (head.folding.maps[..., 0] / 2.0) ** 2)
+    nearness *= np.clip(head.folding.maps[..., 1] / 2.0, 0.0, 1.0)
+    slopes = template.slopes_of(nearness.astype(np.float32))
+    outward = _guide(template, template.inward)
+
+    def guide(points: Array) -> Array:
+        to_middle = np.stack([template.at(slope, points) for slope in slopes], axis=1)
+        length = np.linalg.norm(to_middle, axis=1, keepdims=True)
+        in_sulcus = to_middle * np.minimum(10.0, 1.0 / np.maximum(length, 1e-6)) - 0.3 * outward(points)
+        return np.asarray(np.where(length > 0.01, in_sulcus, to_csf(points)), dtype=np.float32)
+
+    return guide
 
 
-def _gradient_guide(template: Template, values: Array) -> Guide:
-    slopes = [slope.astype(np.float32) for slope in np.gradient(ndimage.gaussian_filter(values, 1.0))]
-
+def _guide(template: Template, slopes: tuple[Array, Array, Array]) -> Guide:
     def guide(points: Array) -> Array:
         return _unit(np.stack([template.at(slope, points) for slope in slopes], axis=1))
 
@@ -230,7 +263,7 @@ def _sagittal_sinus(template: Template) -> tuple[tuple[tuple[float, float, float
             * np.arange(20, 130, 1.0, dtype=np.float32)[:, None]
         )
         ray += np.array([0, -18, 8], np.float32)
-        depth = template.at(ndimage.maximum_filter(template.depth_mm, (9, 1, 1)), ray)
+        depth = template.at(template.midplane_depth_mm, ray)
         line.append(tuple(ray[np.argmax(depth < -2.0)].tolist()))
     return tuple(line), 3.2, False
 

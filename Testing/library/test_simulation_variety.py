@@ -1,0 +1,135 @@
+"""What makes simulated heads and patches differ: folds, membranes, treatments after the scan, vessels told apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from CMMDetectLib.scan import Modality
+from CMMDetectTrainLib.simulation.anatomy import Head, draw_head
+from CMMDetectTrainLib.simulation.appearance import Appearance, draw_appearance, treat
+from CMMDetectTrainLib.simulation.grid import Grid
+from CMMDetectTrainLib.simulation.patches import PATCHES_PER_PIECE, PatchSource
+from CMMDetectTrainLib.simulation.sampling import sample_tissue
+from CMMDetectTrainLib.simulation.template import load_template
+
+
+@pytest.fixture(scope="module")
+def heads() -> list[Head]:
+    return [draw_head(np.random.default_rng(seed), age_years=70) for seed in (0, 1)]
+
+
+def shares_on_a_slice(head: Head, height_mm: float) -> dict[str, np.ndarray]:
+    affine = np.diag([1.5, 1.5, 1.5, 1.0])
+    affine[:3, 3] = (-84.0, -96.0, height_mm)
+    grid = Grid((112, 128, 1), affine)
+    shares = {tissue: np.zeros(grid.shape, np.float32) for tissue in ("csf", "dura", "gray", "white", "white_lesion")}
+    for tissue, share in head.fractions(grid):
+        if tissue in shares:
+            shares[tissue] += share
+    return {tissue: share[..., 0] for tissue, share in shares.items()} | {"depth": head.depth_on(grid)[..., 0]}
+
+
+def test_two_heads_have_different_sulci_and_both_have_a_falx(heads: list[Head]) -> None:
+    first, second = (shares_on_a_slice(head, 40.0) for head in heads)
+    cortex = (first["depth"] > 1.0) & (second["depth"] > 1.0) & (first["depth"] < 12.0)
+    sulci, others = (shares["csf"][cortex] > 0.4 for shares in (first, second))
+    assert 0.02 < sulci.mean() < 0.5
+    assert 0.02 < others.mean() < 0.5
+    assert np.logical_and(sulci, others).sum() < 0.6 * min(sulci.sum(), others.sum())
+    for shares in (first, second):
+        rows, _ = np.nonzero(shares["dura"] > 0.3)
+        assert len(rows) > 15
+        assert np.ptp(rows) * 1.5 < 40.0  # an upright sheet near the mid-plane
+        total = sum(shares[tissue] for tissue in ("csf", "dura", "gray", "white", "white_lesion"))
+        assert total[shares["depth"] > 6.0].min() > 0.2
+        assert total.max() < 1.01
+
+
+def test_the_cortex_is_gray_along_the_sulci_and_white_beneath(heads: list[Head]) -> None:
+    head = heads[0]
+    assert head.folding is not None
+    sheet = np.array([0.0, 2.0, 9.0, 0.0, 0.0], np.float32)
+    above = np.array([8.0, 8.0, 8.0, -1.0, -9.0], np.float32)
+    brain, white = head.folding.tissue(sheet, above, np.full(5, 15.0, np.float32))
+    assert brain.round(1).tolist()[1:] == [1.0, 1.0, 1.0, 1.0]
+    assert brain[0] < 0.5  # in the sulcus
+    assert white.round(1).tolist()[1:] == [0.0, 1.0, 0.0, 1.0]
+
+
+def test_feet_of_points_lie_on_the_hull() -> None:
+    template = load_template()
+    chosen = (template.depth_mm > 4.0) & (template.depth_mm < 10.0)
+    depth = template.at(template.depth_mm, template.feet_mm[chosen][::50], order=1)
+    assert np.median(np.abs(depth)) < 1.0
+
+
+def test_sampled_tissue_is_the_tissue_it_was_sampled_from_and_knows_one_grid(heads: list[Head]) -> None:
+    head = heads[0]
+    grid = Grid((16, 16, 6), np.diag([1.0, 1.0, 3.0, 1.0]))
+    sampled = sample_tissue(head, grid, thin_slice_mm=3.0)
+    expected = dict(head.fractions(grid))
+    for tissue, share in sampled.fractions(grid):
+        np.testing.assert_allclose(share, expected[tissue], atol=0.05)
+    np.testing.assert_allclose(sampled.depth_on(grid), head.depth_on(grid), atol=1e-3)
+    with pytest.raises(ValueError, match="another grid"):
+        sampled.depth_on(Grid((8, 8, 6), grid.affine))
+
+
+def image_and_depth() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    image = (100.0 + 10.0 * rng.standard_normal((24, 24, 12))).astype(np.float32)
+    depth = np.broadcast_to(np.arange(24, dtype=np.float32)[:, None, None] - 8.0, image.shape)
+    return image, depth
+
+
+def test_each_treatment_does_what_it_says() -> None:
+    image, depth = image_and_depth()
+
+    def treated(modality: Modality = Modality.SWI, **how: object) -> np.ndarray:
+        before = image.copy()
+        result = treat(image, 100.0, depth, modality, Appearance(**how))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(image, before)
+        return result
+
+    np.testing.assert_allclose(treated(), image)
+    assert treated(blur_vox=(0.7, 0.7, 0.7)).std() < 0.6 * image.std()
+    assert treated(sharpening=0.8).std() > 1.3 * image.std()
+    assert len(np.unique(treated(gray_levels=50))) < 30
+    assert treated(gamma=1.2).std() > 1.1 * image.std()
+    assert np.median(treated(gamma=1.2)) == pytest.approx(100.0, rel=0.02)
+    np.testing.assert_allclose(treated(level=1.1), 1.1 * image, rtol=1e-5)
+    stripped = treated(stripped_mm=2.0)
+    assert not stripped[:6].any()
+    assert stripped[7:].all()
+    np.testing.assert_allclose(treated(Modality.QSM, qsm_scale=0.5, gray_levels=50, level=2.0), 0.5 * image)
+
+
+def test_most_images_are_treated_and_some_are_not() -> None:
+    rng = np.random.default_rng(1)
+    drawn = [draw_appearance(rng) for _ in range(400)]
+    for name, low, high in (("sharpening", 0.05, 0.2), ("gray_levels", 0.08, 0.25), ("stripped_mm", 0.2, 0.4)):
+        share = np.mean([getattr(look, name) not in (0, None) for look in drawn])
+        assert low < share < high
+    assert min(look.qsm_scale for look in drawn) < 0.5
+    untouched = [look for look in drawn if look.gamma == 1.0 and not (look.sharpening or look.gray_levels)]
+    assert 0.4 < len(untouched) / len(drawn) < 0.8
+
+
+def test_patches_of_one_place_differ_in_protocol_and_lesions_and_tell_their_vessels() -> None:
+    source = PatchSource((Modality.SWI,), size=(32, 32, 32), anatomy_share=1.0, lesion_free_share=0.0)
+    rng = np.random.default_rng(2)
+    patches = [source.draw(rng) for _ in range(PATCHES_PER_PIECE + 1)]
+    same, other = patches[:-1], patches[-1]
+    assert len({patch.grid.affine.tobytes() for patch in same}) == 1
+    assert other.grid.affine.tobytes() != same[0].grid.affine.tobytes()
+    assert len({patch.protocol.te_ms for patch in same}) == len(same)
+    assert len({patch.truth.records for patch in same}) == len(same)
+    assert all(patch.vessels.shape == patch.image.shape for patch in patches)
+    assert any(patch.vessels.any() for patch in patches)
+    darkness = [
+        np.median(patch.image[patch.vessels & patch.brain]) / np.median(patch.image[~patch.vessels & patch.brain])
+        for patch in patches
+        if (patch.vessels & patch.brain).sum() > 20
+    ]
+    assert np.median(darkness) < 1.0
