@@ -1,0 +1,370 @@
+"""Slicer module "Cerebral Microbleed Detection": run the detector, see every stage, judge the candidates."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+from CMMDetectLib.candidates import Stage, at_stage
+from CMMDetectLib.errors import CMMDetectError, InputError
+from CMMDetectLib.review_state import ShownFilter
+from CMMDetectLib.scan import parse_modality
+from CMMDetectLib.scene import scan_of
+from CMMDetectWidgets.export_section import ExportSection
+from CMMDetectWidgets.input_section import InputSection
+from CMMDetectWidgets.inputs import guessModality, jobOptions, maskArray, writeJob
+from CMMDetectWidgets.parameters import CMMDetectParameterNode, ModalityChoice
+from CMMDetectWidgets.review_keeper import ReviewKeeper, showDetection, stemOf
+from CMMDetectWidgets.review_section import ReviewSection
+from CMMDetectWidgets.run_section import RunSection
+from CMMDetectWidgets.sample_data import loadSampleScan, registerSampleData
+from CMMDetectWidgets.slice_views import SliceViews, later
+from CMMDetectWidgets.worker_process import runBlocking
+
+READER_SETTING = "CMMDetect/Reader"
+SEARCH_TIP = _("Search the scan for microbleeds.")
+
+
+class CMMDetect(ScriptedLoadableModule):
+    """What Slicer knows of the module."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("Cerebral Microbleed Detection")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Neuroimaging")]
+        parent.dependencies = ["Markups", "Segmentations", "Volumes"]
+        parent.contributors = ["CMMDetect contributors"]
+        parent.helpText = _(
+            "Finds cerebral microbleeds on one susceptibility-weighted scan (SWI, T2*-weighted GRE or QSM), shows what"
+            " each stage found, and lets a reader judge, correct and export the candidates. For research only."
+            ' See the <a href="https://github.com/CMMDetect/SlicerCMMDetect#readme">manual</a>.'
+        )
+        parent.acknowledgementText = _(
+            "Method: Sundaresan V. et al. (2023), Automated detection of cerebral microbleeds on MR images using"
+            " knowledge distillation framework, Front. Neuroinform. 17:1204186."
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: makes its sections and lets them talk to each other."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._guiTag = None
+        self._updating = False
+        self._shown = None
+        self._followed = None
+        self._searched = None
+        self._counted = 0
+
+    def setup(self):
+        """Build the panel once."""
+        ScriptedLoadableModuleWidget.setup(self)
+        self._panel = slicer.util.loadUI(self.resourcePath("UI/CMMDetect.ui"))
+        self.layout.addWidget(self._panel)
+        self.ui = slicer.util.childWidgetVariables(self._panel)
+        self._panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = CMMDetectLogic()
+        self._makeSections()
+        self.initializeParameterNode()
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneReady)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneReady)
+        self.update()
+
+    def _makeSections(self):
+        ui = self.ui
+        self.views = SliceViews(self.parameters)
+        self.inputs = InputSection(ui, self.parameters)
+        self.keeper = ReviewKeeper(later, self._onReviewOpened, self._onSavingFailed)
+        self.review = ReviewSection(self._panel, ui, self.views, self.shownFilter, self._beginReview, self._onReader)
+        self.run = RunSection(ui, self._prepareJob, self.update, self._onRunDone, self._onRunEnded)
+        self.export = ExportSection(ui, self._currentReview, self.keeper.openFile, self.keeper.openSession)
+        ui.readerLineEdit.setText(slicer.util.settingsValue(READER_SETTING, ""))
+        ui.applyButton.connect("clicked(bool)", self.onApply)
+
+    def cleanup(self):
+        """The module is about to be unloaded."""
+        self.run.stop()
+        self.review.keys.remove()
+        self.keeper.close()
+        self._disconnectGui()
+        self.removeObservers()
+
+    def onReload(self):
+        """Forget the packages too, so that Reload in developer mode loads them again."""
+        for name in [name for name in sys.modules if name.split(".")[0] in ("CMMDetectWidgets", "CMMDetectLib")]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def enter(self):
+        """The module is shown: its keys become live."""
+        self.initializeParameterNode()
+        self.update()
+        self.review.keys.install()
+
+    def exit(self):
+        """Another module is shown: its keys are its own. A running detection goes on."""
+        self.review.keys.remove()
+        self.ui.slabButton.setChecked(False)
+        self.views.leave()
+
+    def onSceneStartClose(self, _caller=None, _event=None):
+        """Whatever belongs to the scene ends with it; decisions are saved already."""
+        self.run.stop()
+        self.keeper.close()
+        self._followed = None
+        self._disconnectGui()
+
+    def onSceneReady(self, _caller=None, _event=None):
+        """The scene was closed or loaded."""
+        self.initializeParameterNode()
+        self.update()
+
+    # ------------------------------------------------------------------ parameters
+
+    def parameters(self):
+        """Give the parameter node."""
+        return self._parameterNode
+
+    def initializeParameterNode(self):
+        """Connect the widgets to the scene's parameter node, and choose the first scan if none is chosen."""
+        if self._parameterNode is None:
+            self._parameterNode = self.logic.getParameterNode()
+            self._guiTag = self._parameterNode.connectGui(self.ui)
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
+        if self._parameterNode.inputVolume is None:
+            self._parameterNode.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+
+    def _disconnectGui(self):
+        if self._parameterNode is not None:
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
+            self._parameterNode.disconnectGui(self._guiTag)
+            self._parameterNode = None
+
+    def shownFilter(self):
+        """Which candidates are in view."""
+        parameters = self.parameters()
+        chosen = {
+            Stage.FINAL: parameters.showFinal,
+            Stage.DISCRIMINATION: parameters.showDiscrimination,
+            Stage.DETECTION: parameters.showDetection,
+        }
+        stages = tuple(stage for stage, shown in chosen.items() if shown)
+        return ShownFilter(stages, parameters.minDetection, parameters.minDiscrimination)
+
+    def update(self, _caller=None, _event=None):
+        """Bring everything to the parameters; called at every change of them."""
+        scene = slicer.mrmlScene
+        if self._parameterNode is None or self._updating or scene.IsImporting() or scene.IsClosing():
+            return
+        self._updating = True
+        try:
+            problem = self.inputs.update()
+            self._updateRun(problem)
+            self._followVolume()
+            self._updateShown()
+            self.export.update()
+        finally:
+            self._updating = False
+
+    def _updateRun(self, problem):
+        button, running = self.ui.applyButton, self.run.running
+        button.setText(_("Cancel") if running else _("Apply"))
+        button.setEnabled(running or not problem)
+        button.setToolTip(_("Stop the search; nothing is kept of it.") if running else problem or SEARCH_TIP)
+        self.ui.inputsCollapsibleButton.setEnabled(not running)
+        self.ui.advancedCollapsibleButton.setEnabled(not running)
+
+    def _updateShown(self):
+        self.views.updateSlab()
+        shown = self.shownFilter()
+        if self.keeper.session is not None and shown != self._shown:
+            self._shown = shown
+            self.keeper.markings.show(shown)
+            self.review.refresh()
+
+    # ------------------------------------------------------------------ run
+
+    def onApply(self, _checked=False):
+        """Start the detection, or cancel it."""
+        if self.run.running:
+            self.run.cancel()
+        else:
+            self.run.start()
+
+    def _prepareJob(self, folder):
+        parameters = self.parameters()
+        self._searched = parameters.inputVolume
+        scan = scan_of(self._searched, parameters.modality.value, stemOf(self._searched))
+        options = {**jobOptions(parameters), "output": str(self.inputs.folder())}
+        return writeJob(scan, maskArray(parameters), options, folder)
+
+    def _onRunDone(self, files):
+        if not slicer.mrmlScene.IsNodePresent(self._searched):
+            raise InputError(_("The scan was removed while it was searched; the results are in the results folder."))
+        modality, folder = self.parameters().modality.value, self.inputs.folder()
+        self.keeper.takeRun(self._searched, modality, folder, self.reader(), files, self.ui.blindCheckBox.checked)
+        self._followed = self._toFollow()
+        self.review.nextUndecided()
+        if self.keeper.session.blind:
+            return _("Done. What was found stays hidden until you end the blind read.")
+        found = [len(at_stage(self.keeper.session.candidates, stage)) for stage in Stage]
+        return _("Candidates after stage 1, 2 and 3: {0}, {1}, {2}.").format(*found)
+
+    def _onRunEnded(self, _message):
+        self.update()
+
+    # ------------------------------------------------------------------ review
+
+    def reader(self):
+        """Name of the reader, "" if not given."""
+        return self.ui.readerLineEdit.text.strip()
+
+    def _toFollow(self):
+        parameters = self.parameters()
+        return parameters.inputVolume, parameters.modality, self.inputs.folder()
+
+    def _followVolume(self):
+        """Open the review that the scene or the results folder holds of the chosen scan."""
+        following = self._toFollow()
+        if following == self._followed or self.run.running:
+            return
+        self._followed = following
+        volume, modality, folder = following
+        self.keeper.close()
+        if volume is None or modality == ModalityChoice.UNKNOWN:
+            return
+        try:
+            self.keeper.goOn(volume, modality.value, folder, self.reader())
+        except CMMDetectError as error:
+            self.review.say(str(error))
+
+    def _beginReview(self):
+        """Start a review of nothing, for a reader who marks before the detector does."""
+        problem = self.inputs.update()
+        if problem:
+            raise InputError(problem)
+        volume, modality, folder = self._toFollow()
+        self.keeper.start(volume, modality.value, folder, self.reader(), blind=self.ui.blindCheckBox.checked)
+
+    def _onReviewOpened(self):
+        self.views.markings = self.keeper.markings
+        self._shown = self.shownFilter() if self._parameterNode is not None else None
+        if self.keeper.session is not None:
+            self.keeper.markings.show(self._shown)
+            self.views.showScan(self.keeper.volume)
+            self.ui.readerLineEdit.setText(self.keeper.session.reader or self.reader())
+            self.keeper.session.add_listener(self._showCounts)
+        self._counted = None
+        self._showCounts()
+        self.review.setSession(self.keeper.session)
+        self.export.update()
+
+    def _showCounts(self, _ids=None):
+        """Say at each stage how many candidates passed it; in a blind read that would tell what was found."""
+        session, ui = self.keeper.session, self.ui
+        candidates = session.candidates if session is not None and not session.blind else ()
+        # a verdict changes no count, and it must be shown at once
+        if len(candidates) == self._counted:
+            return
+        self._counted = len(candidates)
+        boxes = {
+            Stage.FINAL: (ui.finalCheckBox, _("Final")),
+            Stage.DISCRIMINATION: (ui.discriminationCheckBox, _("Stage 2, discrimination")),
+            Stage.DETECTION: (ui.detectionCheckBox, _("Stage 1, detection")),
+        }
+        for stage, (box, text) in boxes.items():
+            count = len(at_stage(candidates, stage))
+            box.setText(_("{stage} ({count})").format(stage=text, count=count) if candidates else text)
+
+    def _onReader(self, name):
+        qt.QSettings().setValue(READER_SETTING, name)
+        if self.keeper.session is not None and name != self.keeper.session.reader:
+            self.keeper.changeReader(name)
+
+    def _onSavingFailed(self, error):
+        self.review.say(str(error))
+
+    def _currentReview(self):
+        keeper = self.keeper
+        return None if keeper.session is None else (keeper.session, keeper.scan, keeper.folder)
+
+
+class CMMDetectLogic(ScriptedLoadableModuleLogic):
+    """Detection for scripts."""
+
+    def getParameterNode(self):
+        """Give the panel's settings in this scene."""
+        return CMMDetectParameterNode(super().getParameterNode())
+
+    def process(self, volumeNode, modality=None, maskNode=None, outputFolder=None, **options):
+        """Detect in a volume of the scene; blocks, and asks nothing.
+
+        Parameters
+        ----------
+        volumeNode : vtkMRMLScalarVolumeNode
+        modality : 'swi', 't2star' or 'qsm'; None reads it from the name or the DICOM header
+        maskNode : label map volume on the same voxels; None finds the brain
+        outputFolder : where the result files go; None keeps none
+        options : others of `CMMDetectLib.job.DetectionJob`, e.g. ``method="classical", th_detection=0.4``
+
+        Returns
+        -------
+        Detection
+            The candidates, and the point list of each stage in the scene.
+
+        Raises
+        ------
+        InputError
+            If something cannot be used; the message is one line.
+        """
+        kind = parse_modality(modality) if modality else guessModality(volumeNode)[0]
+        if kind is None:
+            raise InputError(f"{volumeNode.GetName()}: neither name nor header tells the contrast; give the modality")
+        scan = scan_of(volumeNode, kind, stemOf(volumeNode))
+        mask = None if maskNode is None else slicer.util.arrayFromVolume(maskNode) != 0
+        with tempfile.TemporaryDirectory(prefix="cmmdetect-") as folder:
+            output = str(outputFolder or Path(folder) / "results")
+            files = runBlocking(writeJob(scan, mask, {**options, "output": output}, folder))
+            return showDetection(volumeNode, scan, files)
+
+
+class CMMDetectTest(ScriptedLoadableModuleTest):
+    """The self-test that Reload and Test runs: the sample scan, detected by the classical method, reviewed."""
+
+    def setUp(self):
+        """Begin with an empty scene."""
+        slicer.mrmlScene.Clear(0)
+
+    def runTest(self):
+        """Run every test."""
+        self.setUp()
+        self.test_TheSampleScanHasMicrobleeds()
+
+    def test_TheSampleScanHasMicrobleeds(self):
+        """Detect in the sample scan, as a script would."""
+        volume = loadSampleScan()
+        found = CMMDetectLogic().process(volume, method="classical")
+        final = at_stage(found.candidates, Stage.FINAL)
+        self.assertGreater(len(final), 3)
+        self.assertEqual(found.points["final"].GetNumberOfControlPoints(), len(final))
+        self.assertEqual(found.points["detection"].GetNumberOfControlPoints(), len(found.candidates))
+        self.delayDisplay("Test passed")

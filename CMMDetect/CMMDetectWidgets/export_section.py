@@ -1,0 +1,143 @@
+"""The Export and compare section: results out, a saved review in, two readers side by side."""
+
+from pathlib import Path
+
+import qt
+from slicer.i18n import tr as _
+
+from CMMDetectLib.candidates import Stage, at_stage
+from CMMDetectLib.errors import CMMDetectError
+from CMMDetectLib.reader_agreement import adjudicate, compare_readers, write_agreement
+from CMMDetectLib.review_export import export_review, export_training_case
+from CMMDetectLib.review_file import read_review
+from CMMDetectLib.review_records import Verdict
+
+TRAINING_FOLDER = "training"
+
+
+class ExportSection:
+    """Writes what a review gives, and takes saved reviews.
+
+    Parameters
+    ----------
+    ui : the panel's widgets
+    currentReview : gives the session, its scan and the folder to write to; None without a review
+    onOpen : told the path of a saved review to go on with
+    onAdjudicate : told the session that settles what two readers disagree on
+    """
+
+    def __init__(self, ui, currentReview, onOpen, onAdjudicate):
+        self._ui = ui
+        self._currentReview = currentReview
+        self._onOpen = onOpen
+        self._onAdjudicate = onAdjudicate
+        ui.agreementTable.setVisible(False)
+        ui.agreementTable.horizontalHeader().setStretchLastSection(True)
+        ui.exportButton.connect("clicked(bool)", self._onExport)
+        ui.trainingButton.connect("clicked(bool)", self._onTraining)
+        ui.openSessionButton.connect("clicked(bool)", self._onOpenClicked)
+        ui.compareButton.connect("clicked(bool)", self._onCompare)
+        ui.adjudicateButton.connect("clicked(bool)", self._onAdjudicateClicked)
+        ui.sessionPathLineEdit.connect("currentPathChanged(QString)", self.update)
+        self.update()
+
+    def update(self, _path=None):
+        """Enable what can be done now; a disabled button says why in its tooltip."""
+        review = self._currentReview()
+        chosen = Path(self._ui.sessionPathLineEdit.currentPath).is_file()
+        for button in (self._ui.exportButton, self._ui.trainingButton):
+            self._enable(button, review is not None, _("There is no review to export yet."))
+        for button in (self._ui.openSessionButton, self._ui.compareButton, self._ui.adjudicateButton):
+            self._enable(
+                button, chosen and review is not None, _("Load the scan and choose a saved review of it first.")
+            )
+
+    def _enable(self, button, possible, why):
+        button.setEnabled(possible)
+        # the tooltip of the .ui comes back when the button works again
+        usual = button.property("usualToolTip") or button.toolTip
+        button.setProperty("usualToolTip", usual)
+        button.setToolTip(usual if possible else why)
+
+    def _onExport(self, _checked=False):
+        session, scan, folder = self._currentReview()
+        files = self._try(lambda: export_review(session, scan, folder))
+        if files is not None:
+            listed = "\n".join(path.name for path in files.values())
+            text = _("{count} accepted microbleeds written to {folder}:\n{files}")
+            self._say(text.format(count=len(session.accepted), folder=folder, files=listed))
+
+    def _onTraining(self, _checked=False):
+        session, scan, folder = self._currentReview()
+        undecided = [item for item in at_stage(session.visible, Stage.FINAL) if item.verdict == Verdict.UNDECIDED]
+        if undecided:
+            text = _("Training takes whatever is not accepted for healthy: judge the {count} final candidates first.")
+            self._say(text.format(count=len(undecided)))
+            return
+        files = self._try(lambda: export_training_case(session, scan, folder / TRAINING_FOLDER))
+        if files is not None:
+            self._say(_("Scan and labels added to {folder}.").format(folder=folder / TRAINING_FOLDER))
+
+    def _onOpenClicked(self, _checked=False):
+        self._try(lambda: self._onOpen(self._chosenPath()))
+
+    def _onCompare(self, _checked=False):
+        agreement = self._try(self._compare)
+        if agreement is not None:
+            self._show(agreement)
+
+    def _compare(self):
+        session, _scan, folder = self._currentReview()
+        agreement = compare_readers(session, read_review(self._chosenPath()))
+        path = folder / f"{session.scan.name}_agreement.tsv"
+        write_agreement(path, agreement)
+        self._say(_("Every lesion of both readers: {path}").format(path=path))
+        return agreement
+
+    def _onAdjudicateClicked(self, _checked=False):
+        session = self._currentReview()[0]
+        third = self._try(lambda: adjudicate(session, read_review(self._chosenPath()), _("adjudication")))
+        if third is not None:
+            self._try(lambda: self._onAdjudicate(third))
+
+    def _chosenPath(self):
+        return Path(self._ui.sessionPathLineEdit.currentPath)
+
+    def _show(self, agreement):
+        first, second = agreement.readers
+        rows = (
+            (_("Both accepted"), agreement.both),
+            (_("Only {name}").format(name=first), agreement.only_first),
+            (_("Only {name}").format(name=second), agreement.only_second),
+            (_("Neither"), agreement.neither),
+            (_("Not decided by both"), agreement.undecided),
+            (_("Cohen's kappa"), _number(agreement.kappa)),
+            (_("Positive agreement"), _number(agreement.positive_agreement)),
+            (_("Same certainty"), f"{agreement.same_certainty} / {agreement.with_certainty}"),
+        )
+        table = self._ui.agreementTable
+        table.setRowCount(len(rows))
+        table.setColumnCount(2)
+        table.setHorizontalHeaderLabels([_("Lesions matched within 3 mm"), _("Number")])
+        table.verticalHeader().setVisible(False)
+        for row, (name, value) in enumerate(rows):
+            table.setItem(row, 0, qt.QTableWidgetItem(name))
+            table.setItem(row, 1, qt.QTableWidgetItem(str(value)))
+        table.resizeColumnToContents(0)
+        table.resizeRowsToContents()
+        table.setVisible(True)
+
+    def _try(self, action):
+        """Do something; what keeps it from being done is said in the panel, without a pop-up."""
+        try:
+            return action()
+        except CMMDetectError as error:
+            self._say(str(error))
+            return None
+
+    def _say(self, text):
+        self._ui.exportLabel.setText(text)
+
+
+def _number(value):
+    return _("not defined") if value is None else f"{value:.2f}"

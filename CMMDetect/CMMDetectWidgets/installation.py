@@ -1,0 +1,86 @@
+"""PyTorch, which the neural networks need: whether it is there, and how it gets there with the user's consent."""
+
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from CMMDetectLib.bundle import SHIPPED_BUNDLE
+from CMMDetectLib.bundle_choice import chosen_bundle
+
+from .models_folder import modelsFolder
+
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "CMMDetect-requirements.txt"
+TORCH_REQUIREMENT = ">=2.2"
+
+
+def torchVersion():
+    """Version of the installed PyTorch, None without one. PyTorch itself is never imported into the application."""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def networksReady():
+    """Whether the packages that the networks need are all there."""
+    return torchVersion() is not None and importlib.util.find_spec("safetensors") is not None
+
+
+def modelFolder(chosen):
+    """The model to use: the chosen folder, else the user's own, else the one of the module; None if there is none."""
+    own = Path(chosen).expanduser() if chosen else chosen_bundle(modelsFolder())
+    if own is not None:
+        return own
+    return SHIPPED_BUNDLE if SHIPPED_BUNDLE.is_dir() else None
+
+
+def installNetworks():
+    """Ask, then download and install what the networks need.
+
+    Raises
+    ------
+    RuntimeError
+        If the user declined or the installation failed; the message is for the user.
+    """
+    if torchVersion() is None and not _installTorch():
+        raise RuntimeError(_("PyTorch was not installed. The classical method works without it."))
+    _installRequirements()
+    if not networksReady():
+        raise RuntimeError(_("The installation is not complete. Restart Slicer and try again."))
+
+
+def _installTorch():
+    """Install PyTorch by the PyTorch extension, which picks the build for the graphics card."""
+    try:
+        import PyTorchUtils
+    except ImportError:
+        text = _(
+            "PyTorch comes by another extension: open the Extensions Manager, install 'PyTorch', and restart Slicer."
+            " The classical method works without it."
+        )
+        raise RuntimeError(text) from None
+    logic = PyTorchUtils.PyTorchUtilsLogic()
+    return logic.installTorch(askConfirmation=True, torchVersionRequirement=TORCH_REQUIREMENT) is not None
+
+
+def _installRequirements():
+    """Install the small packages beside PyTorch: with Slicer's own dialog where it has one, else after a question."""
+    try:
+        import slicer.packaging as packaging
+    except ImportError:
+        packaging = None
+    if packaging is not None:
+        packaging.pip_ensure(packaging.load_requirements(str(REQUIREMENTS)), requester="CMMDetect")
+        return
+    if importlib.util.find_spec("safetensors") is not None:
+        return
+    question = _(
+        "To read the models, CMMDetect needs the small package 'safetensors' (below 1 MB). It is downloaded from the"
+        " Python package index and installed into Slicer. Install it now?"
+    )
+    if not slicer.util.confirmOkCancelDisplay(question):
+        raise RuntimeError(_("Nothing was installed. The classical method works without it."))
+    slicer.util.pip_install(f'-r "{REQUIREMENTS}"')

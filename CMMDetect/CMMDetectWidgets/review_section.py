@@ -1,0 +1,358 @@
+"""The Review section: going through the candidates, judging them, moving and adding points."""
+
+from slicer.i18n import tr as _
+
+from CMMDetectLib.errors import CMMDetectError
+from CMMDetectLib.review_records import MIMIC_LABELS, Certainty, Mimic, Origin, Verdict, moved_mm, position_of
+
+from .candidate_table import CERTAINTIES, CandidateTable
+from .shortcuts import KeyBindings, legend, tooltip
+
+BUTTONS = {
+    "accept": "acceptButton",
+    "reject": "rejectButton",
+    "undecided": "undecidedButton",
+    "previous": "previousButton",
+    "next": "nextButton",
+    "nextUndecided": "nextUndecidedButton",
+    "move": "moveButton",
+    "add": "addButton",
+    "undo": "undoButton",
+    "redo": "redoButton",
+}
+"""Action to the button that does the same."""
+SAY_CERTAINTY = (None, *Certainty)
+SAY_MIMIC = (None, *Mimic)
+
+
+class ReviewSection:
+    """Shows a review session and takes the reader's decisions.
+
+    Parameters
+    ----------
+    panel : the loaded .ui
+    ui : its widgets by name
+    view : a `slice_views.SliceViews`
+    shownFilter : gives the filter of candidates that the Stages section sets
+    begin : starts a review of nothing, for a reader who marks before the detector does
+    onReader : told the name when the reader changes it
+    """
+
+    def __init__(self, panel, ui, view, shownFilter, begin, onReader):
+        self._ui = ui
+        self._view = view
+        self._shownFilter = shownFilter
+        self._begin = begin
+        self._onReader = onReader
+        self._session = None
+        self._updating = False
+        self._table = CandidateTable(ui.candidateTable, self._onChosen)
+        actions = {name: getattr(self, name) for name in BUTTONS}
+        self.keys = KeyBindings(panel, {**actions, "slab": self.toggleSlab, "hide": self.hideMarkings})
+        self._fillWidgets()
+        self._connectWidgets()
+        self.setSession(None)
+
+    @property
+    def session(self):
+        """The review that is shown, None without one."""
+        return self._session
+
+    @property
+    def current(self):
+        """Id of the chosen candidate, None without one."""
+        return self._table.current
+
+    @property
+    def listed(self):
+        """Ids of the candidates in view, in the order of the table."""
+        return self._table.order
+
+    def setSession(self, session):
+        """Show another review, or none."""
+        if self._session is not None:
+            self._session.remove_listener(self._onChanged)
+        self._session = session
+        if session is not None:
+            session.add_listener(self._onChanged)
+        self.say("")
+        self.refresh()
+
+    def refresh(self):
+        """List the candidates that are in view now."""
+        shown = self._session.shown(self._shownFilter()) if self._session else []
+        self._table.show(shown)
+        self._updateState()
+
+    def say(self, text):
+        """Tell the reader something about what was just done."""
+        self._ui.messageLabel.setText(text)
+        self._ui.messageLabel.setVisible(bool(text))
+
+    # ------------------------------------------------------------------ going through the list
+
+    def choose(self, candidateId):
+        """Choose a candidate and bring it into the middle of all views."""
+        self._table.choose(candidateId)
+
+    def next(self, _checked=False):
+        """Go to the next candidate."""
+        self._go("next")
+
+    def previous(self, _checked=False):
+        """Go to the previous candidate."""
+        self._go("previous")
+
+    def nextUndecided(self, _checked=False):
+        """Go to the next candidate without a verdict."""
+        self._go("next_undecided")
+
+    def _go(self, step):
+        if self._session is None:
+            return
+        target = getattr(self._session, step)(self.current, self.listed)
+        if target is not None:
+            self.choose(target)
+        elif self.listed:
+            self.say(_("Every candidate in view is decided."))
+
+    # ------------------------------------------------------------------ judging
+
+    def accept(self, _checked=False):
+        """It is a microbleed; go on to the next open one."""
+        self._judge(Verdict.ACCEPTED)
+
+    def reject(self, _checked=False):
+        """It is none; go on to the next open one."""
+        self._judge(Verdict.REJECTED)
+
+    def undecided(self, _checked=False):
+        """Take the verdict back and stay."""
+        self._judge(Verdict.UNDECIDED)
+
+    def _judge(self, verdict):
+        current = self.current
+        if current is None:
+            return
+        self.say("")
+        self._do(lambda: self._session.judge(current, verdict))
+        if verdict != Verdict.UNDECIDED:
+            self._go("next_undecided")
+
+    def undo(self, _checked=False):
+        """Take the last change back and show what it was about."""
+        self._step("undo")
+
+    def redo(self, _checked=False):
+        """Do again what was taken back and show what it was about."""
+        self._step("redo")
+
+    def _step(self, name):
+        if self._session is None:
+            return
+        change = self._do(getattr(self._session, name))
+        about = [each for each in (change.ids if change else ()) if each in self.listed]
+        if about:
+            self.choose(sorted(about)[0])
+
+    # ------------------------------------------------------------------ points
+
+    def move(self, _checked=False):
+        """Take the next click in a slice view as the candidate's position."""
+        current = self.current
+        if current is not None:
+            self.say(_("Click in a slice view where {name} is. Escape leaves it where it was.").format(name=current))
+            self._view.place(lambda position: self._moveTo(current, position))
+
+    def add(self, _checked=False):
+        """Take the next click in a slice view as a microbleed that was missed."""
+        if self._session is None:
+            self._do(self._begin)
+        if self._session is not None:
+            self.say(_("Click in a slice view on the microbleed. Escape adds nothing."))
+            self._view.place(self._addAt)
+
+    def remove(self, _checked=False):
+        """Take away an added point, or put a moved candidate back."""
+        current = self.current
+        if current is None:
+            return
+        if self._session[current].origin == Origin.READER:
+            self._do(lambda: self._session.remove(current))
+        else:
+            self._do(lambda: self._session.put_back(current))
+            self.choose(current)
+
+    def _moveTo(self, candidateId, position):
+        near = self._session.nearby(position, but=candidateId)
+        self._do(lambda: self._session.move(candidateId, position))
+        self.say(self._warning(near))
+        self.choose(candidateId)
+
+    def _addAt(self, position):
+        near = self._session.nearby(position)
+        added = self._do(lambda: self._session.add(position))
+        self.say(self._warning(near))
+        self.choose(added)
+
+    @staticmethod
+    def _warning(near):
+        if not near:
+            return ""
+        candidate, distance = near[0]
+        text = _("Warning: {name} is only {distance:.1f} mm away. Is it the same lesion? Ctrl+Z takes the point back.")
+        return text.format(name=candidate.id, distance=distance)
+
+    # ------------------------------------------------------------------ views
+
+    def toggleSlab(self, _checked=False):
+        """Switch the minimum-intensity slab."""
+        self._ui.slabButton.setChecked(not self._ui.slabButton.isChecked())
+
+    def hideMarkings(self, hidden=True):
+        """Hide all markings, or show them again."""
+        self._view.hideMarkings(hidden)
+
+    # ------------------------------------------------------------------ blind read and reader
+
+    def _onBlind(self, checked=False):
+        if self._updating or self._session is None:
+            return
+        if checked:
+            self._do(self._session.start_blind)
+        else:
+            self._reveal()
+        self.refresh()
+
+    def _reveal(self, _checked=False):
+        matches = self._do(self._session.reveal)
+        if matches is not None:
+            text = _("The detector has {count} of your points too; the rest is listed for your judgment.")
+            self.say(text.format(count=len(matches)))
+        self.refresh()
+
+    def _onReaderEdited(self):
+        self._do(lambda: self._onReader(self._ui.readerLineEdit.text.strip()))
+
+    # ------------------------------------------------------------------ widgets
+
+    def _fillWidgets(self):
+        for name, button in BUTTONS.items():
+            getattr(self._ui, button).setToolTip(tooltip(name))
+        self._ui.slabButton.setToolTip(tooltip("slab"))
+        self._ui.hideButton.setToolTip(tooltip("hide"))
+        self._ui.keysLabel.setText(legend())
+        self._ui.keysLabel.setVisible(False)
+        for certainty in SAY_CERTAINTY:
+            self._ui.certaintyComboBox.addItem(CERTAINTIES[certainty] if certainty else _("not said"))
+        for mimic in SAY_MIMIC:
+            self._ui.mimicComboBox.addItem(_(MIMIC_LABELS[mimic]) if mimic else _("not said"))
+
+    def _connectWidgets(self):
+        ui = self._ui
+        for name, button in BUTTONS.items():
+            getattr(ui, button).connect("clicked(bool)", getattr(self, name))
+        ui.removeButton.connect("clicked(bool)", self.remove)
+        ui.revealButton.connect("clicked(bool)", self._reveal)
+        ui.blindCheckBox.connect("toggled(bool)", self._onBlind)
+        ui.readerLineEdit.connect("editingFinished()", self._onReaderEdited)
+        ui.noteLineEdit.connect("editingFinished()", self._onNote)
+        # the keys of the review work again as soon as the note is written
+        ui.noteLineEdit.connect("returnPressed()", ui.candidateTable.setFocus)
+        ui.certaintyComboBox.connect("activated(int)", self._onCertainty)
+        ui.mimicComboBox.connect("activated(int)", self._onMimic)
+        ui.slabButton.connect("toggled(bool)", self._view.setSlab)
+        ui.hideButton.connect("pressed()", self._onHidePressed)
+        ui.hideButton.connect("released()", self._onHideReleased)
+        ui.keysButton.connect("toggled(bool)", ui.keysLabel.setVisible)
+
+    def _onHidePressed(self):
+        self.hideMarkings(True)
+
+    def _onHideReleased(self):
+        self.hideMarkings(False)
+
+    def _onCertainty(self, _index=0):
+        self._detail("set_certainty", SAY_CERTAINTY[self._ui.certaintyComboBox.currentIndex])
+
+    def _onMimic(self, _index=0):
+        self._detail("set_mimic", SAY_MIMIC[self._ui.mimicComboBox.currentIndex])
+
+    def _onNote(self):
+        self._detail("set_note", self._ui.noteLineEdit.text)
+
+    def _detail(self, setter, value):
+        current = self.current
+        if current is not None and not self._updating:
+            self._do(lambda: getattr(self._session, setter)(current, value))
+
+    # ------------------------------------------------------------------ the session's side
+
+    def _do(self, change):
+        """Make a change; what keeps it from being made or saved is said in the panel, without a pop-up."""
+        try:
+            return change()
+        except CMMDetectError as error:
+            self.say(str(error))
+            return None
+
+    def _onChanged(self, ids):
+        listed, view = set(self.listed), self._shownFilter()
+        shown = {name for name in ids if name in self._session and view.shows(self._session[name])}
+        if shown != listed & ids:
+            self.refresh()
+            return
+        for name in shown:
+            self._table.update(self._session[name])
+        self._updateState()
+
+    def _onChosen(self, candidateId):
+        self._updateState()
+        if candidateId is not None:
+            self._view.centerOn(position_of(self._session[candidateId]))
+
+    def _updateState(self):
+        self._updating = True
+        try:
+            self._updateSessionWidgets()
+            self._updateCandidateWidgets()
+        finally:
+            self._updating = False
+
+    def _updateSessionWidgets(self):
+        ui, session = self._ui, self._session
+        if session is not None:
+            ui.blindCheckBox.setChecked(session.blind)
+        blind = session is not None and session.blind
+        ui.blindLabel.setVisible(blind)
+        ui.revealButton.setVisible(blind)
+        ui.blindLabel.setText(_("Blind read: mark every microbleed that you see (key A), then show the candidates."))
+        ui.reviewProgressLabel.setText(self._progressText())
+        ui.undoButton.setEnabled(session is not None and session.undo_text is not None)
+        ui.redoButton.setEnabled(session is not None and session.redo_text is not None)
+        for button in (ui.previousButton, ui.nextButton, ui.nextUndecidedButton):
+            button.setEnabled(bool(self.listed))
+
+    def _progressText(self):
+        if self._session is None:
+            return _("Nothing to review yet.")
+        progress = self._session.progress(self._session[name] for name in self.listed)
+        text = _("{decided} of {total}, {accepted} accepted")
+        return text.format(decided=progress.decided, total=progress.total, accepted=progress.accepted)
+
+    def _updateCandidateWidgets(self):
+        ui = self._ui
+        candidate = self._session[self.current] if self.current is not None else None
+        chosen = candidate is not None
+        for widget in (ui.acceptButton, ui.rejectButton, ui.undecidedButton, ui.moveButton):
+            widget.setEnabled(chosen)
+        for widget in (ui.certaintyComboBox, ui.mimicComboBox, ui.noteLineEdit):
+            widget.setEnabled(chosen)
+        added = chosen and candidate.origin == Origin.READER
+        ui.removeButton.setEnabled(chosen and (added or moved_mm(candidate) > 0))
+        ui.removeButton.setText(_("Put back") if chosen and not added else _("Remove"))
+        certainty = Certainty(candidate.certainty) if chosen and candidate.certainty else None
+        ui.certaintyComboBox.setCurrentIndex(SAY_CERTAINTY.index(certainty))
+        mimic = Mimic(candidate.mimic) if chosen and candidate.mimic else None
+        ui.mimicComboBox.setCurrentIndex(SAY_MIMIC.index(mimic))
+        ui.noteLineEdit.setText((candidate.note or "") if chosen else "")

@@ -1,0 +1,227 @@
+"""The detection in a process of its own: the panel stays usable, and a crash loses nothing."""
+
+import importlib.util
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CMMDetectLib.errors import InputError
+
+WORKER_MODULE = "CMMDetectLib.worker"
+GRACE_MS = 5000
+"""A cancelled worker ends at its next step; one that does not within this time is ended from outside."""
+SOURCES = Path(__file__).resolve().parent.parent
+
+
+def pythonInterpreter():
+    """Path of the Python that runs the worker: PythonSlicer, else the interpreter that the application embeds."""
+    home = Path(slicer.app.slicerHome) / "bin" if hasattr(slicer.app, "slicerHome") else None
+    found = shutil.which("PythonSlicer") or (home and shutil.which("PythonSlicer", path=str(home)))
+    if found:
+        return found
+    # embedded in an application, sys.executable may be that application, or nothing
+    if re.fullmatch(r"python[\d.]*(-real)?(\.exe)?", Path(sys.executable or "").name.lower()):
+        return sys.executable
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return shutil.which(name, path=str(Path(sys.base_prefix) / "bin")) or shutil.which(name) or ""
+
+
+def command(jobPath):
+    """Program and arguments that work on a job."""
+    return pythonInterpreter(), ["-m", WORKER_MODULE, str(jobPath)]
+
+
+def environment():
+    """What the worker's environment has beside the application's."""
+    # where Python is embedded, its packages may lie where the interpreter alone would not look
+    here = (
+        []
+        if Path(pythonInterpreter()).stem == "PythonSlicer"
+        else [path for path in sys.path if path and Path(path).is_dir()]
+    )
+    paths = [str(SOURCES), os.environ.get("PYTHONPATH", ""), *here]
+    return {
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",
+        # Slicer's own ITK plugins do not fit SimpleITK and would fill the log with warnings
+        "ITK_AUTOLOAD_PATH": "",
+    }
+
+
+def runBlocking(jobPath):
+    """Work on a job while the caller waits; give the written files by kind.
+
+    Raises
+    ------
+    InputError
+        If the job cannot be done; one line for the user.
+    """
+    program, arguments = command(jobPath)
+    ended = subprocess.run(
+        [program, *arguments], env={**os.environ, **environment()}, capture_output=True, encoding="utf-8", check=False
+    )
+    news = [item for item in map(parseLine, ended.stdout.splitlines()) if item]
+    if news and news[-1]["stage"] == "done":
+        return news[-1]["files"]
+    if news and news[-1]["stage"] == "error":
+        raise InputError(news[-1]["message"])
+    raise InputError(f"the detection ended unexpectedly (exit status {ended.returncode}): {ended.stderr[-300:]}")
+
+
+def parseLine(line):
+    """Give the news that a line of the worker's output holds, None if it is log.
+
+    >>> parseLine('{"stage": "detection", "progress": 0.4, "message": "Stage 1"}')["progress"]
+    0.4
+    >>> parseLine("some library says hello") is None
+    True
+    """
+    if not line.startswith("{"):
+        return None
+    try:
+        news = json.loads(line)
+    except ValueError:
+        return None
+    return news if {"stage", "progress", "message"} <= news.keys() else None
+
+
+class WorkerProcess:
+    """Runs one job, and tells how it goes.
+
+    Parameters
+    ----------
+    onNews : told each step's message and the fraction of the run that is done
+    onLog : told every line of the log
+    onEnd : told how it ended: 'done', 'cancelled' or 'error', a line for the user, and the written files by kind
+    """
+
+    def __init__(self, onNews, onLog, onEnd):
+        self._onNews = onNews
+        self._onLog = onLog
+        self._onEnd = onEnd
+        self._process = None
+        self._job = None
+        self._last = None
+        self._rest = ""
+        self._running = False
+        self._started = False
+        self._cancelling = False
+        self._grace = qt.QTimer()
+        self._grace.setSingleShot(True)
+        self._grace.connect("timeout()", self._kill)
+
+    graceMs = GRACE_MS
+
+    @property
+    def running(self):
+        """Whether a job is being worked on."""
+        return self._running
+
+    def start(self, jobPath):
+        """Start the job whose file is given."""
+        self._job, self._last, self._rest = Path(jobPath), None, ""
+        self._running, self._started, self._cancelling = True, False, False
+        self._process = qt.QProcess()
+        self._process.setProcessChannelMode(qt.QProcess.MergedChannels)
+        whole = qt.QProcessEnvironment.systemEnvironment()
+        for name, value in self._environment().items():
+            whole.insert(name, value)
+        self._process.setProcessEnvironment(whole)
+        self._process.connect("started()", self._onStarted)
+        self._process.connect("readyReadStandardOutput()", self._onOutput)
+        self._process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
+        self._process.connect("errorOccurred(QProcess::ProcessError)", self._onError)
+        self._process.start(*self._command())
+
+    def cancel(self):
+        """Ask the worker to stop at its next step, and end it if it does not."""
+        if self.running and not self._cancelling:
+            self._cancelling = True
+            self._job.with_name(self._job.name + ".cancel").touch()
+            self._grace.start(self.graceMs)
+
+    def stop(self):
+        """End the worker now, without telling how it went."""
+        if self.running:
+            self._onEnd = lambda *_outcome: None
+            self._kill()
+            self._process.waitForFinished(1000)
+
+    def _command(self):
+        return command(self._job)
+
+    def _environment(self):
+        return environment()
+
+    def _tell(self, news):
+        self._onNews(news["message"], news["progress"])
+
+    def _onOutput(self):
+        data = self._process.readAllStandardOutput().data()
+        text = self._rest + (data if isinstance(data, str) else bytes(data).decode("utf-8", "replace"))
+        *lines, self._rest = text.split("\n")
+        for line in lines:
+            self._onLine(line.rstrip("\r"))
+
+    def _onLine(self, line):
+        news = parseLine(line)
+        if news is None:
+            self._onLog(line)
+            return
+        self._last = news
+        if news["stage"] not in ("done", "cancelled", "error"):
+            self._tell(news)
+
+    def _onStarted(self):
+        self._started = True
+
+    def _onError(self, _error=None):
+        # a process that ran tells its end by finished()
+        if self.running and not self._started:
+            self._end("error", _("The process could not be started: no Python interpreter was found."))
+
+    def _onFinished(self, _exitCode=0, _exitStatus=0):
+        if not self.running:
+            return
+        self._onOutput()
+        if self._rest:
+            self._onLine(self._rest)
+        last = self._last or {}
+        stage = last.get("stage")
+        if self._cancelling:
+            self._end("cancelled", _("Cancelled."))
+        elif stage in ("done", "error"):
+            self._end(stage, last["message"], last.get("files"))
+        else:
+            text = _("The process ended unexpectedly (exit status {status}); the log may say why.")
+            self._end("error", text.format(status=self._process.exitCode()))
+
+    def _end(self, outcome, message, files=None):
+        self._grace.stop()
+        # the process object stays: the signal that brought us here comes from it
+        self._running = False
+        self._onEnd(outcome, message, files or {})
+
+    def _kill(self):
+        """End the worker and what it started: PythonSlicer is a launcher, its death alone would end nothing."""
+        if not self.running:
+            return
+        if importlib.util.find_spec("psutil"):
+            import psutil
+
+            try:
+                for child in psutil.Process(int(self._process.processId())).children(recursive=True):
+                    child.kill()
+            except psutil.Error as error:
+                logging.debug(f"CMMDetect: the worker was gone already ({error})")
+        self._process.kill()

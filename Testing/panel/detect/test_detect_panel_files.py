@@ -1,0 +1,187 @@
+"""Nothing is lost: scenes, files, readers, exports."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import qt
+import slicer
+from detect_steps import place_point, take_run
+from PySide6.QtTest import QTest
+
+import slicer_host
+from CMMDetectLib.candidates import Stage
+from CMMDetectLib.review_file import read_review
+from CMMDetectLib.scan import Modality, Scan
+from CMMDetectTrainLib.annotations import read_annotations
+
+
+def click(button):
+    QTest.mouseClick(button, qt.Qt.LeftButton)
+    slicer_host.wait_until(lambda: True)
+
+
+def type_reader(panel, name):
+    panel.ui.readerLineEdit.setText(name)
+    panel.ui.readerLineEdit.editingFinished.emit()
+
+
+def accept(panel, count):
+    """Accept the first candidates of the list."""
+    names = panel.review.listed[:count]
+    for name in names:
+        panel.review.choose(name)
+        click(panel.ui.acceptButton)
+    return names
+
+
+def test_a_saved_scene_goes_on_where_it_stopped(reviewed, tmp_path, small_scan):
+    accepted = accept(reviewed, 2)
+    reviewed.review.add()
+    place_point(small_scan.lesions[0] + (0, 0, 30))
+    slicer.util.saveScene(str(tmp_path / "case.mrb"))
+    before = [vars(item) for item in reviewed.keeper.session.candidates]
+    slicer.mrmlScene.Clear(0)
+    assert reviewed.keeper.session is None
+    assert reviewed.review.listed == []
+    for file in (tmp_path / "results").iterdir():
+        file.unlink()
+    slicer.util.loadScene(str(tmp_path / "case.mrb"))
+    slicer_host.wait_until(lambda: True)
+    assert [vars(item) for item in reviewed.keeper.session.candidates] == before
+    assert {item.id for item in reviewed.keeper.session.accepted} == {*accepted, "cmb-r001"}
+    assert reviewed.ui.detectionCheckBox.checked
+    assert len(slicer.util.getNodesByClass("vtkMRMLTextNode")) == 1
+    accept(reviewed, 3)
+    assert (tmp_path / "results" / "sub-01_swi_review.json").is_file()
+
+
+def test_closing_the_scene_loses_nothing(reviewed, small_scan, tmp_path):
+    accepted = accept(reviewed, 2)
+    slicer.mrmlScene.Clear(0)
+    slicer.util.addVolumeFromArray(np.ascontiguousarray(small_scan.array.T), small_scan.affine, "sub-01_swi")
+    reviewed.enter()
+    reviewed.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    assert [item.id for item in reviewed.keeper.session.accepted] == accepted
+
+
+def test_deleting_a_node_or_renaming_the_volume_loses_nothing(reviewed, volume):
+    accepted = accept(reviewed, 1)
+    slicer.mrmlScene.RemoveNode(reviewed.keeper.markings.points("accepted"))
+    volume.SetName("another name")
+    slicer_host.wait_until(lambda: True)
+    accept(reviewed, 2)
+    assert reviewed.keeper.markings.points("accepted").GetNumberOfControlPoints() == 2
+    assert accepted[0] in {item.id for item in reviewed.keeper.session.accepted}
+
+
+def test_deleting_the_volume_closes_its_review(reviewed, volume):
+    accept(reviewed, 1)
+    slicer.mrmlScene.RemoveNode(volume)
+    assert reviewed.keeper.session is None
+    assert reviewed.ui.reviewProgressLabel.text == "Nothing to review yet."
+
+
+def test_a_full_disk_is_told_and_the_verdict_stays(reviewed, monkeypatch):
+    from CMMDetectLib.errors import OutputError
+
+    def fail(session):
+        raise OutputError("the disk is full")
+
+    reviewed.keeper.session.save = fail
+    name = accept(reviewed, 1)[0]
+    assert reviewed.keeper.session[name].verdict == "accepted"
+
+
+def test_a_second_reader_begins_with_an_open_mind(reviewed, tmp_path):
+    type_reader(reviewed, "Ada")
+    first = accept(reviewed, 2)
+    type_reader(reviewed, "Ben")
+    assert reviewed.keeper.session.reader == "Ben"
+    assert reviewed.keeper.session.accepted == []
+    accept(reviewed, 1)
+    ada = read_review(tmp_path / "results" / "sub-01_swi_reader-Ada_review.json")
+    assert {item.id for item in ada.accepted} == set(first)
+    type_reader(reviewed, "Ada")
+    assert {item.id for item in reviewed.keeper.session.accepted} == set(first)
+
+
+def test_two_readers_are_compared_and_settled(reviewed, tmp_path):
+    type_reader(reviewed, "Ada")
+    accept(reviewed, 2)
+    type_reader(reviewed, "Ben")
+    accept(reviewed, 1)
+    reviewed.ui.sessionPathLineEdit.currentPath = str(tmp_path / "results" / "sub-01_swi_reader-Ada_review.json")
+    reviewed.ui.exportCollapsibleButton.collapsed = False
+    click(reviewed.ui.compareButton)
+    table = reviewed.ui.agreementTable
+    shown = {table.item(row, 0).text(): table.item(row, 1).text() for row in range(table.rowCount)}
+    assert shown["Both accepted"] == "1"
+    assert (tmp_path / "results" / "sub-01_swi_agreement.tsv").is_file()
+    click(reviewed.ui.adjudicateButton)
+    third = reviewed.keeper.session
+    assert third.reader == "adjudication"
+    assert len(third.accepted) == 1
+    assert any("Ada" in (item.note or "") for item in third.candidates)
+
+
+def test_a_review_of_another_scan_is_refused(reviewed, tmp_path):
+    other = json.loads((tmp_path / "results" / "sub-01_swi_review.json").read_text())
+    other["scan"]["sha256"] = "0" * 64
+    (tmp_path / "other_review.json").write_text(json.dumps(other))
+    reviewed.ui.sessionPathLineEdit.currentPath = str(tmp_path / "other_review.json")
+    reviewed.ui.exportCollapsibleButton.collapsed = False
+    click(reviewed.ui.openSessionButton)
+    assert "another scan" in reviewed.ui.exportLabel.text
+
+
+def test_without_a_review_the_export_buttons_say_why(panel):
+    assert not panel.ui.exportButton.isEnabled()
+    assert panel.ui.exportButton.toolTip == "There is no review to export yet."
+
+
+def test_the_export_has_points_regions_and_annotations_that_train(reviewed, small_scan, tmp_path):
+    accept(reviewed, 2)
+    reviewed.ui.exportCollapsibleButton.collapsed = False
+    click(reviewed.ui.trainingButton)
+    assert "healthy" in reviewed.ui.exportLabel.text
+    for name in reviewed.review.listed[2:]:
+        reviewed.review.choose(name)
+        click(reviewed.ui.rejectButton)
+    click(reviewed.ui.trainingButton)
+    case = {path.name for path in (tmp_path / "results" / "training").iterdir()}
+    assert case == {"sub-01_swi.nii.gz", "sub-01_swi_microbleeds.nii.gz"}
+    click(reviewed.ui.exportButton)
+    folder = tmp_path / "results"
+    assert "2 accepted microbleeds" in reviewed.ui.exportLabel.text
+    points = json.loads((folder / "sub-01_swi_accepted.mrk.json").read_text())["markups"][0]["controlPoints"]
+    labels = nib.load(folder / "sub-01_swi_reviewed.nii.gz")
+    assert len(points) == 2 and set(np.unique(labels.dataobj)) == {0, 1, 2}
+    np.testing.assert_allclose(labels.affine, small_scan.affine, atol=1e-3)
+    scan = Scan(small_scan.array, small_scan.affine, Modality.SWI)
+    annotated = read_annotations(folder / "sub-01_swi_reviewed.tsv", scan)
+    assert [point.name for point in annotated.points] == [item.id for item in reviewed.keeper.session.accepted]
+
+
+def test_a_new_run_keeps_the_decisions(reviewed, volume, found_files):
+    accepted = accept(reviewed, 2)
+    take_run(reviewed, volume, found_files)
+    assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
+
+
+def test_scripts_do_not_lose_the_decisions_of_the_panel(reviewed, volume):
+    accepted = accept(reviewed, 2)
+    found = reviewed.logic.process(volume, method="classical")
+    assert len([item for item in found.candidates if item.stage == Stage.FINAL]) >= 2
+    assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
+
+
+@pytest.mark.parametrize("text", ["{", '{"format": "other"}'])
+def test_a_damaged_review_file_is_told_and_not_overwritten(panel, text, tmp_path, volume, found_files):
+    path = tmp_path / "results" / "sub-01_swi_review.json"
+    path.write_text(text)
+    panel._followed = None
+    panel.update()
+    assert panel.keeper.session is None
+    assert str(path) in panel.ui.messageLabel.text

@@ -1,0 +1,280 @@
+"""Review: a reader goes through the candidates with keys and clicks."""
+
+import numpy as np
+import pytest
+import qt
+import slicer
+from detect_steps import centers_of_views, place_point, take_run
+from PySide6.QtTest import QTest
+
+import slicer_host
+from CMMDetectLib.candidates import Stage
+from CMMDetectLib.review_file import read_review
+from CMMDetectLib.review_records import Certainty, Mimic, position_of
+from CMMDetectWidgets.shortcuts import SHORTCUTS, legend, tooltip
+
+KEYS = {",": qt.Qt.Key_Comma, ".": qt.Qt.Key_Period}
+
+
+def key_of(action):
+    key = SHORTCUTS[action][0]
+    return KEYS.get(key) or getattr(qt.Qt, f"Key_{key}")
+
+
+def verdict(panel, name):
+    return panel.keeper.session[name].verdict
+
+
+def row_of(panel, name):
+    row = panel.review.listed.index(name)
+    return [panel.ui.candidateTable.item(row, column).text() for column in range(7)]
+
+
+def click_row(panel, row):
+    panel.ui.candidateTable.selectRow(row)
+
+
+def saved(panel):
+    """The review as the file has it."""
+    return read_review(panel.keeper.session.save.path)
+
+
+def test_the_table_lists_the_most_likely_first_and_a_row_centers_all_views(reviewed):
+    order = reviewed.review.listed
+    assert len(order) == len(reviewed.keeper.session.candidates) > 3
+    likely = [float(row_of(reviewed, name)[2]) for name in order]
+    assert likely == sorted(likely, reverse=True)
+    click_row(reviewed, 1)
+    assert reviewed.review.current == order[1]
+    place = position_of(reviewed.keeper.session[order[1]])
+    np.testing.assert_allclose(centers_of_views(), [place] * 3, atol=1e-3)
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        assert min(node.GetFieldOfView()[:2]) == pytest.approx(60)
+
+
+def test_keys_judge_and_go_on(reviewed, press):
+    first, second, third = reviewed.review.listed[:3]
+    click_row(reviewed, 0)
+    press(qt.Qt.Key_Y)
+    assert (verdict(reviewed, first), reviewed.review.current) == ("accepted", second)
+    press(qt.Qt.Key_N)
+    assert (verdict(reviewed, second), reviewed.review.current) == ("rejected", third)
+    press(qt.Qt.Key_Comma)
+    press(qt.Qt.Key_Comma)
+    assert reviewed.review.current == first
+    press(qt.Qt.Key_U)
+    assert (verdict(reviewed, first), reviewed.review.current) == ("undecided", first)
+    press(qt.Qt.Key_Period)
+    assert reviewed.review.current == second
+    assert row_of(reviewed, second)[4] == "rejected"
+    assert [item.verdict for item in saved(reviewed).candidates if item.id == second] == ["rejected"]
+
+
+def test_progress_is_told_and_next_undecided_wraps(reviewed, press):
+    order = reviewed.review.listed
+    total = len(order)
+    assert reviewed.ui.reviewProgressLabel.text == f"0 of {total}, 0 accepted"
+    click_row(reviewed, total - 1)
+    press(qt.Qt.Key_Y)
+    assert reviewed.ui.reviewProgressLabel.text == f"1 of {total}, 1 accepted"
+    assert reviewed.review.current == order[0]
+    press(key_of("nextUndecided"))
+    assert reviewed.review.current == order[1]
+
+
+def test_undo_and_redo_follow_what_they_change(reviewed, press):
+    first, second = reviewed.review.listed[:2]
+    click_row(reviewed, 0)
+    press(qt.Qt.Key_Y)
+    press(qt.Qt.Key_N)
+    press(qt.Qt.Key_Z, qt.Qt.ControlModifier)
+    assert (verdict(reviewed, second), reviewed.review.current) == ("undecided", second)
+    press(qt.Qt.Key_Z, qt.Qt.ControlModifier)
+    assert (verdict(reviewed, first), reviewed.review.current) == ("undecided", first)
+    assert not reviewed.ui.undoButton.isEnabled()
+    press(qt.Qt.Key_Y, qt.Qt.ControlModifier)
+    assert verdict(reviewed, first) == "accepted"
+
+
+def test_moving_keeps_the_place_of_the_detector(reviewed, press):
+    name = reviewed.review.listed[0]
+    click_row(reviewed, 0)
+    before = reviewed.keeper.session[name]
+    target = np.add(position_of(before), (1.0, 2.0, 0.0))
+    press(qt.Qt.Key_M)
+    assert reviewed.views.placing
+    place_point(target)
+    moved = reviewed.keeper.session[name]
+    np.testing.assert_allclose(position_of(moved), target, atol=1e-6)
+    assert (moved.x, moved.y, moved.z) == (before.x, before.y, before.z)
+    assert reviewed.ui.removeButton.text == "Put back"
+    QTest.mouseClick(reviewed.ui.removeButton, qt.Qt.LeftButton)
+    assert position_of(reviewed.keeper.session[name]) == (before.x, before.y, before.z)
+
+
+def test_adding_a_missed_one_beside_a_known_one_warns(reviewed, press):
+    name = reviewed.review.listed[0]
+    place = np.array(position_of(reviewed.keeper.session[name]))
+    press(qt.Qt.Key_A)
+    place_point(np.add(place, (3.0, 0.0, 0.0)))
+    added = reviewed.review.current
+    assert added.startswith("cmb-r") and verdict(reviewed, added) == "accepted"
+    assert "only 3.0 mm away" in reviewed.ui.messageLabel.text
+    assert row_of(reviewed, added)[1] == "reader"
+    press(qt.Qt.Key_A)
+    place_point(np.add(place, (0.0, 0.0, 40.0)))
+    assert not reviewed.ui.messageLabel.isVisibleTo(reviewed.parent)
+    QTest.mouseClick(reviewed.ui.removeButton, qt.Qt.LeftButton)
+    press(qt.Qt.Key_Z, qt.Qt.ControlModifier)
+    press(qt.Qt.Key_Z, qt.Qt.ControlModifier)
+    press(qt.Qt.Key_Z, qt.Qt.ControlModifier)
+    assert added not in reviewed.keeper.session
+
+
+def test_escaping_the_place_mode_adds_nothing(reviewed, press):
+    count = len(reviewed.keeper.session.candidates)
+    press(qt.Qt.Key_A)
+    interaction = slicer.mrmlScene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+    slicer_host.wait_until(lambda: not reviewed.views.placing)
+    assert len(reviewed.keeper.session.candidates) == count
+
+
+def test_certainty_mimic_and_note(reviewed):
+    name = reviewed.review.listed[0]
+    click_row(reviewed, 0)
+    reviewed.ui.certaintyComboBox.setCurrentIndex(2)
+    reviewed.ui.certaintyComboBox.activated.emit(2)
+    assert reviewed.keeper.session[name].certainty == Certainty.POSSIBLE
+    assert row_of(reviewed, name)[5] == "possible"
+    reviewed.ui.mimicComboBox.setCurrentIndex(1)
+    reviewed.ui.mimicComboBox.activated.emit(1)
+    judged = reviewed.keeper.session[name]
+    assert (judged.verdict, judged.certainty, judged.mimic) == ("rejected", None, Mimic.VESSEL)
+    reviewed.ui.noteLineEdit.setFocus()
+    QTest.keyClicks(reviewed.ui.noteLineEdit, "yes, no, why")
+    QTest.keyClick(reviewed.ui.noteLineEdit, qt.Qt.Key_Return)
+    assert reviewed.keeper.session[name].note == "yes, no, why"
+    assert row_of(reviewed, name)[6] == "yes, no, why"
+    assert verdict(reviewed, name) == "rejected"
+
+
+def test_what_stage_3_rejected_can_be_rescued(reviewed):
+    session = reviewed.keeper.session
+    lost = next(item for item in session.candidates if item.rejected_by not in (None, "discrimination"))
+    reviewed.review.choose(lost.id)
+    QTest.mouseClick(reviewed.ui.acceptButton, qt.Qt.LeftButton)
+    assert session[lost.id].verdict == "accepted"
+    assert session[lost.id].rejected_by == lost.rejected_by
+    reviewed.ui.detectionCheckBox.setChecked(False)
+    assert lost.id in reviewed.review.listed
+
+
+def test_stages_and_probabilities_hide_and_show_at_once(reviewed):
+    session = reviewed.keeper.session
+    reviewed.ui.detectionCheckBox.setChecked(False)
+    finals = {item.id for item in session.candidates if item.stage == Stage.FINAL}
+    assert set(reviewed.review.listed) == finals
+    assert f"({len(finals)})" in reviewed.ui.finalCheckBox.text
+    reviewed.ui.minDiscriminationSlider.value = 0.9
+    likely = {item.id for item in session.candidates if item.id in finals and item.p_discrimination >= 0.9}
+    assert set(reviewed.review.listed) == likely < finals
+    node = reviewed.keeper.markings.points("final")
+    shown = [node.GetNthControlPointVisibility(index) for index in range(node.GetNumberOfControlPoints())]
+    assert sum(shown) == len(likely)
+    reviewed.ui.minDiscriminationSlider.value = 0.0
+    assert set(reviewed.review.listed) == finals
+
+
+def test_markings_hide_while_the_key_is_held(reviewed, host):
+    display = reviewed.keeper.markings.points("final").GetDisplayNode()
+    reviewed.ui.candidateTable.setFocus()
+    QTest.keyPress(host.main_window, qt.Qt.Key_H)
+    assert not display.GetVisibility()
+    QTest.keyRelease(qt.QApplication.focusWidget() or reviewed.ui.CMMDetect, qt.Qt.Key_H)
+    assert display.GetVisibility()
+    QTest.mousePress(reviewed.ui.hideButton, qt.Qt.LeftButton)
+    assert not display.GetVisibility()
+    QTest.mouseRelease(reviewed.ui.hideButton, qt.Qt.LeftButton)
+    assert display.GetVisibility()
+
+
+def test_the_slab_follows_its_key_and_thickness(reviewed, press):
+    views = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    press(qt.Qt.Key_S)
+    assert all(node.GetSlabReconstructionEnabled() for node in views)
+    assert {node.GetSlabReconstructionThickness() for node in views} == {10.0}
+    reviewed.ui.slabSpinBox.value = 6
+    assert {node.GetSlabReconstructionThickness() for node in views} == {6.0}
+    press(qt.Qt.Key_S)
+    assert not any(node.GetSlabReconstructionEnabled() for node in views)
+
+
+def test_keys_live_only_while_the_module_is_open(reviewed, press):
+    name = reviewed.review.listed[0]
+    click_row(reviewed, 0)
+    press(qt.Qt.Key_S)
+    slicer.util.selectModule("Data")
+    assert not any(node.GetSlabReconstructionEnabled() for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"))
+    press(qt.Qt.Key_Y)
+    assert verdict(reviewed, name) == "undecided"
+    slicer.util.selectModule("CMMDetect")
+    press(qt.Qt.Key_Y)
+    assert verdict(reviewed, name) == "accepted"
+
+
+def test_one_table_names_the_keys_everywhere(panel):
+    for name, (key, text) in SHORTCUTS.items():
+        assert f"<b>{key}</b>" in legend() and text in legend()
+        assert key in tooltip(name)
+    assert panel.ui.acceptButton.toolTip == tooltip("accept")
+    assert not panel.ui.keysLabel.isVisibleTo(panel.parent)
+    QTest.mouseClick(panel.ui.keysButton, qt.Qt.LeftButton)
+    assert panel.ui.keysLabel.isVisibleTo(panel.parent)
+
+
+def test_the_keys_of_the_application_come_back(detect_panel, host):
+    action = qt.QAction("Undo", host.main_window)
+    action.setObjectName("EditUndoAction")
+    action.setShortcut(qt.QKeySequence("Ctrl+Z"))
+    slicer.util.selectModule("Data")
+    slicer.util.selectModule("CMMDetect")
+    assert action.shortcut.toString() == ""
+    slicer.util.selectModule("Data")
+    assert action.shortcut.toString() == "Ctrl+Z"
+    action.setParent(None)
+
+
+def test_a_blind_read_comes_before_the_detector(panel, volume, found_files, small_scan, press):
+    panel.ui.blindCheckBox.setChecked(True)
+    take_run(panel, volume, found_files)
+    assert panel.review.listed == []
+    assert panel.ui.finalCheckBox.text == "Final"
+    assert "hidden" in panel._onRunDone(found_files)
+    nodes = [panel.keeper.markings.points(stage.value) for stage in Stage]
+    assert [node.GetNumberOfControlPoints() for node in nodes] == [0, 0, 0]
+    assert panel.ui.blindLabel.isVisibleTo(panel.parent)
+    press(qt.Qt.Key_A)
+    place_point(small_scan.lesions[0] + (0.5, 0, 0))
+    press(qt.Qt.Key_A)
+    place_point(small_scan.lesions[0] + (0, 0, 25))
+    assert len(panel.review.listed) == 2
+    QTest.mouseClick(panel.ui.revealButton, qt.Qt.LeftButton)
+    assert "1 of your points" in panel.ui.messageLabel.text
+    assert not panel.ui.blindLabel.isVisibleTo(panel.parent)
+    accepted = panel.keeper.session.accepted
+    assert sorted(item.origin for item in accepted) == ["detector", "reader"]
+    panel.ui.blindCheckBox.setChecked(True)
+    assert "seen already" in panel.ui.messageLabel.text
+    assert not panel.ui.blindCheckBox.checked
+
+
+def test_a_reader_can_mark_before_any_detection(panel, small_scan, press, volume, found_files):
+    panel.ui.blindCheckBox.setChecked(True)
+    press(qt.Qt.Key_A)
+    place_point(small_scan.lesions[1])
+    assert [item.id for item in panel.keeper.session.visible] == ["cmb-r001"]
+    take_run(panel, volume, found_files)
+    assert [item.id for item in panel.keeper.session.visible] == ["cmb-r001"]
+    QTest.mouseClick(panel.ui.revealButton, qt.Qt.LeftButton)
+    assert [item.origin for item in panel.keeper.session.accepted] == ["detector"]

@@ -1,0 +1,206 @@
+"""Inputs and Run: what the user sees before, during and after a detection."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import qt
+import slicer
+from PySide6.QtTest import QTest
+
+import slicer_host
+from CMMDetectLib.candidates import Stage, at_stage
+from CMMDetectWidgets import worker_process
+from CMMDetectWidgets.inputs import guessFromText
+
+
+def apply(panel):
+    QTest.mouseClick(panel.ui.applyButton, qt.Qt.LeftButton)
+
+
+def problem(panel):
+    return panel.ui.inputProblemLabel.text
+
+
+def wait_for_the_end(panel, timeout_s=60):
+    slicer_host.wait_until(lambda: not panel.run.running, timeout_s)
+
+
+def test_a_run_finds_the_microbleeds_and_shows_every_stage(panel, volume, small_scan, tmp_path):
+    assert panel.ui.modalityComboBox.currentText == "SWI"
+    assert panel.ui.modalityHintLabel.text == "from the name"
+    apply(panel)
+    assert panel.ui.applyButton.text == "Cancel"
+    assert not panel.ui.inputsCollapsibleButton.isEnabled()
+    slicer_host.wait_until(lambda: panel.ui.progressBar.value > 0 or not panel.run.running, 30)
+    wait_for_the_end(panel)
+    assert panel.ui.applyButton.text == "Apply"
+    session = panel.keeper.session
+    final = at_stage(session.candidates, Stage.FINAL)
+    assert panel.ui.stepLabel.text.endswith(f"{len(final)}.")
+    distances = np.linalg.norm(small_scan.lesions[:, None] - [[c.x, c.y, c.z] for c in final], axis=-1)
+    assert (distances.min(axis=1) < 2).all()
+    for stage in Stage:
+        node = panel.keeper.markings.points(stage.value)
+        assert node.GetNumberOfControlPoints() == len(at_stage(session.candidates, stage))
+    assert (tmp_path / "results" / "sub-01_swi_candidates.tsv").is_file()
+    assert (tmp_path / "results" / "sub-01_swi_review.json").is_file()
+    assert not list(Path(slicer.app.temporaryPath).glob("cmmdetect-*"))
+
+
+def test_cancelling_in_the_middle_leaves_nothing(panel, tmp_path):
+    apply(panel)
+    slicer_host.wait_until(lambda: panel.ui.progressBar.value > 0, 30)
+    apply(panel)
+    assert panel.ui.stepLabel.text == "Cancelling"
+    wait_for_the_end(panel)
+    assert panel.ui.stepLabel.text == "Cancelled."
+    assert panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.isEnabled()
+    assert panel.keeper.session is None
+    assert not list((tmp_path / "results").iterdir())
+
+
+def test_a_crashed_worker_is_told_in_one_line(panel, monkeypatch):
+    crash = ["-c", "import os; print('about to die', flush=True); os.abort()"]
+    monkeypatch.setattr(worker_process, "command", lambda _job: (worker_process.pythonInterpreter(), crash))
+    apply(panel)
+    wait_for_the_end(panel)
+    assert "ended unexpectedly" in panel.ui.stepLabel.text
+    assert "\n" not in panel.ui.stepLabel.text
+    assert "about to die" in panel.ui.logTextEdit.toPlainText()
+
+
+def test_a_missing_interpreter_is_told_in_one_line(panel, monkeypatch):
+    monkeypatch.setattr(worker_process, "command", lambda _job: ("/nowhere/python", []))
+    apply(panel)
+    wait_for_the_end(panel)
+    assert "could not be started" in panel.ui.stepLabel.text
+
+
+def test_what_the_worker_refuses_is_told_in_its_words(panel, monkeypatch, tmp_path):
+    (tmp_path / "results").rmdir()
+    (tmp_path / "results").write_text("a file where the folder should be")
+    apply(panel)
+    wait_for_the_end(panel)
+    assert "cannot write here" in panel.ui.stepLabel.text
+
+
+def test_leaving_the_module_does_not_stop_a_run_but_closing_the_scene_does(panel):
+    apply(panel)
+    slicer.util.selectModule("Data")
+    assert panel.run.running
+    slicer.mrmlScene.Clear(0)
+    assert not panel.run.running
+    assert not list(Path(slicer.app.temporaryPath).glob("cmmdetect-*"))
+
+
+def test_without_a_scan_apply_says_why(panel, volume):
+    slicer.mrmlScene.RemoveNode(volume)
+    assert not panel.ui.applyButton.isEnabled()
+    assert problem(panel) == panel.ui.applyButton.toolTip == "Choose the scan to search."
+
+
+def test_an_unknown_contrast_has_to_be_chosen(panel, small_scan):
+    other = slicer.util.addVolumeFromArray(np.ascontiguousarray(small_scan.array.T), small_scan.affine, "Volume")
+    panel.ui.inputVolumeSelector.setCurrentNode(other)
+    assert problem(panel) == "Say what contrast the scan has."
+    panel.ui.modalityComboBox.setCurrentIndex(2)
+    assert panel.ui.applyButton.isEnabled()
+    panel.ui.resultsFolderPathLineEdit.currentPath += "x"
+    assert panel.ui.modalityComboBox.currentIndex == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((1, 20, 20), "2D slice"), ((20, 20, 20), "the same value")],
+)
+def test_a_volume_that_cannot_work_is_refused_before_the_run(panel, shape, words):
+    node = slicer.util.addVolumeFromArray(np.zeros(shape, np.int16), np.eye(4), "odd_swi")
+    panel.ui.inputVolumeSelector.setCurrentNode(node)
+    assert words in problem(panel)
+    assert not panel.ui.applyButton.isEnabled()
+
+
+def test_a_mask_on_other_voxels_is_refused(panel, small_scan):
+    label = "vtkMRMLLabelMapVolumeNode"
+    mask = slicer.util.addVolumeFromArray(np.ones((5, 6, 7), np.uint8), np.eye(4), "mask", nodeClassName=label)
+    panel.ui.maskSelector.setCurrentNode(mask)
+    assert "other voxels" in problem(panel)
+    panel.ui.maskSelector.setCurrentNode(None)
+    assert panel.ui.applyButton.isEnabled()
+
+
+@pytest.mark.parametrize("kind", ["label map", "segment"])
+def test_a_mask_limits_the_search(panel, volume, small_scan, kind):
+    half = np.ascontiguousarray((small_scan.array > 0).T).astype(np.uint8)
+    half[:, 60:] = 0
+    label = "vtkMRMLLabelMapVolumeNode"
+    mask = slicer.util.addVolumeFromArray(half, small_scan.affine, "mask", nodeClassName=label)
+    if kind == "segment":
+        segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+        segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(mask, segmentation)
+        mask = segmentation
+    panel.ui.maskSelector.setCurrentNode(mask)
+    assert panel.ui.maskSegmentComboBox.isVisibleTo(panel.parent) == (kind == "segment")
+    assert panel.ui.applyButton.isEnabled(), problem(panel)
+    apply(panel)
+    wait_for_the_end(panel)
+    j = [np.linalg.solve(small_scan.affine, [c.x, c.y, c.z, 1])[1] for c in panel.keeper.session.candidates]
+    assert j and max(j) < 61
+
+
+def test_own_thresholds_reach_the_run(panel, tmp_path):
+    panel.ui.ownThresholdsCheckBox.setChecked(True)
+    panel.ui.thDetectionSlider.value = 0.75
+    panel.ui.minVolumeSpinBox.value = 20.0
+    apply(panel)
+    wait_for_the_end(panel)
+    provenance = json.loads((tmp_path / "results" / "sub-01_swi_candidates.json").read_text())["provenance"]
+    text = json.dumps(provenance)
+    assert "0.75" in text and "20.0" in text
+    panel.ui.ownThresholdsCheckBox.setChecked(False)
+    assert panel.ui.thDetectionSlider.value == 0.3
+
+
+def test_without_torch_the_classical_method_runs_and_pytorch_is_offered(panel, monkeypatch):
+    monkeypatch.setattr("CMMDetectWidgets.installation.torchVersion", lambda: None)
+    panel.update()
+    assert "classical method will run" in problem(panel)
+    assert panel.ui.installButton.isVisibleTo(panel.parent)
+    panel.ui.methodComboBox.setCurrentIndex(1)
+    assert "need PyTorch" in problem(panel) and not panel.ui.applyButton.isEnabled()
+    QTest.mouseClick(panel.ui.installButton, qt.Qt.LeftButton)
+    assert "Extensions Manager" in problem(panel)
+    panel.ui.methodComboBox.setCurrentIndex(2)
+    assert panel.ui.applyButton.isEnabled()
+    assert not panel.ui.installButton.isVisibleTo(panel.parent)
+
+
+@pytest.mark.parametrize(
+    ("name", "modality"),
+    [("AX SWAN 3mm", "swi"), ("t2*_gre", "t2star"), ("QSM_map", "qsm"), ("ep2d diff", None), ("swi_minIP", "swi")],
+)
+def test_scanners_names_tell_the_contrast(name, modality):
+    assert guessFromText(name) == modality
+
+
+def test_the_sample_scan_is_registered_and_loads_without_network(panel):
+    import SampleData
+
+    source = SampleData.SampleDataLogic.registered[-1]
+    assert source.sampleName == "CMMDetectSample"
+    node = SampleData.SampleDataLogic().downloadSample("CMMDetectSample")
+    assert node.GetImageData().GetDimensions() == (192, 224, 56)
+
+
+def test_scripts_detect_without_the_panel(panel, volume):
+    found = panel.logic.process(volume, method="classical")
+    final = at_stage(found.candidates, Stage.FINAL)
+    assert len(final) >= 3
+    assert found.points["final"].GetNumberOfControlPoints() == len(final)
+
+
+def test_the_self_test_of_the_module_passes(panel):
+    slicer.modules.CMMDetectInstance.runTest()
