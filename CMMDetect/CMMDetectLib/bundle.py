@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .calibration import Calibration
 from .candidates import write_json
 from .errors import InputError
 from .methods import Settings
@@ -47,6 +48,8 @@ class BundleDescription:
     th_detection: float
     th_discrimination: float
     cutoffs: CutOffs
+    calibration: Calibration = field(default_factory=Calibration)
+    """Of the student's probability, to which `th_discrimination` belongs; none in older bundles."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """Measured performance with confidence intervals and what it was measured on."""
 
@@ -174,10 +177,11 @@ def _parse(content: Any, path: Path) -> tuple[BundleDescription, dict[str, str]]
     try:
         if content["architecture"] != ARCHITECTURE or tuple(content["input_channels"]) != INPUT_CHANNELS:
             raise InputError(f"{path}: made for another architecture than this version of CMMDetect has")
-        names = BundleDescription.__dataclass_fields__
+        names = [item.name for item in fields(BundleDescription) if item.name != "calibration"]
         values = {name: content[name] for name in names}
         values["modality"] = tuple(Modality(name) for name in content["modality"])
         values["cutoffs"] = CutOffs(**content["cutoffs"])
+        values["calibration"] = Calibration(**content.get("calibration", {}))
         return BundleDescription(**values), dict(content["sha256"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a complete description of a model ({error})") from None

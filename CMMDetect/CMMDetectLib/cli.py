@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
@@ -26,6 +26,7 @@ from .scan import Modality
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130
 SHOWN_CANDIDATES = 20
+SPEED_PERIOD_S = 300.0
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -66,9 +67,13 @@ def run_command(parser: OneLineParser, arguments: Sequence[str] | None = None) -
 
 @contextmanager
 def progress_bar() -> Iterator[Listener]:
-    """Show a progress bar on the terminal's error output while a run lasts."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with ProgressBar(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+    """Show a progress bar, with the time gone and left, on the terminal's error output while a run lasts."""
+    done = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    time = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("left"))
+    # a run's steps differ in speed, so the time left is judged by minutes and not by the last moments
+    with ProgressBar(
+        *done, *time, console=Console(stderr=True), transient=True, speed_estimate_period=SPEED_PERIOD_S
+    ) as bar:
         task = bar.add_task("Starting", total=1.0)
 
         def listen(step: str, fraction: float, message: str) -> None:  # noqa: ARG001 - the bar shows the message

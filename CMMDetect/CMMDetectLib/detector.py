@@ -65,10 +65,10 @@ class Detector:
         judged = discriminate(self._method, prepared, channels, found, progress)
         with progress.step("postprocessing"):
             candidates, numbers = _ranked([postprocess(item, self._method.settings.cutoffs) for item in judged])
-            microbleeds = _onto_scan(numbers[found.labels], prepared, turn)
+            clusters = _onto_scan(numbers[found.labels], prepared, turn)
             probability = _onto_scan(found.probability, prepared, turn)
         provenance = self._provenance(scan, prepared, found, progress)
-        return DetectionResult(scan, candidates, microbleeds, probability, provenance)
+        return DetectionResult(scan, candidates, clusters, probability, provenance)
 
     def _provenance(self, scan: Scan, prepared: PreparedScan, found: StageOne, progress: Progress) -> dict[str, Any]:
         is_file = scan.path is not None and scan.path.is_file()
@@ -91,7 +91,7 @@ class Detector:
 
 
 def _ranked(candidates: list[Candidate]) -> tuple[list[Candidate], NDArray[np.int32]]:
-    """Sort by stage and probability, name the candidates by rank, and map cluster labels to final numbers."""
+    """Sort by stage and probability, name the candidates by rank, and map cluster labels to ranks."""
     stages = list(Stage)
 
     def suspicion(index: int) -> tuple[float, ...]:
@@ -102,9 +102,7 @@ def _ranked(candidates: list[Candidate]) -> tuple[list[Candidate], NDArray[np.in
     order = sorted(range(len(candidates)), key=suspicion)
     named = [replace(candidates[index], id=f"cmb-{rank:04d}") for rank, index in enumerate(order, 1)]
     numbers = np.zeros(len(candidates) + 1, np.int32)
-    for rank, index in enumerate(order, 1):
-        if candidates[index].stage is Stage.FINAL:
-            numbers[index + 1] = rank
+    numbers[np.array(order, int) + 1] = np.arange(1, len(order) + 1)
     return named, numbers
 
 

@@ -25,12 +25,13 @@ def discriminate(
     with progress.step("discrimination") as tick:
         probability = method.discriminate(channels, prepared, found.clusters, tick)
     return [
-        _judged(candidate, float(p), method.settings.th_discrimination)
+        judged(candidate, float(p), method.settings.th_discrimination)
         for candidate, p in zip(found.candidates, probability, strict=True)
     ]
 
 
-def _judged(candidate: Candidate, probability: float, threshold: float) -> Candidate:
+def judged(candidate: Candidate, probability: float, threshold: float) -> Candidate:
+    """Move a candidate of stage 1 on to stage 2 if its probability reaches the threshold, or reject it."""
     if probability < threshold:
         return replace(candidate, p_discrimination=probability, rejected_by="discrimination")
     return replace(candidate, p_discrimination=probability, stage=Stage.DISCRIMINATION)

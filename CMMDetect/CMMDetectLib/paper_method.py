@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,12 @@ class PaperMethod:
     def discriminate(
         self, channels: NDArray[np.float32], prepared: PreparedScan, clusters: ClusterMeasures, tick: Tick
     ) -> NDArray[np.float32]:
-        """Run the student over a patch centered on each candidate (2.3.2)."""
+        """Run the student over a patch centered on each candidate (2.3.2), and calibrate what it says."""
         if not len(clusters.centroid_vox):
             return np.zeros(0, np.float32)
-        return patch_probability(self._bundle.student(), channels, clusters.centroid_vox, self._compute, tick)
+        student = self._bundle.student()
+        probability = patch_probability(student, channels, clusters.centroid_vox, self._compute, tick)
+        return self._bundle.description.calibration.apply(probability)
 
     def describe(self) -> dict[str, Any]:
         """Give bundle, checksums, device and precision."""
@@ -42,5 +45,6 @@ class PaperMethod:
         return {
             "method": "paper",
             "bundle": {"name": description.name, "version": description.version, "sha256": self._bundle.sha256},
+            "calibration": asdict(description.calibration),
             **self._compute.describe(),
         }

@@ -191,29 +191,31 @@ def parse_modality(text: str) -> Modality:
 
 
 def read_mask(path: Path | str, scan: Scan) -> NDArray[np.bool_]:
-    """Read a brain mask (nonzero is brain) onto the scan's grid.
-
-    A mask whose voxels coincide with the scan's but are stored with another order or direction of the axes is
-    turned without interpolation. Nothing is ever resampled.
+    """Read a brain mask (nonzero is brain) onto the scan's grid; see `read_labels`.
 
     Raises
     ------
     InputError
         If the file cannot be read, lies on another grid or is empty.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file (brain mask)")
-    array, affine = _array_and_affine(_read_volume(path, None))
-    mask = _onto_grid(array != 0, affine, scan)
-    if mask is None:
-        raise InputError(
-            f"{path}: the mask has another grid than the scan ({_describe_grid(array.shape, affine)} instead "
-            f"of {_describe_grid(scan.array.shape, scan.affine)}, or another origin); resample it to the scan"
-        )
+    mask = _read_onto(Path(path), scan, "brain mask") != 0
     if not mask.any():
         raise InputError(f"{path}: the brain mask is empty")
     return mask
+
+
+def read_labels(path: Path | str, scan: Scan) -> NDArray[np.int32]:
+    """Read a label map or a mask of lesions, which may be empty, onto the scan's grid.
+
+    A map whose voxels coincide with the scan's but are stored with another order or direction of the axes is
+    turned without interpolation. Nothing is ever resampled.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or lies on another grid.
+    """
+    return np.round(_read_onto(Path(path), scan, "label map")).astype(np.int32)
 
 
 def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> None:
@@ -273,6 +275,20 @@ def _read_volume(path: Path, echo: int | None) -> sitk.Image:
     if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
         raise InputError(f"{path}: the voxels are colors, vectors or complex numbers; one real number is needed")
     return _pick_echo(_without_single_axes(image), echo, path)
+
+
+def _read_onto(path: Path, scan: Scan, what: str) -> NDArray[Any]:
+    """Read a file whose voxels coincide with the scan's, in the scan's order of the axes."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file ({what})")
+    array, affine = _array_and_affine(_read_volume(path, None))
+    turned = _onto_grid(array, affine, scan)
+    if turned is None:
+        raise InputError(
+            f"{path}: the {what} lies on another grid than the scan ({_describe_grid(array.shape, affine)} instead "
+            f"of {_describe_grid(scan.array.shape, scan.affine)}, or another origin); resample it to the scan"
+        )
+    return turned
 
 
 def _without_single_axes(image: sitk.Image) -> sitk.Image:

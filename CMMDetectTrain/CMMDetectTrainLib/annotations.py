@@ -84,6 +84,17 @@ def read_annotations(path: Path | str, scan: Scan, settings: GrowthSettings | No
         If the file cannot be read or is in none of the formats.
     """
     points, problems = read_points(path, scan)
+    return grow_annotations(points, scan, settings, problems)
+
+
+def grow_annotations(
+    points: Iterable[AnnotatedPoint],
+    scan: Scan,
+    settings: GrowthSettings | None = None,
+    known_problems: Iterable[str] = (),
+) -> Annotations:
+    """Grow the lesion at each point; which points are left out is as of `read_annotations`."""
+    problems = list(known_problems)
     kept: list[AnnotatedPoint] = []
     lesions: list[GrownLesion] = []
     for point in points:

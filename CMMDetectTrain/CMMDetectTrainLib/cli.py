@@ -15,8 +15,10 @@ from CMMDetectLib.job import METHODS, DetectionJob, choose_method
 from CMMDetectLib.scan import Modality, Scan
 
 from .evaluate_command import add_evaluate
+from .experiment_command import add_experiment
 from .extras import training_packages
 from .masks import add_masks
+from .train_command import add_train
 
 Commands = argparse._SubParsersAction
 
@@ -27,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_demo(commands)
     _add_simulate(commands)
     add_masks(commands)
+    add_train(commands)
     add_evaluate(commands)
+    add_experiment(commands)
     return run_command(parser, arguments)
 
 

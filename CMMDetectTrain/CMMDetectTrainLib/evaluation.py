@@ -9,25 +9,21 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy.spatial import cKDTree
-
 from CMMDetectLib.candidates import Candidate, Stage, write_json
-from CMMDetectLib.clusters import find_clusters, measure_clusters
 from CMMDetectLib.detector import Detector
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.matching import shared_voxels
 from CMMDetectLib.methods import Method, Settings
-from CMMDetectLib.orientation import canonical_turn
 from CMMDetectLib.progress import Listener, Progress
-from CMMDetectLib.results import DetectionResult, prepare_folder
-from CMMDetectLib.scan import read_mask, read_scan, spacing_of, to_world
+from CMMDetectLib.results import prepare_folder
+from CMMDetectLib.scan import read_mask, read_scan
 from CMMDetectLib.tables import write_tsv
 
 from . import metrics
 from .evaluation_set import IntArray, ScanEntry, read_lesions, read_mimics
 from .metrics import Finding, Lesion, Rule, ScanRecord
-from .report import ReportFigure, write_report
+from .report import write_report
+from .report_page import ReportFigure
 from .summary import summarize
 
 SLICE_EDGES_MM = (1.5, 3.0)
@@ -44,7 +40,7 @@ def evaluate_dataset(
     """Detect in every scan and hold the candidates against the truth.
 
     Each scan's record is written to ``scans/`` in the output folder as soon as it is known. A scan whose record is
-    there is not detected again, so an interrupted evaluation goes on where it stopped.
+    there is not detected again unless its files have changed, so an interrupted evaluation goes on where it stopped.
 
     Parameters
     ----------
@@ -59,24 +55,25 @@ def evaluate_dataset(
     """
     prepare_folder(output / "scans")
     brain = "given" if given_brain else brain_extraction
-    _claim(output / "run.json", {**method.describe(), "settings": asdict(method.settings), "brain": brain})
+    run = {**method.describe(), "settings": asdict(method.settings), "brain": brain}
+    claim(output / "run.json", run, "an evaluation of another method or other settings")
     detector = Detector(method, brain_extraction)
     records = []
     for number, entry in enumerate(entries):
         path = output / "scans" / f"{entry.name}.json"
-        if not path.exists():
+        record = read_record(path) if path.exists() else None
+        if record is None or record.sha256 != entry.checksums(given_brain):
             progress = Progress(_share_of(listener, entry.name, number, len(entries)))
-            record = evaluate_scan(entry, detector, method.settings.th_detection, given_brain, progress)
+            record = evaluate_scan(entry, detector, given_brain, progress)
             write_json(path, asdict(record))
-        records.append(read_record(path))
+        records.append(record)
     return records
 
 
-def evaluate_scan(
-    entry: ScanEntry, detector: Detector, th_detection: float, given_brain: bool, progress: Progress
-) -> ScanRecord:
+def evaluate_scan(entry: ScanEntry, detector: Detector, given_brain: bool, progress: Progress) -> ScanRecord:
     """Detect in one scan; a scan in which nothing can be detected counts with all its lesions missed."""
     start = time.perf_counter()
+    sha256 = entry.checksums(given_brain)
     with progress.step("reading"):
         scan = read_scan(entry.scan, entry.modality)
         mask = read_mask(entry.brain, scan) if given_brain and entry.brain else None
@@ -86,7 +83,7 @@ def evaluate_scan(
     problem = None
     try:
         result = detector.detect(scan, mask, progress)
-        findings = compare(result.candidates, candidate_clusters(result, th_detection), labels, lesions, mimics)
+        findings = compare(result.candidates, result.clusters, labels, lesions, mimics)
     except InputError as error:
         problem = str(error)
     return ScanRecord(
@@ -97,30 +94,8 @@ def evaluate_scan(
         findings=findings,
         problem=problem,
         seconds=round(time.perf_counter() - start, 2),
+        sha256=sha256,
     )
-
-
-def candidate_clusters(result: DetectionResult, th_detection: float) -> IntArray:
-    """Label the clusters of all candidates, not of the final ones only; candidate ``n`` has the label ``n + 1``.
-
-    The probability map of stage 1 is clustered as the detector does it, and each cluster is its candidate's by the
-    centroid.
-
-    Returns
-    -------
-    (I, J, K) int32
-        On the scan's grid.
-    """
-    turn = canonical_turn(result.scan.affine)
-    affine = turn.affine(result.scan.affine, result.scan.array.shape)
-    probability = turn.apply(result.probability)
-    labels, count = find_clusters(probability, th_detection, spacing_of(affine))
-    if not count:
-        return np.zeros(result.scan.array.shape, np.int32)
-    centroid = measure_clusters(labels, count, probability, spacing_of(affine)).centroid_vox
-    positions = [(item.x, item.y, item.z) for item in result.candidates]
-    _, nearest = cKDTree(positions).query(to_world(affine, centroid))
-    return turn.undo(np.append(0, nearest + 1).astype(np.int32)[labels])
 
 
 def compare(
@@ -255,13 +230,26 @@ def _share_of(listener: Listener | None, name: str, number: int, count: int) -> 
     return lambda step, fraction, message: listener(step, (number + fraction) / count, f"{name}: {message}")
 
 
-def _claim(path: Path, run: Mapping[str, Any]) -> None:
-    """Write what the folder's records come from, or hold it against what is there."""
+def claim(path: Path, run: Mapping[str, Any], other: str) -> None:
+    """Write what the content of a folder comes from, or hold it against what is there.
+
+    Parameters
+    ----------
+    path : file of the record, in the folder
+    other : what the folder holds if it is not this, for the message
+
+    Raises
+    ------
+    InputError
+        If the folder's content comes from something else.
+    OutputError
+        If the file cannot be written.
+    """
     new = json.loads(json.dumps(run))
     if not path.exists():
         write_json(path, new)
     elif json.loads(path.read_text(encoding="utf-8")) != new:
-        raise InputError(f"{path.parent}: holds an evaluation of another method or other settings; choose another -o")
+        raise InputError(f"{path.parent}: holds {other}; choose another -o")
 
 
 def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -12,26 +12,24 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from CMMDetectLib.bundle import checksum
 from CMMDetectLib.candidates import MISSING
 from CMMDetectLib.clusters import TOUCHING
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.orientation import canonical_turn
 from CMMDetectLib.scan import (
     IMAGE_SUFFIXES,
-    SAME_GRID_TOLERANCE_VOX,
     Modality,
     Scan,
     guess_modality,
     parse_modality,
+    read_labels,
     stem_of,
-    to_voxel,
     to_world,
 )
 
@@ -70,6 +68,12 @@ class ScanEntry:
     def truth_file(self, ending: str) -> Path:
         """Path of a file that belongs to the scan, beside its label map."""
         return self.labels.with_name(self.name + ending)
+
+    def checksums(self, with_brain: bool) -> dict[str, str]:
+        """SHA-256 of each file that the scan's evaluation reads, by file name."""
+        files = [self.scan, self.labels, self.truth_file("_truth.tsv"), self.truth_file("_mimics.nii.gz")]
+        files += [self.brain] if with_brain and self.brain else []
+        return {path.name: checksum(path) for path in files if path.is_file()}
 
 
 def find_scans(dataset: Path, modality: str | None = None, subjects: Sequence[str] = ()) -> list[ScanEntry]:
@@ -155,26 +159,6 @@ def read_mimics(entry: ScanEntry, scan: Scan) -> tuple[IntArray, list[str]] | No
     if not table.exists() or not path.exists():
         return None
     return read_labels(path, scan), [item.kind for item in read_truth(table) if item.kind != "microbleed"]
-
-
-def read_labels(path: Path, scan: Scan) -> IntArray:
-    """Read a label map that lies voxel by voxel on a scan.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read or lies on another grid.
-    """
-    try:
-        image: Any = nib.load(path)
-        labels = np.asanyarray(image.dataobj)
-    except (OSError, EOFError, nib.filebasedimages.ImageFileError):
-        raise InputError(f"{path}: not a label map that can be read; NIfTI is needed") from None
-    corners = np.vstack([np.zeros(3), np.diag(scan.array.shape)])
-    shift_vox = to_voxel(scan.affine, to_world(image.affine, corners)) - corners
-    if labels.shape != scan.array.shape or np.abs(shift_vox).max() > SAME_GRID_TOLERANCE_VOX:
-        raise InputError(f"{path}: lies on another grid than {scan.path}; resample it to the scan")
-    return np.round(labels).astype(np.int32)
 
 
 def _images_by_stem(dataset: Path) -> dict[str, list[Path]]:

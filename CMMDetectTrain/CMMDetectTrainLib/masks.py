@@ -19,13 +19,14 @@ from CMMDetectLib.candidates import sphere_diameter, write_json
 from CMMDetectLib.cli import OneLineParser
 from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.orientation import canonical_turn
-from CMMDetectLib.region_growing import GrownLesion, GrowthSettings
+from CMMDetectLib.region_growing import GrowthSettings
 from CMMDetectLib.results import prepare_folder
-from CMMDetectLib.scan import Modality, Scan, read_scan, stem_of, to_voxel, write_image
+from CMMDetectLib.scan import Modality, Scan, read_scan, stem_of, write_image
 from CMMDetectLib.tables import MISSING, write_tsv
 
 from .annotations import Annotations, read_annotations
 from .extras import training_packages
+from .label_map import label_map
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "label": {"Description": "Value of the lesion in the label map"},
@@ -153,22 +154,6 @@ def make_masks(
         except OSError as error:
             raise OutputError(f"{output.parent}: cannot write the results ({error.strerror})") from None
     return annotations, files
-
-
-def label_map(scan: Scan, lesions: Sequence[GrownLesion]) -> NDArray[np.int32]:
-    """Number the lesions from 1 on the scan's grid; a voxel of two goes to the one with the nearer extremum."""
-    labels = np.zeros(scan.array.shape, np.int32)
-    seeds_vox = [to_voxel(scan.affine, lesion.position_mm) for lesion in lesions]
-    for number, lesion in enumerate(lesions, 1):
-        under = labels[lesion.box]
-        voxels = np.argwhere(lesion.mask)
-        taken_by = under[tuple(voxels.T)]
-        positions = voxels + [part.start for part in lesion.box]
-        own = np.linalg.norm((positions - seeds_vox[number - 1]) * scan.spacing_mm, axis=1)
-        others = np.array([seeds_vox[other - 1] for other in taken_by])
-        nearer = (taken_by == 0) | (own < np.linalg.norm((positions - others) * scan.spacing_mm, axis=1))
-        under[tuple(voxels[nearer].T)] = number
-    return labels
 
 
 def _name_files(output: Path, inputs: Sequence[Path]) -> MaskFiles:

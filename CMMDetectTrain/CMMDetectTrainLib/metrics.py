@@ -75,6 +75,7 @@ class ScanRecord:
     ----------
     groups : what the scan can be grouped by, such as 'protocol' or 'modality', and its value
     problem : why nothing could be detected, None if all went well
+    sha256 : checksum of each file that it comes from, by name
     """
 
     name: str
@@ -84,6 +85,7 @@ class ScanRecord:
     findings: tuple[Finding, ...] = ()
     problem: str | None = None
     seconds: float = 0.0
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def counted_lesions(self) -> tuple[Lesion, ...]:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from CMMDetectLib import __version__
 from CMMDetectLib.candidates import Stage
-from CMMDetectLib.scan import replacing
 
-from .metrics import Rule, ScanRecord, score_at, score_scan
+from .metrics import Reliability, Rule, ScanRecord, score_at, score_scan
 from .report_figures import (
     BLUE,
     GRAY,
     STAGE_NAMES,
     attribute_figure,
-    calibration_figure,
     froc_figure,
+    reliability_figure,
+)
+from .report_page import (
+    ReportFigure,
+    estimate_html,
+    html_figure,
+    html_table,
+    in_digits,
+    interval_text,
+    write_page,
 )
 from .summary import NO_MIMIC
 
@@ -32,34 +40,6 @@ RULE_NAMES = {
 }
 POINT_NAMES = {"used": "in use", "knee": "knee point", "best_f1": "highest F1"}
 WORST_SCANS = 12
-DASH = "-"
-CSS = """
-:root { color: #1b2530; background: #fff; font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-body { max-width: 66rem; margin: 0 auto; padding: 2rem 1.5rem 4rem; }
-h1 { font-size: 1.7rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2.6rem 0 .4rem; }
-h3 { font-size: 1rem; margin: 1.4rem 0 .3rem; }
-p { margin: .4rem 0; max-width: 48rem; } .quiet { color: #5c6873; }
-.tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: 1rem; margin: 1.4rem 0; }
-.tile { border: 1px solid #dde2e7; border-radius: 8px; padding: .8rem 1rem; }
-.tile b { display: block; font-size: 1.8rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
-table { border-collapse: collapse; margin: .5rem 0 1rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .28rem .9rem .28rem 0; text-align: right; white-space: nowrap; vertical-align: middle; }
-th { font-weight: 600; border-bottom: 1px solid #b9c1c9; } td { border-bottom: 1px solid #edf0f2; }
-th:first-child, td:first-child { text-align: left; } td small { color: #5c6873; font-size: .82em; }
-figure { margin: .8rem 0; } figure img { max-width: 100%; } figcaption { color: #5c6873; max-width: 48rem; }
-.columns { display: flex; flex-wrap: wrap; gap: 0 3rem; } .scroll { overflow-x: auto; }
-@media (max-width: 40rem) { .tiles { grid-template-columns: repeat(2, 1fr); } }
-@media print { h2 { break-after: avoid; } figure, table { break-inside: avoid; } }
-"""
-
-
-@dataclass(frozen=True)
-class ReportFigure:
-    """A further figure of the report, such as loss curves: its title, what it shows, and SVG text."""
-
-    title: str
-    caption: str
-    svg: str
 
 
 def write_report(
@@ -87,18 +67,11 @@ def write_report(
         _false_positives(summary),
         _attributes(summary, records),
         _calibration(summary),
-        *(f"<h2>{escape(item.title)}</h2>{_figure(item.svg, item.title, item.caption)}" for item in figures),
+        *(f"<h2>{escape(item.title)}</h2>{html_figure(item.svg, item.title, item.caption)}" for item in figures),
         _scans(records),
         _definitions(),
     ]
-    page = (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>CMMDetect evaluation</title><style>{CSS}</style></head>"
-        f"<body>{''.join(sections)}</body></html>\n"
-    )
-    with replacing(path) as beside:
-        beside.write_text(page, encoding="utf-8")
+    write_page(path, "CMMDetect evaluation", sections)
 
 
 def _head(summary: Mapping[str, Any]) -> str:
@@ -111,8 +84,8 @@ def _head(summary: Mapping[str, Any]) -> str:
     if summary["lesions_not_counted"]:
         size += f" {summary['lesions_not_counted']} more microbleeds that their scan does not show are not counted."
     tiles = "".join(
-        f'<div class="tile">{name}<b>{_number(final[key]["value"])}</b>'
-        f'<span class="quiet">{_interval(final[key]) or "no interval"}</span></div>'
+        f'<div class="tile">{name}<b>{in_digits(final[key]["value"])}</b>'
+        f'<span class="quiet">{interval_text(final[key]) or "no interval"}</span></div>'
         for key, name in METRIC_NAMES.items()
     )
     problems = "".join(f"<li>{escape(name)}: {escape(problem)}</li>" for name, problem in summary["problems"].items())
@@ -128,10 +101,10 @@ def _head(summary: Mapping[str, Any]) -> str:
 def _stages(summary: Mapping[str, Any]) -> str:
     def table(rule: Rule, metrics: Mapping[str, str]) -> str:
         rows = [
-            [name, *(_value(summary["stages"][rule][stage][key]) for key in metrics)]
+            [name, *(estimate_html(summary["stages"][rule][stage][key]) for key in metrics)]
             for stage, name in STAGE_NAMES.items()
         ]
-        return _table(["", *metrics.values()], rows)
+        return html_table(["", *metrics.values()], rows)
 
     by_rule = (f"<h3>{escape(title)}</h3>{table(rule, METRIC_NAMES)}" for rule, title in RULE_NAMES.items())
     means = f"<h3>Mean of scans, by the overlap rule</h3>{table(Rule.OVERLAP, MACRO_NAMES)}"
@@ -150,9 +123,9 @@ def _froc(summary: Mapping[str, Any]) -> str:
         for number, (key, label) in enumerate(POINT_NAMES.items()):
             point = curves[stage]["points"][key]
             first = "" if number else name
-            rows.append([first, label, *(_number(point[column]) for column in ("threshold", *METRIC_NAMES))])
+            rows.append([first, label, *(in_digits(point[column]) for column in ("threshold", *METRIC_NAMES))])
         at = curves[stage]["tpr_at_fp_avg"]
-        rates.append([name, *map(_number, at.values()), _number(curves[stage]["fp_avg_at_tpr_0.95"])])
+        rates.append([name, *map(in_digits, at.values()), in_digits(curves[stage]["fp_avg_at_tpr_0.95"])])
     head = ["", *(f"{rate} FP" for rate in at), "FPavg at TPR 0.95"]
     caption = (
         "TPR against false positives a scan as the threshold falls, with 95 % intervals. A: threshold of stage 1 on a "
@@ -160,9 +133,9 @@ def _froc(summary: Mapping[str, Any]) -> str:
         "the cut-offs of stage 3. The curves end at the thresholds with which candidates were collected."
     )
     return (
-        f"<h2>FROC</h2>{_figure(svg, 'FROC curves', caption)}"
-        f"<h3>Operating points</h3>{_table(['', 'point', 'threshold', *METRIC_NAMES.values()], rows)}"
-        f"<h3>TPR at a given number of false positives a scan</h3>{_table(head, rates)}"
+        f"<h2>FROC</h2>{html_figure(svg, 'FROC curves', caption)}"
+        f"<h3>Operating points</h3>{html_table(['', 'point', 'threshold', *METRIC_NAMES.values()], rows)}"
+        f"<h3>TPR at a given number of false positives a scan</h3>{html_table(head, rates)}"
     )
 
 
@@ -170,21 +143,26 @@ def _groups(summary: Mapping[str, Any]) -> str:
     parts = ["<h2>By size, region and kind of scan</h2>", '<div class="columns">']
     for group, members in summary["tpr_of_lesions"].items():
         rows = [
-            [_words(name), str(item["lesions"]), _value(item["tpr"]), _bar(item["tpr"])]
+            [_words(name), str(item["lesions"]), estimate_html(item["tpr"]), _bar(item["tpr"])]
             for name, item in members.items()
         ]
         if rows:
             title = "Apparent diameter" if group == "size" else group.capitalize()
-            parts.append(f"<div><h3>{title}</h3>{_table(['', 'microbleeds', 'TPR', _scale()], rows)}</div>")
+            parts.append(f"<div><h3>{title}</h3>{html_table(['', 'microbleeds', 'TPR', _scale()], rows)}</div>")
     parts.append("</div>")
     for group, members in summary["groups_of_scans"].items():
         if len(members) > 1:
             head = [group.capitalize(), "scans", "microbleeds", *METRIC_NAMES.values()]
             rows = [
-                [_words(name), str(item["scans"]), str(item["lesions"]), *(_value(item[key]) for key in METRIC_NAMES)]
+                [
+                    _words(name),
+                    str(item["scans"]),
+                    str(item["lesions"]),
+                    *(estimate_html(item[key]) for key in METRIC_NAMES),
+                ]
                 for name, item in members.items()
             ]
-            parts.append(_table(head, rows))
+            parts.append(html_table(head, rows))
     return "".join(parts)
 
 
@@ -193,11 +171,15 @@ def _clean_scans(summary: Mapping[str, Any]) -> str:
     if not number:
         return "<h2>Scans without microbleeds</h2><p>There are none in this data set.</p>"
     rows = [
-        [name, _value(summary["clean_scans"][stage]["fp_avg"]), _value(summary["clean_scans"][stage]["without_any"])]
+        [
+            name,
+            estimate_html(summary["clean_scans"][stage]["fp_avg"]),
+            estimate_html(summary["clean_scans"][stage]["without_any"]),
+        ]
         for stage, name in STAGE_NAMES.items()
     ]
     head = ["", "False positives a scan", "Share of scans without any"]
-    return f"<h2>Scans without microbleeds</h2><p>{number} scans.</p>{_table(head, rows)}"
+    return f"<h2>Scans without microbleeds</h2><p>{number} scans.</p>{html_table(head, rows)}"
 
 
 def _false_positives(summary: Mapping[str, Any]) -> str:
@@ -208,7 +190,7 @@ def _false_positives(summary: Mapping[str, Any]) -> str:
         return ""
     rows = [[_words(kind), *(str(found[stage].get(kind, 0)) for stage in Stage)] for kind in kinds]
     head = ["", *(f"after stage {number}" for number, _ in enumerate(Stage, 1))]
-    return f"<h2>What false positives lie on</h2>{_table(head, rows)}"
+    return f"<h2>What false positives lie on</h2>{html_table(head, rows)}"
 
 
 def _attributes(summary: Mapping[str, Any], records: Sequence[ScanRecord]) -> str:
@@ -219,7 +201,7 @@ def _attributes(summary: Mapping[str, Any], records: Sequence[ScanRecord]) -> st
         "Attributes of the candidates that passed stage 2, on microbleeds and elsewhere; the dashed line is the "
         "cut-off of stage 3 in use. Every tick is a candidate. Densities need ten candidates."
     )
-    return f"<h2>What stage 3 looks at</h2>{_figure(svg, 'Attribute densities', caption)}"
+    return f"<h2>What stage 3 looks at</h2>{html_figure(svg, 'Attribute densities', caption)}"
 
 
 def _calibration(summary: Mapping[str, Any]) -> str:
@@ -230,7 +212,9 @@ def _calibration(summary: Mapping[str, Any]) -> str:
         "All candidates of stage 1 in ten bins of stage 2's probability; bars are Wilson 95 % intervals. "
         f"Brier score {measured['brier']:.3f}, expected calibration error {measured['error']:.3f}."
     )
-    return f"<h2>Calibration</h2>{_figure(calibration_figure(measured), 'Calibration', caption)}"
+    curve = {name: np.array(measured[name]) for name in ("mean", "share", "low", "high", "count")}
+    svg = reliability_figure({"": Reliability(**curve, brier=measured["brier"], error=measured["error"])})
+    return f"<h2>Calibration</h2>{html_figure(svg, 'Calibration', caption)}"
 
 
 def _scans(records: Sequence[ScanRecord]) -> str:
@@ -244,7 +228,7 @@ def _scans(records: Sequence[ScanRecord]) -> str:
     rows = [[escape(name), str(true), str(found), str(true - found), str(false)] for name, true, found, false in worst]
     head = ["", "microbleeds", "found", "missed", "false"]
     note = "Every lesion and candidate is in <code>lesions.tsv</code> and <code>candidates.tsv</code>."
-    return f"<h2>Scans with the most errors</h2>{_table(head, rows)}<p>{note}</p>"
+    return f"<h2>Scans with the most errors</h2>{html_table(head, rows)}<p>{note}</p>"
 
 
 def _definitions() -> str:
@@ -260,44 +244,6 @@ def _definitions() -> str:
     )
     made = f'<p class="quiet">Made by CMMDetect {__version__}.</p>'
     return "<h2>Definitions</h2>" + "".join(f"<p>{line}</p>" for line in lines) + made
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out cells of HTML."""
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    names = "".join(f"<th>{cell}</th>" for cell in head)
-    return f'<div class="scroll"><table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _figure(svg: str, title: str, caption: str) -> str:
-    data = base64.b64encode(svg.encode("utf-8")).decode("ascii")
-    return (
-        f'<figure><img alt="{escape(title)}" src="data:image/svg+xml;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
-
-
-def _number(value: float | None) -> str:
-    """Give a number with two digits behind the point, fewer where it is large and one more where it is tiny.
-
-    >>> [_number(value) for value in (0.0046, 0.876, 12.34, 129.3, None)]
-    ['0.005', '0.88', '12.3', '129', '-']
-    """
-    if value is None:
-        return DASH
-    digits = 3 if 0 < value < 0.01 else 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:.{digits}f}"
-
-
-def _interval(estimate: Mapping[str, float | None]) -> str:
-    low, high = estimate["low"], estimate["high"]
-    return "" if low is None else f"{_number(low)} to {_number(high)}"
-
-
-def _value(estimate: Mapping[str, float | None]) -> str:
-    """Give an estimate with its interval as HTML."""
-    interval = _interval(estimate)
-    return _number(estimate["value"]) + (f" <small>({interval})</small>" if interval else "")
 
 
 def _bar(estimate: Mapping[str, float | None]) -> str:

@@ -14,16 +14,19 @@ from matplotlib.lines import Line2D
 
 from CMMDetectLib.candidates import Stage
 
-from .metrics import FloatArray, ScanRecord
+from .metrics import FloatArray, Reliability, ScanRecord
 from .thresholds import ATTRIBUTES, Attribute, attribute_values, true_and_false
 
 BLUE, ORANGE, GREEN, INK, GRAY = "#0072B2", "#D55E00", "#009E73", "#1b2530", "#8a949e"
+COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", INK, GRAY)
 STAGE_COLORS = {Stage.DETECTION: BLUE, Stage.DISCRIMINATION: ORANGE, Stage.FINAL: GREEN}
 STAGE_NAMES = {
     Stage.DETECTION: "1 Candidate detection",
     Stage.DISCRIMINATION: "2 Candidate discrimination",
     Stage.FINAL: "3 After post-processing",
 }
+MOST_BANDS = 3
+NO_BAND: Any = {"fp_avg": [], "low": [], "high": []}
 LEAST_FOR_DENSITY = 10
 GRID_POINTS = 512
 STYLE: Any = {
@@ -66,8 +69,9 @@ def froc_figure(froc: Mapping[str, Any]) -> str | None:
         figure = Figure(figsize=(10, 4.2), layout="constrained")
         for axes, stages, letter in zip(figure.subplots(1, 2, sharey=True), drawn, "AB", strict=True):
             for stage in stages:
-                _draw_froc(axes, froc[stage], stage)
+                _draw_froc(axes, froc[stage], STAGE_COLORS[stage], STAGE_NAMES[stage])
             _finish_froc(axes, letter)
+        figure.axes[0].set_ylabel("TPR")
         handles = [
             line for axes in figure.axes for line in axes.get_lines() if not str(line.get_label()).startswith("_")
         ]
@@ -76,6 +80,31 @@ def froc_figure(froc: Mapping[str, Any]) -> str | None:
             for label, marker, fill in (("threshold in use", "o", INK), ("knee point", "D", "white"))
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        return to_svg(figure)
+
+
+def froc_comparison(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str | None:
+    """Draw FROC curves of several methods or data sets side by side; None without any curve.
+
+    Parameters
+    ----------
+    panels : title of each panel to its curves by name, as `summary.summarize` gives them
+    """
+    drawn = {title: {name: curve for name, curve in curves.items() if curve} for title, curves in panels.items()}
+    drawn = {title: curves for title, curves in drawn.items() if curves}
+    if not drawn:
+        return None
+    with mpl.rc_context(STYLE):
+        lines = max(len(curves) for curves in drawn.values())
+        figure = Figure(figsize=(5.2 * len(drawn), 4.2 + 0.19 * lines), layout="constrained")
+        for axes, (title, curves) in zip(np.atleast_1d(figure.subplots(1, len(drawn))), drawn.items(), strict=True):
+            for number, (name, curve) in enumerate(curves.items()):
+                # more bands than these hide each other
+                shown = curve if len(curves) <= MOST_BANDS else {**curve, "band": NO_BAND}
+                _draw_froc(axes, shown, COLORS[number % len(COLORS)], name)
+            _finish_froc(axes, title)
+            axes.set_ylabel("TPR")
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=9)
         return to_svg(figure)
 
 
@@ -110,17 +139,20 @@ def attribute_figure(records: Sequence[ScanRecord], cutoffs: Mapping[str, float]
         return to_svg(figure)
 
 
-def calibration_figure(calibration: Mapping[str, Any]) -> str:
-    """Draw the share of candidates that are microbleeds against the probability of stage 2."""
-    mean, share = (np.array(calibration[name]) for name in ("mean", "share"))
-    below, above = share - np.array(calibration["low"]), np.array(calibration["high"]) - share
+def reliability_figure(measured: Mapping[str, Reliability]) -> str:
+    """Draw the share of candidates that are microbleeds against the probability of stage 2, one line a name."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.8, 4.6), layout="constrained")
         axes, bars = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
         axes.plot([0, 1], [0, 1], color=GRAY, linestyle="--", linewidth=1)
-        axes.errorbar(mean, share, np.maximum([below, above], 0), fmt="o-", color=BLUE, capsize=2)
+        colors = (GRAY, BLUE) if len(measured) > 1 else (BLUE,)
+        for (name, item), color in zip(measured.items(), colors, strict=True):
+            ends = np.maximum([item.share - item.low, item.high - item.share], 0)
+            axes.errorbar(item.mean, item.share, ends, fmt="o-", color=color, capsize=2, label=name)
+            bars.bar(item.mean, item.count, width=0.06, color=color, alpha=0.7)
+        if len(measured) > 1:
+            axes.legend(loc="upper left")
         axes.set(ylim=(-0.02, 1.02), ylabel="Share of microbleeds")
-        bars.bar(mean, calibration["count"], width=0.06, color=GRAY)
         bars.set(xlim=(-0.02, 1.02), xlabel="Probability of stage 2", ylabel="Candidates", yscale="log")
         bars.set_ylim(bottom=0.5)
         return to_svg(figure)
@@ -150,12 +182,12 @@ def density(values: FloatArray, grid: FloatArray, attribute: Attribute) -> Float
     return result / result.sum()
 
 
-def _draw_froc(axes: Axes, curve: Mapping[str, Any], stage: Stage) -> None:
-    color, band = STAGE_COLORS[stage], curve["band"]
+def _draw_froc(axes: Axes, curve: Mapping[str, Any], color: str, label: str) -> None:
+    band = curve["band"]
     least = 0.01
     fp_avg = np.maximum(np.concatenate([[least], curve["fp_avg"]]), least)
     tpr = np.concatenate([[0.0], curve["tpr"]])
-    axes.plot(fp_avg, tpr, drawstyle="steps-post", color=color, label=STAGE_NAMES[stage])
+    axes.plot(fp_avg, tpr, drawstyle="steps-post", color=color, label=label)
     axes.fill_between(band["fp_avg"], band["low"], band["high"], step="post", color=color, alpha=0.15, linewidth=0)
     for name, marker in (("knee", "D"), ("used", "o")):
         point = curve["points"][name]
@@ -164,15 +196,13 @@ def _draw_froc(axes: Axes, curve: Mapping[str, Any], stage: Stage) -> None:
         axes.plot(*at, marker, color=color, markerfacecolor=filled, markersize=7, clip_on=False, zorder=5)
 
 
-def _finish_froc(axes: Axes, letter: str) -> None:
-    axes.set(xscale="log", ylim=(0, 1.02), title=letter, xlabel="False positives a scan (FPavg)")
+def _finish_froc(axes: Axes, title: str) -> None:
+    axes.set(xscale="log", ylim=(0, 1.02), title=title, xlabel="False positives a scan (FPavg)")
     low, high = axes.get_xlim()
     axes.set_xlim(max(low, 0.01), high)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.grid(axis="both", color="#e6e9ec", linewidth=0.8)
     axes.set_axisbelow(True)
-    if letter == "A":
-        axes.set_ylabel("TPR")
 
 
 def _on_axis(values: FloatArray, attribute: Attribute) -> FloatArray:

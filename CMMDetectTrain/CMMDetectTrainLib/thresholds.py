@@ -185,11 +185,8 @@ def true_and_false(records: Iterable[ScanRecord], stage: Stage) -> tuple[list[Ca
     return true, false
 
 
-def choose_thresholds(records: Sequence[ScanRecord], rule: Rule = Rule.OVERLAP) -> tuple[float, float]:
-    """Choose Th_Cdet and Th_Cdisc at the knees of the FROC curves of stages 1 and 2 (5.1).
-
-    Stage 1 keeps at least `DETECTION_SHARE` of the lesions that the lowest threshold finds. The curve of stage 2 is
-    that of the candidates which the chosen Th_Cdet leaves.
+def choose_detection_threshold(records: Sequence[ScanRecord], rule: Rule = Rule.OVERLAP) -> float:
+    """Choose Th_Cdet at the knee of stage 1's FROC curve (5.1), `DETECTION_SHARE` of the lesions kept at least.
 
     Parameters
     ----------
@@ -200,12 +197,22 @@ def choose_thresholds(records: Sequence[ScanRecord], rule: Rule = Rule.OVERLAP) 
     ValueError
         If there is no lesion or no candidate to choose by.
     """
-    th_detection = _knee_threshold(records, rule, score_swept(Stage.DETECTION, CutOffs()), DETECTION_SHARE)
+    return _knee_threshold(records, rule, score_swept(Stage.DETECTION, CutOffs()), DETECTION_SHARE)
 
-    def of_stage_two(item: Candidate) -> float | None:
-        return item.p_discrimination if (item.p_detection or 0.0) >= th_detection else None
 
-    return th_detection, _knee_threshold(records, rule, of_stage_two, 0.0)
+def choose_discrimination_threshold(records: Sequence[ScanRecord], rule: Rule = Rule.OVERLAP) -> float:
+    """Choose Th_Cdisc at the knee of stage 2's FROC curve (5.1).
+
+    Parameters
+    ----------
+    records : of validation subjects, detected with the chosen Th_Cdet
+
+    Raises
+    ------
+    ValueError
+        If there is no lesion or no candidate to choose by.
+    """
+    return _knee_threshold(records, rule, score_swept(Stage.DISCRIMINATION, CutOffs()), 0.0)
 
 
 def choose_cutoffs(true: Sequence[Candidate], false: Sequence[Candidate]) -> CutOffs:

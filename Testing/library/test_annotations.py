@@ -149,6 +149,11 @@ def test_reviewed_candidates_give_the_accepted_ones_where_the_reader_put_them(tm
         read_annotations(path, scan)
 
 
+def test_a_mask_without_lesions_has_no_points(tmp_path, scan):
+    write_image(tmp_path / "none.nii.gz", np.zeros(SHAPE, np.uint8), PLACE)
+    assert read_points(tmp_path / "none.nii.gz", scan) == ([], [])
+
+
 def test_every_piece_of_a_mask_is_a_point(tmp_path, scan, points):
     mask = sum(phantoms.sphere(SHAPE, SPACING, center, 3.0) for center in CENTERS_MM) > 0.5
     write_image(tmp_path / "lesions.nii.gz", 7 * mask.astype(np.uint8), PLACE)

@@ -11,6 +11,7 @@ from CMMDetectLib.classical_method import ClassicalMethod
 from CMMDetectLib.detector import Detector
 from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.errors import CancelledError
+from CMMDetectLib.methods import Settings
 from CMMDetectLib.networks import Student
 from CMMDetectLib.paper_method import PaperMethod
 from CMMDetectLib.postprocessing import CutOffs
@@ -62,6 +63,17 @@ def test_the_label_map_holds_each_final_candidate_under_its_number_on_the_scans_
         assert result.microbleeds[tuple(voxel)] == int(item.id[-4:])
         volume = np.count_nonzero(result.microbleeds == int(item.id[-4:])) * np.prod(SPACING_MM)
         assert item.volume_mm3 == pytest.approx(volume)
+
+
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)], ids=["as stored", "flipped"])
+def test_the_clusters_of_all_candidates_hold_those_of_the_final_ones(scan, flips):
+    method = ClassicalMethod(Settings(0.3, 0.3, CutOffs(min_volume_mm3=20)))
+    result = Detector(method).detect(replace(scan, affine=scan.affine @ np.diag([*flips, 1.0])))
+    final = [number for number, item in enumerate(result.candidates, 1) if item.stage is Stage.FINAL]
+    assert 0 < len(final) < len(result.candidates)
+    assert np.array_equal(np.where(np.isin(result.clusters, final), result.clusters, 0), result.microbleeds)
+    volume = np.bincount(result.clusters.ravel(), minlength=len(result.candidates) + 1)[1:] * np.prod(SPACING_MM)
+    assert volume == pytest.approx([item.volume_mm3 for item in result.candidates])
 
 
 def test_the_probability_map_shows_each_candidates_probability_at_its_place(scan, result):

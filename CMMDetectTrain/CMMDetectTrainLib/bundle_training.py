@@ -1,0 +1,236 @@
+"""From a data set with known microbleeds to a model bundle: the three networks in turn, thresholds, cut-offs."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from torch import nn
+
+from CMMDetectLib.bundle import BundleDescription, ModelBundle, read_bundle, write_bundle
+from CMMDetectLib.candidates import write_json
+from CMMDetectLib.devices import Compute
+from CMMDetectLib.errors import InputError, OutputError
+from CMMDetectLib.networks import Student
+from CMMDetectLib.postprocessing import CutOffs
+from CMMDetectLib.progress import Listener, Progress
+from CMMDetectLib.results import prepare_folder
+
+from . import distributed
+from .cases import Case, case_of_scan
+from .evaluation_set import ScanEntry
+from .network_training import NetworkTraining, Reported
+from .report_page import ReportFigure
+from .simulated_cases import simulated_cases
+from .splits import SplitCases, check_subjects, split_cases
+from .training import EpochRecord, fingerprint
+from .training_figures import feature_figure, loss_figure
+from .training_plan import NETWORKS, TrainingPlan, plan_as_json
+from .validation import Validated, validate
+
+__all__ = ["NETWORKS", "TrainedBundle", "TrainingPlan", "train_bundle", "work_folder"]
+STEPS = {
+    "cases": ("Preparing scans", 8.0),
+    "simulation": ("Simulating patches", 8.0),
+    "detector": ("Training stage 1", 45.0),
+    "teacher": ("Training the teacher", 20.0),
+    "candidates": ("Finding the candidates of stage 1", 4.0),
+    "student": ("Training the student", 8.0),
+    "validation": ("Choosing thresholds on the validation subjects", 7.0),
+}
+
+
+@dataclass(frozen=True)
+class TrainedBundle:
+    """What came out of a training.
+
+    Attributes
+    ----------
+    bundle : with thresholds, cut-offs and the metrics of the validation subjects
+    curves : loss curves by network
+    validated : what thresholds and cut-offs were chosen by
+    validation_subjects : nothing was learnt from these
+    """
+
+    bundle: ModelBundle
+    curves: dict[str, list[EpochRecord]]
+    validated: Validated
+    validation_subjects: list[str]
+
+
+def train_bundle(
+    entries: Sequence[ScanEntry],
+    plan: TrainingPlan,
+    output: Path,
+    compute: Compute,
+    listener: Listener | None = None,
+    reported: Reported = lambda *_: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainedBundle:
+    """Train a bundle; an interrupted training of the same plan goes on.
+
+    Prepared scans, simulated patches and checkpoints lie in `work_folder`, which may be deleted afterwards. The
+    bundle appears when it is whole.
+
+    Parameters
+    ----------
+    listener : told the progress; it may raise `CancelledError`, and nothing is lost
+    reported : told each network's epochs as they end
+    should_stop : True ends the network's training with the best weights so far
+
+    Raises
+    ------
+    InputError
+        If the data cannot be used, are too few, or a folder holds something else.
+    OutputError
+        If something cannot be written.
+    """
+    return _Run(entries, plan, output, compute, Progress(listener, STEPS)).train(reported, should_stop)
+
+
+def work_folder(output: Path) -> Path:
+    """Give the folder of a bundle's training: beside the bundle, since it is a thousand times as large."""
+    output = output.resolve()
+    return output.with_name(f"{output.name}.training")
+
+
+class _Run:
+    def __init__(
+        self, entries: Sequence[ScanEntry], plan: TrainingPlan, output: Path, compute: Compute, progress: Progress
+    ) -> None:
+        self.entries, self.plan, self.output, self.compute, self.progress = entries, plan, output, compute, progress
+        self.start = read_bundle(plan.start) if plan.start else None
+        self.work = work_folder(output)
+
+    def train(self, reported: Reported, should_stop: Callable[[], bool]) -> TrainedBundle:
+        # before the long preparation of the scans, which tells how many of them have microbleeds
+        check_subjects(len({entry.subject for entry in self.entries}))
+        distributed.from_first(self._claim)
+        scans, simulated = self._scan_cases(), self._simulated_cases()
+        plan = self.plan
+        split = split_cases(scans, simulated, plan.validation_share, plan.seed, plan.validation_subjects)
+        training = NetworkTraining(plan, self.start, self.compute, self.work, self.progress, reported, should_stop)
+        networks = training.run(split)
+        description = self._describe(split, scans, training.width)
+        with self.progress.step("validation") as tick:
+            return distributed.from_first(lambda: self._finish(description, networks, training, split, tick))
+
+    def _claim(self) -> None:
+        """Write whose work folder this is, or hold it against what is there."""
+        path, plan = self.work / "plan.json", plan_as_json(self.plan, self.start)
+        plan["scans"] = [entry.name for entry in self.entries]
+        if not path.exists():
+            if self.output.exists() and (not self.output.is_dir() or any(self.output.iterdir())):
+                raise InputError(f"{self.output}: exists already; choose another -o")
+            prepare_folder(self.work)
+            write_json(path, plan)
+        elif _read_plan(path) != plan:
+            raise InputError(
+                f"{self.work}: holds the training of another plan or other scans; choose another -o or delete it"
+            )
+
+    def _scan_cases(self) -> list[Case]:
+        def prepare_all() -> list[Case]:
+            cases = []
+            for number, entry in enumerate(self.entries, 1):
+                shelves, plan = self.work / "cases", self.plan
+                cases.append(case_of_scan(entry, shelves, plan.brain_extraction, plan.given_brain))
+                tick(number / len(self.entries))
+            return cases
+
+        with self.progress.step("cases") as tick:
+            return distributed.from_first(prepare_all)
+
+    def _simulated_cases(self) -> list[Case]:
+        plan, shelves = self.plan, self.work / "cases"
+        if not plan.simulated_patches:
+            return []
+        modalities = tuple(sorted({entry.modality for entry in self.entries}))
+        with self.progress.step("simulation") as tick:
+            return distributed.from_first(
+                lambda: simulated_cases(shelves, plan.simulated_patches, modalities, plan.seed, plan.processes, tick)
+            )
+
+    def _describe(self, split: SplitCases, scans: Sequence[Case], width: int) -> BundleDescription:
+        learnt = [case for case in scans if case.subject not in split.subjects]
+        # labels below 1 are no microbleeds or such that cannot be seen
+        lesions = sum(int((np.unique(case.labels) > 0).sum()) for case in learnt)
+        text = f"{len(learnt)} scans of {len({case.subject for case in learnt})} subjects with {lesions} microbleeds"
+        if simulated := len(split.training) - len(learnt):
+            text += f"; {simulated} simulated patches"
+        if self.start:
+            text += f"; fine-tuned from {self.start.description.name} {self.start.description.version}"
+        return BundleDescription(
+            name=self.plan.name,
+            version="1",
+            created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            license="Apache-2.0",
+            width=width,
+            modality=tuple(sorted({case.modality for case in split.training})),
+            trained_on=text,
+            th_detection=self.plan.th_candidates,
+            th_discrimination=0.0,
+            cutoffs=CutOffs(),
+        )
+
+    def _finish(
+        self,
+        description: BundleDescription,
+        networks: dict[str, nn.Module],
+        training: NetworkTraining,
+        split: SplitCases,
+        tick: Callable[[float], None],
+    ) -> TrainedBundle:
+        """Choose thresholds and cut-offs, write the bundle with its report, and put it in its place."""
+        finished = self.work / "finished"
+        weights = "-".join(fingerprint(networks[name]) for name in ("detector", "student"))
+        validated = validate(
+            write_bundle(self.work / "bundle", description, networks),
+            [entry for entry in self.entries if entry.subject in split.subjects],
+            self.compute,
+            self.work / f"validation-{weights}",
+            finished / "validation",
+            self.plan.brain_extraction,
+            self.plan.given_brain,
+            tick,
+            self._figures(training, networks["student"]),
+        )
+        bundle = write_bundle(finished, validated.description, networks)
+        record = {
+            "plan": plan_as_json(self.plan, self.start),
+            "validation_subjects": split.subjects,
+            "curves": {name: [asdict(point) for point in curve] for name, curve in training.curves.items()},
+        }
+        write_json(finished / "training.json", record)
+        _put_in_place(finished, self.output, self.work / "replaced")
+        return TrainedBundle(replace(bundle, folder=self.output), training.curves, validated, split.subjects)
+
+    def _figures(self, training: NetworkTraining, student: nn.Module) -> list[ReportFigure]:
+        if not training.curves:
+            return []
+        features = feature_figure(cast(Student, student), training.validation_candidates, self.plan.seed)
+        return [loss_figure(training.curves), *([features] if features else [])]
+
+
+def _read_plan(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"{path}: damaged; delete {path.parent} to train again from the start") from None
+
+
+def _put_in_place(finished: Path, output: Path, replaced: Path) -> None:
+    """Move a whole bundle to where it shall be; one of an earlier end of the same training is put aside."""
+    try:
+        if output.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            output.rename(replaced)
+        finished.rename(output)
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror}); the bundle is in {finished}") from None

@@ -1,0 +1,168 @@
+"""``cmmdetect experiment``: the paper's ablation, cross-validation and generalization as one command each."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from CMMDetectLib.cli import OneLineParser, progress_bar
+from CMMDetectLib.devices import DEVICES, PRECISIONS, choose_compute
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.scan import Modality
+
+from .extras import training_packages
+from .train_command import add_training_options, plan_of
+
+if TYPE_CHECKING:
+    from CMMDetectLib.methods import Method
+
+    from .experiments import Bench, Row
+
+METHODS = ("paper", "classical", "blob")
+ROW_METRICS = {"tpr": "TPR", "fp_avg": "FPavg", "precision": "precision", "f1": "F1"}
+
+
+def add_experiment(commands: argparse._SubParsersAction[OneLineParser]) -> None:
+    """Add ``cmmdetect experiment`` to the command line."""
+    parser = commands.add_parser("experiment", help="repeat an experiment of the paper; starting it again goes on")
+    kinds = parser.add_subparsers(dest="experiment", required=True, metavar="EXPERIMENT")
+    _add_ablation(kinds)
+    _add_cross_validation(kinds)
+    _add_generalization(kinds)
+
+
+def _add_ablation(kinds: argparse._SubParsersAction[OneLineParser]) -> None:
+    parser = kinds.add_parser("ablation", help="what FRST, teacher, distillation and post-processing bring (table 1)")
+    parser.add_argument("dataset", metavar="TRAIN_DATASET", help="folder with scans and <scan>_microbleeds.nii.gz")
+    parser.add_argument("test", metavar="TEST_DATASET", help="the same of other subjects")
+    _add_training(parser)
+    parser.set_defaults(run=_ablation)
+
+
+def _add_cross_validation(kinds: argparse._SubParsersAction[OneLineParser]) -> None:
+    parser = kinds.add_parser("cross-validation", help="train and test by turns on parts of a data set (table 2)")
+    parser.add_argument("dataset", help="folder with scans and <scan>_microbleeds.nii.gz")
+    parser.add_argument("--folds", type=int, default=5, metavar="K", help="parts, by subject (default: 5)")
+    _add_training(parser)
+    parser.set_defaults(run=_cross_validation)
+
+
+def _add_generalization(kinds: argparse._SubParsersAction[OneLineParser]) -> None:
+    parser = kinds.add_parser("generalization", help="one model on several data sets and modalities (table 3)")
+    parser.add_argument("datasets", nargs="+", metavar="DATASET", help="folder with scans and their label maps")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for rows and report")
+    parser.add_argument("--model", metavar="DIR", help="model bundle; default: the one that is shipped")
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, default=["paper"], help="on the same scans (default: paper)"
+    )
+    parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
+    parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
+    parser.add_argument("--brain-masks", action="store_true", help="use the data sets' brain masks")
+    parser.set_defaults(run=_generalization, brain_extraction="bet")
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for models, rows and report")
+    parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
+    add_training_options(parser)
+    parser.set_defaults(start=None, name=None, networks=None, no_distillation=False)
+
+
+def _ablation(options: argparse.Namespace) -> None:
+    with training_packages("experiment"):
+        from .ablation import PARTS, STEPS, run_ablation
+        from .evaluation_set import find_scans
+    plan = plan_of(options)
+    training, test = (find_scans(Path(folder), options.modality) for folder in (options.dataset, options.test))
+    _run(options, partial(run_ablation, training, test, plan), list(STEPS), PARTS)
+
+
+def _cross_validation(options: argparse.Namespace) -> None:
+    with training_packages("experiment"):
+        from .cross_validation import MEAN, POOLED, fold_name, run_cross_validation
+        from .evaluation_set import find_scans
+    plan = plan_of(options)
+    entries = find_scans(Path(options.dataset), options.modality)
+    names = [*(fold_name(number) for number in range(1, options.folds + 1)), POOLED, MEAN]
+    _run(options, partial(run_cross_validation, entries, options.folds, plan), names, 2 * options.folds)
+
+
+def _generalization(options: argparse.Namespace) -> None:
+    with training_packages("experiment"):
+        from .evaluation_set import find_scans
+        from .generalization import make_trials, run_generalization
+    folders = [Path(folder).resolve() for folder in options.datasets]
+    names = [folder.name for folder in folders]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{twice[0]}: two data sets have this name, by which the rows are told apart; rename one")
+    methods = {name: _method(name, options) for name in dict.fromkeys(options.methods)}
+    datasets = {folder.name: find_scans(folder, options.modality, options.subjects) for folder in folders}
+    trials = make_trials(datasets, methods)
+    _run(options, partial(run_generalization, trials), [trial.name for trial in trials], len(trials))
+
+
+def _method(name: str, options: argparse.Namespace) -> Method:
+    from CMMDetectLib.bundle import SHIPPED_BUNDLE, read_bundle
+    from CMMDetectLib.classical_method import ClassicalMethod
+    from CMMDetectLib.paper_method import PaperMethod
+
+    from .blob_method import BlobMethod
+
+    if name != "paper":
+        return ClassicalMethod() if name == "classical" else BlobMethod()
+    if options.model is None and not SHIPPED_BUNDLE.is_dir():
+        raise InputError("no model is shipped with this version: give one with --model")
+    bundle = read_bundle(options.model or SHIPPED_BUNDLE)
+    return PaperMethod(bundle, choose_compute(options.device, options.precision))
+
+
+def _run(options: argparse.Namespace, experiment: Callable[[Bench], None], names: Sequence[str], parts: int) -> None:
+    """Run an experiment in one process or several, with a line of output a row."""
+    from . import distributed
+    from .experiments import REPORT, ROWS, Bench, RowTable
+    from .training import EpochRecord
+
+    output, console = Path(options.output), Console(highlight=False, soft_wrap=True)
+
+    def reported(network: str, record: EpochRecord) -> None:
+        if distributed.is_first():
+            losses = f"loss {record.training_loss:.4f}, validation {record.validation_loss:.4f}"
+            console.print(f"{network} epoch {record.epoch + 1}: {losses}, {record.seconds:.0f} s", style="dim")
+
+    with distributed.joined(), progress_bar() if distributed.is_first() else nullcontext() as listener:
+        bench = Bench(
+            output=output,
+            table=RowTable(output / ROWS, names, lambda row: console.print(row_text(row))),
+            compute=choose_compute(options.device, options.precision),
+            brain_extraction=options.brain_extraction,
+            given_brain=options.brain_masks,
+            listener=listener,
+            reported=reported,
+            parts=parts,
+        )
+        experiment(bench)
+        if distributed.is_first():
+            console.print(f"Written: {output / REPORT}, {output / ROWS}")
+
+
+def row_text(row: Row) -> str:
+    """Say a row in one line, with what the paper says beside it."""
+    from .metrics import Rule
+
+    found = row.metrics[Rule.OVERLAP]
+    values = []
+    for name, label in ROW_METRICS.items():
+        value, low, high = (found[name][end] for end in ("value", "low", "high"))
+        interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
+        values.append(f"{label} -" if value is None else f"{label} {value:.2f}{interval}")
+    paper = row.paper
+    beside = f"; paper: {paper.tpr:g}, {paper.fp_avg:g}, {paper.precision:g}" if paper else ""
+    return f"{row.name}, {row.stage}: {', '.join(values)}{beside}"

@@ -1,0 +1,107 @@
+"""What the three networks minimize (2.2, 2.3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own idiom
+from torch import Tensor
+
+from .cases import NOT_JUDGED
+
+LESION_WEIGHT = 10.0
+"""How much more a voxel of a microbleed counts in the cross entropy (2.2)."""
+SMOOTH = 1.0
+TEMPERATURE = 4.0
+ALPHA = 0.4
+BETA = 0.6
+
+
+def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Weighted cross entropy plus Dice loss (2.2): of the detector, and of the teacher's segmentor.
+
+    Parameters
+    ----------
+    logits : (N, 2, I, J, K)
+    labels : (N, I, J, K) of 0, 1 and `NOT_JUDGED`
+    """
+    logits = logits.float()
+    return weighted_cross_entropy(logits, labels) + dice_loss(logits, labels)
+
+
+def weighted_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy in which a microbleed's voxel weighs `LESION_WEIGHT`, as a weighted mean.
+
+    >>> logits = torch.zeros(1, 2, 1, 1, 2)
+    >>> round(float(weighted_cross_entropy(logits, torch.tensor([[[[0, 1]]]]))), 4)
+    0.6931
+    """
+    weights = torch.tensor([1.0, LESION_WEIGHT], device=logits.device)
+    return F.cross_entropy(logits, labels, weights, ignore_index=NOT_JUDGED)
+
+
+def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """One minus the soft Dice overlap of the probability of microbleed with the truth, over the whole batch.
+
+    Over the batch and not a patch: the Dice of a patch without a microbleed says nothing.
+
+    >>> sure = torch.tensor([[[[[-50.0, 50.0]]], [[[50.0, -50.0]]]]])
+    >>> labels = torch.tensor([[[[1, 0]]]])
+    >>> round(float(dice_loss(sure, labels)), 4), round(float(dice_loss(-sure, labels)), 4)
+    (0.0, 0.6667)
+    """
+    probability = logits.softmax(dim=1)[:, 1]
+    truth, judged = (labels > 0).to(probability), (labels != NOT_JUDGED).to(probability)
+    overlap = (probability * truth).sum()
+    return 1 - (2 * overlap + SMOOTH) / ((probability * judged).sum() + truth.sum() + SMOOTH)
+
+
+def teacher_loss(outputs: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
+    """Segmentation loss plus binary cross entropy on whether the patch holds a microbleed (2.3.1).
+
+    A patch whose only microbleed cannot be seen is not asked the second question.
+
+    Parameters
+    ----------
+    outputs : voxel logits (N, 2, I, J, K) and patch logits (N, 2)
+    labels : (N, I, J, K)
+    """
+    voxels, patches = outputs
+    # sigmoid of the difference of two logits is their softmax: true logits stay, as distillation needs them
+    evidence = patches.float()[:, 1] - patches.float()[:, 0]
+    has_microbleed = (labels > 0).flatten(1).any(dim=1)
+    judged = (has_microbleed | (labels != NOT_JUDGED).flatten(1).all(dim=1)).to(evidence)
+    total = F.binary_cross_entropy_with_logits(evidence, has_microbleed.to(evidence), judged, reduction="sum")
+    return segmentation_loss(voxels, labels) + total / judged.sum().clamp(min=1)
+
+
+def student_loss(
+    logits: Tensor,
+    classes: Tensor,
+    teacher_logits: Tensor,
+    alpha: float = ALPHA,
+    beta: float = BETA,
+    temperature: float = TEMPERATURE,
+) -> Tensor:
+    """Cross entropy on the class plus the distance to the softened teacher (equation 4).
+
+    As in the paper, the Kullback-Leibler term is not scaled by the squared temperature.
+
+    Parameters
+    ----------
+    logits, teacher_logits : (N, 2), before any softmax or sigmoid
+    classes : (N,) of 0 and 1
+    """
+    student = logits.float()
+    return alpha * F.cross_entropy(student, classes) + beta * distance_to_teacher(student, teacher_logits, temperature)
+
+
+def distance_to_teacher(logits: Tensor, teacher_logits: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Kullback-Leibler divergence of the softened student from the softened teacher (equations 2 and 3), batch mean.
+
+    >>> logits = torch.tensor([[1.0, -2.0]])
+    >>> float(distance_to_teacher(logits, logits))
+    0.0
+    """
+    softened = F.log_softmax(logits.float() / temperature, dim=1)
+    target = F.log_softmax(teacher_logits.float() / temperature, dim=1)
+    return F.kl_div(softened, target, reduction="batchmean", log_target=True)

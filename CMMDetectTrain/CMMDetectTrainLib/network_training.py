@@ -1,0 +1,120 @@
+"""The three networks of a bundle, trained in turn: stage 1, teacher, student (2.2, 2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from torch import manual_seed, nn
+
+from CMMDetectLib.bundle import ModelBundle, weights_name
+from CMMDetectLib.devices import Compute
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.networks import CandidateDetector, Student, Teacher
+from CMMDetectLib.progress import Progress
+
+from . import distributed
+from .distillation import candidate_places, student_task
+from .patches import CLASSIFIER_PATCH_VOX, Place, Sampling, SplitPlaces
+from .splits import SplitCases, split_grid
+from .tasks import detector_task, ignore_frst, start_from_detector, teacher_task
+from .training import EpochRecord, Task, Watch, fit
+from .training_plan import NETWORKS, TrainingPlan
+
+Network = TypeVar("Network", CandidateDetector, Teacher, Student)
+Reported = Callable[[str, EpochRecord], None]
+
+
+class NetworkTraining:
+    """Trains the networks that a plan names and takes the others from the bundle that it starts from.
+
+    Attributes
+    ----------
+    curves : loss curves by network, once it is trained
+    validation_candidates : what stage 1 finds in the validation subjects, if the student is trained
+    """
+
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        start: ModelBundle | None,
+        compute: Compute,
+        work: Path,
+        progress: Progress,
+        reported: Reported,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.plan, self.start, self.compute, self.work = plan, start, compute, work
+        self.progress, self.reported, self.should_stop = progress, reported, should_stop
+        self.width = start.description.width if start else plan.width
+        self.curves: dict[str, list[EpochRecord]] = {}
+        self.validation_candidates: Sequence[Place] = []
+
+    def run(self, split: SplitCases) -> dict[str, nn.Module]:
+        """Train, and give all networks of the bundle by name."""
+        plan = self.plan
+        large = Sampling(plan.augmentation, plan.seed, plan.patches_an_epoch)
+        small = Sampling(plan.patch_augmentation, plan.seed, plan.patches_an_epoch)
+        detector = self._network("detector", CandidateDetector)
+        if "detector" in plan.networks:
+            self._fit(detector_task(detector, split_grid(split, plan.patch_size), large))
+        teacher = self._network("teacher", Teacher) if plan.needs_teacher or self._has("teacher") else None
+        if teacher is not None and "teacher" in plan.networks:
+            if not self._has("teacher"):
+                start_from_detector(teacher, detector)
+            self._fit(teacher_task(teacher, split_grid(split, CLASSIFIER_PATCH_VOX), small))
+        student = self._network("student", Student)
+        if "student" in plan.networks:
+            places = self._candidates(detector, split)
+            self.validation_candidates = places.validation
+            self._fit(student_task(student, teacher if plan.distill else None, places, small, self.compute))
+        return {"detector": detector, "student": student, **({"teacher": teacher} if teacher else {})}
+
+    def _has(self, name: str) -> bool:
+        return self.start is not None and weights_name(name) in self.start.sha256
+
+    def _network(self, name: str, kind: Callable[[int], Network]) -> Network:
+        """Take a network from the bundle to start from, or draw its weights."""
+        if self._has(name):
+            network = getattr(self.start, name)()
+        elif name in self.plan.networks:
+            manual_seed(int(np.random.SeedSequence([self.plan.seed, NETWORKS.index(name)]).generate_state(1)[0]))
+            network = kind(self.width)
+        else:
+            raise InputError(
+                f"the {name} is not to be trained, so it must come from a bundle that has one: give --from"
+            )
+        if not self.plan.with_frst:
+            ignore_frst(network)
+        return network
+
+    def _candidates(self, detector: CandidateDetector, split: SplitCases) -> SplitPlaces:
+        cases, folder = [*split.training, *split.validation], self.work / "candidates"
+        threshold = self.plan.th_candidates
+        with self.progress.step("candidates") as tick:
+            found = distributed.from_first(
+                lambda: candidate_places(detector, cases, threshold, self.compute, folder, tick)
+            )
+        validating = {case.subject for case in split.validation}
+        places = SplitPlaces(
+            [place for place in found if place.case.subject not in validating],
+            [place for place in found if place.case.subject in validating],
+        )
+        for kind, part in (("training", places.training), ("validation", places.validation)):
+            if not any(place.positive for place in part):
+                raise InputError(
+                    f"stage 1 finds no microbleed of the {kind} subjects, so the student cannot be trained: "
+                    "train stage 1 longer or with more scans"
+                )
+        return places
+
+    def _fit(self, task: Task) -> None:
+        with self.progress.step(task.name) as tick:
+            watch = Watch(
+                told=lambda fraction, _: tick(fraction),
+                finished=lambda record: self.reported(task.name, record),
+                should_stop=self.should_stop,
+            )
+            self.curves[task.name] = fit(task, self.plan.schedule, self.compute, self.work / task.name, watch)

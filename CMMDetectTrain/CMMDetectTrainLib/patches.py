@@ -1,0 +1,214 @@
+"""Training patches: where they lie in the cases, and how an epoch draws them (2.2, 2.3, 2.5).
+
+Cases are cut on a grid of adjacent patches, or around candidates. An epoch is a list of draws: a place, a class and a
+seed. A patch is read when its turn comes and depends on nothing but its draw, so any epoch can be repeated from any
+point, by any number of loader processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .augmentation import NONE, Augmentation
+from .cases import Case
+
+DETECTOR_PATCH_VOX = 48
+CLASSIFIER_PATCH_VOX = 24
+LEAST_BRAIN_SHARE = 0.05
+"""A patch without microbleed must hold this share of brain."""
+Start = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A patch in a case.
+
+    Attributes
+    ----------
+    start : first voxel; may lie before the case, where zeros are
+    size : voxels along each axis
+    positive : whether it is a microbleed's: one lies in it, or the candidate in its center is one
+    """
+
+    case: Case
+    start: Start
+    size: int
+    positive: bool
+
+
+@dataclass(frozen=True)
+class SplitPlaces:
+    """The patches of the training subjects and those of the validation subjects."""
+
+    training: Sequence[Place]
+    validation: Sequence[Place]
+
+    @property
+    def origin(self) -> str:
+        """Digest of the places and of what their cases were made from."""
+        digest = hashlib.sha256()
+        for place in (*self.training, *self.validation):
+            digest.update(repr((place.case.name, place.case.origin, place.start, place.size, place.positive)).encode())
+        return f"{len(self.training)} {digest.hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How epochs are drawn; ``most`` is the largest number of patches an epoch, None for all."""
+
+    augmentation: Augmentation
+    seed: int = 0
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A place in an epoch, with the seed of its augmentation."""
+
+    place: Place
+    seed: tuple[int, ...]
+
+
+def grid_places(case: Case, size: int) -> list[Place]:
+    """Cut a case into adjacent patches (2.2: 48^3; 2.3.1: 24^3).
+
+    The last patch of an axis is moved back to end with the case. Patches with hardly any brain, and those whose only
+    microbleed cannot be seen, are left out.
+    """
+    labels, mask = np.asarray(case.labels), np.asarray(case.mask)
+    places = []
+    for i, j, k in product(*(_starts(length, size) for length in case.shape)):
+        region = tuple(slice(max(first, 0), first + size) for first in (i, j, k))
+        found = labels[region]
+        if (found > 0).any():
+            places.append(Place(case, (i, j, k), size, positive=True))
+        elif not found.any() and mask[region].sum() >= LEAST_BRAIN_SHARE * min(size**3, mask.size):
+            places.append(Place(case, (i, j, k), size, positive=False))
+    return places
+
+
+def centered_place(case: Case, center_vox: Sequence[float], positive: bool) -> Place:
+    """Give the 24^3 patch around a candidate (2.3.2); see `inference.cut_patches`."""
+    i, j, k = (int(np.rint(value)) - CLASSIFIER_PATCH_VOX // 2 for value in center_vox)
+    return Place(case, (i, j, k), CLASSIFIER_PATCH_VOX, positive)
+
+
+def draw_epoch(places: Sequence[Place], sampling: Sampling, epoch: int) -> list[Draw]:
+    """Draw an epoch: every patch with a microbleed as often as augmentation says, as many without, in random order.
+
+    Patches without a microbleed are plenty in a scan: others come in every epoch, and in an epoch none comes again
+    before all have come.
+    """
+    rng = np.random.default_rng([sampling.seed, epoch])
+    positive = [place for place in places if place.positive]
+    negative = [place for place in places if not place.positive]
+    many = sampling.augmentation.factor * len(positive or negative)
+    if sampling.most is not None:
+        many = min(many, max(1, sampling.most // 2))
+    drawn = [*_drawn(positive, many, rng), *_drawn(negative, many, rng)]
+    order = rng.permutation(len(drawn))
+    return [Draw(drawn[index], (sampling.seed, epoch, number)) for number, index in enumerate(order)]
+
+
+def draw_validation(places: Sequence[Place], sampling: Sampling) -> list[Draw]:
+    """Draw the patches that every epoch is validated on: as an epoch, but not augmented and always the same."""
+    return draw_epoch(places, replace(sampling, augmentation=NONE), 0)
+
+
+def every_place(places: Iterable[Place]) -> list[Draw]:
+    """Give each place once, in its order."""
+    return [Draw(place, (number,)) for number, place in enumerate(places)]
+
+
+class PatchSet(Dataset[tuple[Tensor, Tensor]]):
+    """The patches of an epoch with their voxel labels: (2, S, S, S) float32 and (S, S, S) int64.
+
+    Labels are 0, 1 and `cases.NOT_JUDGED`.
+    """
+
+    def __init__(self, draws: Sequence[Draw], augmentation: Augmentation = NONE) -> None:
+        self._draws = draws
+        self._augmentation = augmentation
+
+    def __len__(self) -> int:
+        return len(self._draws)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        channels, labels = cut(self._draws[index], self._augmentation)
+        return torch.from_numpy(channels), torch.from_numpy(labels)
+
+
+class CandidateSet(PatchSet):
+    """Patches around candidates with their class: (2, S, S, S) float32 and a 0 or 1."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        channels, _ = cut(self._draws[index], self._augmentation)
+        return torch.from_numpy(channels), torch.tensor(int(self._draws[index].place.positive))
+
+
+def cut(draw: Draw, augmentation: Augmentation) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Read a patch and augment it.
+
+    Returns
+    -------
+    channels : (2, S, S, S); beyond the case are zeros
+    labels : (S, S, S)
+    """
+    place = draw.place
+    rng = np.random.default_rng(draw.seed)
+    start = np.array(place.start) + _within(place, augmentation.offset(rng))
+    channels = cut_region(place.case.channels, start, place.size).astype(np.float32)
+    labels = cut_region(place.case.labels[None], start, place.size)[0].astype(np.int64)
+    labels = np.where(labels > 0, 1, labels)
+    return augmentation.apply(channels, labels, rng) if augmentation != NONE else (channels, labels)
+
+
+def cut_region(volume: NDArray[Any], start: NDArray[np.int64], size: int) -> NDArray[Any]:
+    """Cut (C, S, S, S) out of (C, I, J, K); only what is cut is read, and beyond the volume are zeros.
+
+    >>> cut_region(np.arange(3).reshape(1, 3, 1, 1), np.array([1, 0, 0]), 2)[0, :, 0, 0]
+    array([2, 0])
+    """
+    shape = volume.shape[1:]
+    first = np.maximum(start, 0)
+    last = np.minimum(start + size, shape)
+    patch = np.zeros((volume.shape[0], size, size, size), volume.dtype)
+    if (last > first).all():
+        inner = tuple(slice(a, b) for a, b in zip(first - start, last - start, strict=True))
+        outer = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+        patch[(slice(None), *inner)] = volume[(slice(None), *outer)]
+    return patch
+
+
+def _within(place: Place, offset: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Shorten a translation so that a patch inside its case stays inside, as far as it was."""
+    start, room = np.array(place.start), np.array(place.case.shape) - place.size
+    low, high = np.minimum(-start, 0), np.maximum(room - start, 0)
+    return np.clip(offset, low, high)
+
+
+def _starts(length: int, size: int) -> list[int]:
+    """First voxels of the adjacent patches along an axis.
+
+    >>> _starts(100, 48), _starts(30, 48)
+    ([0, 48, 52], [-9])
+    """
+    if length <= size:
+        return [-((size - length) // 2)]
+    return [min(first, length - size) for first in range(0, length, size)]
+
+
+def _drawn(places: Sequence[Place], many: int, rng: np.random.Generator) -> list[Place]:
+    rounds = -(-many // len(places)) if places else 0
+    order = [index for _ in range(rounds) for index in rng.permutation(len(places))]
+    return [places[index] for index in order[:many]]

@@ -1,0 +1,102 @@
+"""Which cases train and which validate: by subject, always."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from CMMDetectLib.errors import InputError
+
+from .cases import Case
+from .patches import SplitPlaces, grid_places
+
+SIMULATED_VALIDATION = 10
+"""Every so manieth shelf of simulated patches validates."""
+
+
+@dataclass(frozen=True)
+class SplitCases:
+    """Cases of the training subjects and of the validation subjects.
+
+    Attributes
+    ----------
+    training, validation : scans, then simulated patches
+    subjects : of the validation scans
+    """
+
+    training: list[Case]
+    validation: list[Case]
+    subjects: list[str]
+
+
+def split_cases(
+    scans: Sequence[Case], simulated: Sequence[Case], share: float, seed: int, fixed: Iterable[str] = ()
+) -> SplitCases:
+    """Split scans by subject, and simulated patches by shelf: those of one shelf may be of one head.
+
+    Parameters
+    ----------
+    fixed : validation subjects that were chosen before; `split_subjects` chooses if there are none
+
+    Raises
+    ------
+    InputError
+        If fewer than two subjects have microbleeds.
+    """
+    chosen = set(fixed) or split_subjects(scans, share, seed)
+    shelves = sorted({case.subject for case in simulated})
+    validating = chosen | set(shelves[SIMULATED_VALIDATION - 1 :: SIMULATED_VALIDATION])
+    cases = [*scans, *simulated]
+    return SplitCases(
+        [case for case in cases if case.subject not in validating],
+        [case for case in cases if case.subject in validating],
+        sorted(chosen),
+    )
+
+
+def split_subjects(cases: Iterable[Case], share: float, seed: int) -> set[str]:
+    """Choose the validation subjects: a share of those with and of those without microbleeds, at least one with.
+
+    Raises
+    ------
+    InputError
+        If fewer than two subjects have microbleeds.
+    """
+    everyone: set[str] = set()
+    with_microbleeds: set[str] = set()
+    for case in cases:
+        everyone.add(case.subject)
+        if (case.labels > 0).any():
+            with_microbleeds.add(case.subject)
+    check_subjects(len(with_microbleeds))
+    rng = np.random.default_rng([seed, len(with_microbleeds)])
+    many = min(len(with_microbleeds) - 1, max(1, round(share * len(with_microbleeds))))
+    chosen = [*rng.permutation(sorted(with_microbleeds))[:many]]
+    without = sorted(everyone - with_microbleeds)
+    chosen += [*rng.permutation(without)[: round(share * len(without))]]
+    return {str(subject) for subject in chosen}
+
+
+def check_subjects(count: int) -> None:
+    """Say what is missing if there are fewer than two subjects with microbleeds.
+
+    Raises
+    ------
+    InputError
+        With the number that there are.
+    """
+    if count < 2:
+        raise InputError(
+            f"training needs at least two subjects with visible microbleeds, one of them to choose thresholds by; "
+            f"the data set has {count}"
+        )
+
+
+def split_grid(split: SplitCases, size: int) -> SplitPlaces:
+    """Cut all cases into adjacent patches."""
+    return SplitPlaces(
+        [place for case in split.training for place in grid_places(case, size)],
+        [place for case in split.validation for place in grid_places(case, size)],
+    )

@@ -1,0 +1,63 @@
+"""What the detector and the teacher learn from: adjacent patches of the cases (2.2, 2.3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from CMMDetectLib.networks import CandidateDetector, Student, Teacher
+
+from .losses import segmentation_loss, teacher_loss
+from .patches import PatchSet, Sampling, SplitPlaces, draw_epoch, draw_validation
+from .training import Batch, Task
+
+
+def detector_task(network: CandidateDetector, places: SplitPlaces, sampling: Sampling) -> Task:
+    """Stage 1: find the voxels of microbleeds in 48^3 patches."""
+    return _voxel_task("detector", network, _detector_loss, places, sampling)
+
+
+def teacher_task(network: Teacher, places: SplitPlaces, sampling: Sampling) -> Task:
+    """The teacher: find the voxels of microbleeds in 24^3 patches and say whether there is one."""
+    return _voxel_task("teacher", network, _teacher_loss, places, sampling)
+
+
+def start_from_detector(teacher: Teacher, detector: CandidateDetector) -> None:
+    """Begin the teacher's extractor and segmentor with the weights of stage 1 (2.3.1); the classifier stays new."""
+    teacher.extractor.load_state_dict(detector.extractor.state_dict())
+    teacher.segmentor.load_state_dict(detector.segmentor.state_dict())
+
+
+def ignore_frst(network: CandidateDetector | Teacher | Student) -> None:
+    """Make a network blind to its second channel for good: table 1 asks what the radial symmetry transform brings."""
+    weight = network.extractor.project.weight
+    with torch.no_grad():
+        weight[:, 1] = 0
+    seen = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1, 1)
+    weight.register_hook(lambda gradient: gradient * seen.to(gradient))
+
+
+def _voxel_task(
+    name: str,
+    network: nn.Module,
+    loss: Callable[[nn.Module, Batch], Tensor],
+    places: SplitPlaces,
+    sampling: Sampling,
+) -> Task:
+    def draw(epoch: int) -> PatchSet:
+        return PatchSet(draw_epoch(places.training, sampling, epoch), sampling.augmentation)
+
+    validation = PatchSet(draw_validation(places.validation, sampling))
+    return Task(name, network, loss, draw, validation, places.origin)
+
+
+def _detector_loss(network: nn.Module, batch: Batch) -> Tensor:
+    channels, labels = batch
+    return segmentation_loss(network(channels), labels)
+
+
+def _teacher_loss(network: nn.Module, batch: Batch) -> Tensor:
+    channels, labels = batch
+    return teacher_loss(network(channels), labels)

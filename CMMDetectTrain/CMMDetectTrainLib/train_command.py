@@ -1,0 +1,180 @@
+"""``cmmdetect train``: its options, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from CMMDetectLib.brain_extraction import METHODS as BRAIN_EXTRACTIONS
+from CMMDetectLib.cli import OneLineParser, progress_bar
+from CMMDetectLib.devices import DEVICES, PRECISIONS, choose_compute
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.scan import Modality
+
+from .extras import training_packages
+
+if TYPE_CHECKING:
+    from .bundle_training import TrainedBundle, TrainingPlan
+    from .training import EpochRecord
+
+FINE_TUNING_RATE = 1e-4
+"""Learning rate of a network that already knows its task."""
+LEAST_PATCH_SIZE = 16
+"""Smaller patches are all border."""
+
+
+def add_train(commands: argparse._SubParsersAction[OneLineParser]) -> None:
+    """Add ``cmmdetect train`` to the command line."""
+    parser = commands.add_parser("train", help="train a model bundle on a data set with known microbleeds")
+    parser.add_argument("dataset", help="folder with scans and <scan>_microbleeds.nii.gz")
+    parser.add_argument("-o", "--output", required=True, metavar="BUNDLE", help="folder of the new bundle")
+    parser.add_argument("--from", dest="start", metavar="BUNDLE", help="fine-tune this bundle")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted training")
+    parser.add_argument("--name", help="of the bundle; default: the folder's")
+    parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
+    parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
+    parser.add_argument("--networks", nargs="+", metavar="NAME", help="train only these: detector, teacher, student")
+    parser.add_argument("--no-distillation", action="store_true", help="train the student without the teacher")
+    add_training_options(parser)
+    parser.set_defaults(run=_train)
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Add what decides how networks are trained, and on which processor; `plan_of` reads it."""
+    _add_sizes(parser)
+    _add_schedule(parser)
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks are trained")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
+    parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="default: bet")
+    parser.add_argument("--brain-masks", action="store_true", help="use the data set's brain masks")
+
+
+def _add_sizes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--width",
+        type=int,
+        default=16,
+        metavar="N",
+        help="filters at full resolution (default: 16, or as --from)",
+    )
+    parser.add_argument("--patch-size", type=int, default=48, metavar="N", help="voxels, of stage 1 (default: 48)")
+    parser.add_argument("--simulated-patches", type=int, default=0, metavar="N", help="simulate these as well")
+    parser.add_argument("--patches-an-epoch", type=int, metavar="N", help="at most; default: all")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="that simulate (default: 1)")
+    parser.add_argument("--validation-share", type=float, default=0.2, metavar="X", help="of the subjects")
+
+
+def _add_schedule(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--epochs", type=int, default=100, metavar="N", help="of each network, at most (default: 100)")
+    parser.add_argument("--patience", type=int, default=20, metavar="N", help="epochs without progress (default: 20)")
+    parser.add_argument("--batch", type=int, default=8, metavar="N", help="patches a step (default: 8)")
+    parser.add_argument("--learning-rate", type=float, metavar="X", help="first one; 0.001, or 0.0001 with --from")
+    parser.add_argument("--decay", type=float, default=0.1, metavar="X", help="of the learning rate (default: 0.1)")
+    parser.add_argument("--decay-epochs", type=int, default=2, metavar="N", help="between its steps (default: 2)")
+    parser.add_argument("--augmentation", type=int, default=10, metavar="N", help="factor of stage 1 (default: 10)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything that is random")
+
+
+def _train(options: argparse.Namespace) -> None:
+    with training_packages("train"):
+        from . import distributed
+        from .bundle_training import train_bundle
+        from .evaluation_set import find_scans
+    plan, output = plan_of(options), Path(options.output)
+    entries = find_scans(Path(options.dataset), options.modality, options.subjects)
+    _check_resume(output, options.resume)
+    console = Console(highlight=False, soft_wrap=True)
+
+    def report(network: str, record: EpochRecord) -> None:
+        if distributed.is_first():
+            console.print(
+                f"{network} epoch {record.epoch + 1}: loss {record.training_loss:.4f}, "
+                f"validation {record.validation_loss:.4f}, {record.seconds:.0f} s"
+            )
+
+    with distributed.joined():
+        compute = choose_compute(options.device, options.precision)
+        with progress_bar() if distributed.is_first() else nullcontext() as listener:
+            trained = train_bundle(entries, plan, output, compute, listener, report)
+        if distributed.is_first():
+            _print_result(trained, output, console)
+
+
+def plan_of(options: argparse.Namespace) -> TrainingPlan:
+    """Make the plan that the options ask for.
+
+    Raises
+    ------
+    InputError
+        If an option cannot be used.
+    """
+    from .augmentation import Augmentation
+    from .bundle_training import NETWORKS, TrainingPlan
+    from .training import Schedule
+
+    networks = tuple(options.networks or NETWORKS)
+    if unknown := [name for name in networks if name not in NETWORKS]:
+        raise InputError(f"--networks {unknown[0]}: not a network; choose from {', '.join(NETWORKS)}")
+    _check_numbers(options)
+    usual = FINE_TUNING_RATE if options.start else Schedule.learning_rate
+    rate = usual if options.learning_rate is None else options.learning_rate
+    names = ("epochs", "patience", "batch", "decay", "decay_epochs", "seed")
+    return TrainingPlan(
+        name=options.name or Path(options.output).resolve().name,
+        width=options.width,
+        start=Path(options.start) if options.start else None,
+        networks=networks,
+        schedule=Schedule(learning_rate=rate, **{name: getattr(options, name) for name in names}),
+        patch_size=options.patch_size,
+        augmentation=Augmentation(factor=options.augmentation),
+        validation_share=options.validation_share,
+        simulated_patches=options.simulated_patches,
+        patches_an_epoch=options.patches_an_epoch,
+        distill=not options.no_distillation,
+        brain_extraction=options.brain_extraction,
+        given_brain=options.brain_masks,
+        processes=options.processes,
+    )
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+    for name in ("width", "epochs", "patience", "batch", "decay_epochs", "augmentation", "processes"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} must be at least 1")
+    for name in ("learning_rate", "decay"):
+        if (value := getattr(options, name)) is not None and not 0 < value <= 1:
+            raise InputError(f"--{name.replace('_', '-')} must lie above 0 and not above 1")
+    if options.simulated_patches < 0 or (options.patches_an_epoch or 2) < 2:
+        raise InputError("--simulated-patches must not be negative and --patches-an-epoch at least 2")
+    if options.patch_size < LEAST_PATCH_SIZE:
+        raise InputError(f"--patch-size must be at least {LEAST_PATCH_SIZE}")
+    if not 0 < options.validation_share < 1:
+        raise InputError("--validation-share must lie between 0 and 1")
+    if options.width % 2:
+        raise InputError("--width must be even: the last layer of the student has half as many nodes")
+
+
+def _check_resume(output: Path, resume: bool) -> None:
+    from .bundle_training import work_folder
+
+    work = work_folder(output)
+    if work.exists() and not resume:
+        raise InputError(f"{work}: a training was begun here; add --resume to go on, or choose another -o")
+    if resume and not work.exists():
+        raise InputError(f"{work}: no training to resume here; leave --resume out to begin one")
+
+
+def _print_result(trained: TrainedBundle, output: Path, console: Console) -> None:
+    from .bundle_training import work_folder
+
+    description = trained.validated.description
+    console.print(f"Trained on {description.trained_on}")
+    console.print(
+        f"Thresholds {description.th_detection:g} and {description.th_discrimination:g}, chosen on "
+        f"{len(trained.validation_subjects)} validation subjects: {output / 'validation' / 'report.html'}"
+    )
+    console.print(f"Written: {output}. {work_folder(output)} holds working files and can be deleted")

@@ -1,0 +1,359 @@
+"""One training loop for the three networks (2.6): schedule, early stopping, checkpoints, exact resume.
+
+What a step does follows from the seed, the epoch and the number of the step alone. So a process that is killed at any
+moment goes on from its last checkpoint to the same weights as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from CMMDetectLib.devices import Compute
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.results import prepare_folder
+from CMMDetectLib.scan import replacing
+
+from . import distributed
+
+CHECKPOINT = "checkpoint.pt"
+Batch = Sequence[Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How a network is trained; the defaults are the paper's (2.6).
+
+    Attributes
+    ----------
+    epochs : at most
+    patience : epochs without a better validation loss after which training ends
+    batch : patches a step, over all processes
+    learning_rate, decay, decay_epochs, least_learning_rate : the rate falls by ``decay`` every ``decay_epochs``
+    epsilon : of Adam
+    seed : of everything that is random
+    checkpoint_minutes : longest work that an interruption can cost
+    """
+
+    epochs: int = 100
+    patience: int = 20
+    batch: int = 8
+    learning_rate: float = 1e-3
+    decay: float = 0.1
+    decay_epochs: int = 2
+    least_learning_rate: float = 1e-6
+    epsilon: float = 1e-4
+    seed: int = 0
+    checkpoint_minutes: float = 3.0
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch, counted from 0.
+
+        >>> [f"{Schedule().rate(epoch):.0e}" for epoch in (0, 1, 2, 5, 6, 50)]
+        ['1e-03', '1e-03', '1e-04', '1e-05', '1e-06', '1e-06']
+        """
+        return max(self.learning_rate * self.decay ** (epoch // self.decay_epochs), self.least_learning_rate)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network learns, and from what.
+
+    Attributes
+    ----------
+    name : 'detector', 'teacher' or 'student'
+    network : is trained in place
+    loss : of a batch as the data sets give it, whose first part is the network's input
+    draw : gives the training patches of an epoch
+    validation : patches of other subjects
+    origin : what the patches come from, as a digest; a checkpoint of another origin is not gone on from
+    """
+
+    name: str
+    network: nn.Module
+    loss: Callable[[nn.Module, Batch], Tensor]
+    draw: Callable[[int], Dataset[Any]]
+    validation: Dataset[Any]
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch of a training: a point of the loss curves (figure 8)."""
+
+    epoch: int
+    training_loss: float
+    validation_loss: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass
+class Watch:
+    """Who is told of a training, and who may end it.
+
+    Attributes
+    ----------
+    told : (fraction of the epochs, message); may raise `CancelledError`: the checkpoint is then written first
+    finished : (record) after each epoch
+    should_stop : True ends the training, after its first epoch, with the best weights so far
+    """
+
+    told: Callable[[float, str], None] = lambda *_: None
+    finished: Callable[[EpochRecord], None] = lambda _: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+@dataclass
+class _State:
+    """All that a training knows, beside network and optimizer."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    """Of the running epoch."""
+    best_loss: float = math.inf
+    best_epoch: int = -1
+    stopped: bool = False
+    history: list[EpochRecord] = field(default_factory=list)
+
+
+def fit(
+    task: Task, schedule: Schedule, compute: Compute, folder: Path, watch: Watch | None = None
+) -> list[EpochRecord]:
+    """Train a network and leave it with the weights of its best epoch.
+
+    Parameters
+    ----------
+    task : its network as it is when training begins, also where an interrupted training goes on
+    folder : of the checkpoint; a training that was interrupted there goes on. One that began from other weights or
+        other patches does not: the network is trained anew
+
+    Returns
+    -------
+    list of EpochRecord
+        The loss curves.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a damaged checkpoint or that of a training with another schedule or network, there is
+        nothing to train or validate with, or the loss is no number.
+    OutputError
+        If the checkpoint cannot be written.
+    """
+    return _Training(task, schedule, compute, folder, watch or Watch()).run()
+
+
+class _Training:
+    def __init__(self, task: Task, schedule: Schedule, compute: Compute, folder: Path, watch: Watch) -> None:
+        self.task, self.schedule, self.compute, self.watch = task, schedule, compute, watch
+        self.path = folder / CHECKPOINT
+        self.origin = f"{task.origin} {fingerprint(task.network)}"
+        self.network = task.network.to(compute.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=schedule.learning_rate, eps=schedule.epsilon)
+        self.best = _copied(self.network)
+        self.state = _State()
+        self.saved_at = time.monotonic()
+        if distributed.is_first():
+            prepare_folder(folder)
+        if self.path.exists():
+            self._load()
+        self.shared = distributed.shared(self.network, compute)
+
+    def run(self) -> list[EpochRecord]:
+        while not self._is_over() and self._train_epoch():
+            self._close_epoch(self._validate())
+        self.network.load_state_dict(self.best)
+        return self.state.history
+
+    def _is_over(self) -> bool:
+        waited = self.state.epoch - 1 - self.state.best_epoch
+        over = self.state.epoch >= self.schedule.epochs or waited >= self.schedule.patience
+        return over or self._is_stopped()
+
+    def _is_stopped(self) -> bool:
+        """Whether the user wants no more, now or before an interruption."""
+        if not self.state.stopped and self.state.best_epoch >= 0:
+            # one process alone may have seen the wish to stop: all must end together
+            self.state.stopped = distributed.summed([float(self.watch.should_stop())], self.compute)[0] > 0
+            if self.state.stopped:
+                self._save()
+        return self.state.stopped
+
+    def _train_epoch(self) -> bool:
+        """Go through the rest of an epoch; False if the user stopped it."""
+        state = self.state
+        patches = self.task.draw(state.epoch)
+        steps = self._training_steps(len(patches))  # type: ignore[arg-type]
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(state.epoch)
+        self.shared.train()
+        started = time.monotonic()
+        for batch in self._batches(patches, steps, state.step):
+            self._step(batch)
+            state.step += 1
+            state.seconds += time.monotonic() - started
+            started = time.monotonic()
+            self._report(len(steps))
+            if self._is_stopped():
+                return False
+        return True
+
+    def _step(self, batch: Batch) -> None:
+        torch.manual_seed(_seed_of(self.schedule.seed, self.state.epoch, self.state.step, distributed.rank()))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(self.shared, batch)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise InputError(f"{self.task.name}: the loss is no number any more; train with a smaller learning rate")
+        loss.backward()
+        self.optimizer.step()
+        self.state.loss_sum += value
+
+    def _report(self, steps: int) -> None:
+        if time.monotonic() - self.saved_at > 60 * self.schedule.checkpoint_minutes:
+            self._save()
+        done = (self.state.epoch + self.state.step / steps) / self.schedule.epochs
+        try:
+            self.watch.told(done, f"{self.task.name}, epoch {self.state.epoch + 1} of {self.schedule.epochs} at most")
+        except BaseException:
+            self._save()
+            raise
+
+    @torch.no_grad()
+    def _validate(self) -> float:
+        distributed.equalize_buffers(self.network)
+        self.network.eval()
+        patches = self.task.validation
+        total, count = 0.0, 0
+        for batch in self._batches(patches, self._validation_steps(len(patches))):  # type: ignore[arg-type]
+            size = len(batch[0])
+            total += size * float(self._loss(self.network, batch))
+            count += size
+            self._report(self.state.step)
+        total, all_patches = distributed.summed([total, float(count)], self.compute)
+        return total / all_patches
+
+    def _close_epoch(self, validation_loss: float) -> None:
+        state = self.state
+        total, steps = distributed.summed([state.loss_sum, float(state.step)], self.compute)
+        record = EpochRecord(
+            state.epoch,
+            total / steps,
+            validation_loss,
+            self.schedule.rate(state.epoch),
+            round(state.seconds, 2),
+        )
+        state.history.append(record)
+        if validation_loss < state.best_loss:
+            state.best_loss, state.best_epoch = validation_loss, state.epoch
+            self.best = _copied(self.network)
+        state.epoch, state.step, state.loss_sum, state.seconds = state.epoch + 1, 0, 0.0, 0.0
+        self._save()
+        self.watch.finished(record)
+
+    def _loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        device, dtype = self.compute.device, self.compute.dtype
+        channels = batch[0].to(device, non_blocking=True, memory_format=torch.channels_last_3d)
+        rest = [part.to(device, non_blocking=True) for part in batch[1:]]
+        with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
+            return self.task.loss(network, [channels, *rest])
+
+    def _training_steps(self, patches: int) -> list[list[int]]:
+        """Which patches each step takes, of this process.
+
+        As many in every process, since DDP averages the gradients of processes and not of patches.
+        """
+        batch, world = self.schedule.batch, distributed.world()
+        steps = [range(first, min(first + batch, patches)) for first in range(0, patches, batch)]
+        steps = [step[: len(step) // world * world] for step in steps if len(step) >= world]
+        if not steps:
+            raise InputError(f"{self.task.name}: {patches} patches are too few to train {world} processes with")
+        return [list(step[distributed.rank() :: world]) for step in steps]
+
+    def _validation_steps(self, patches: int) -> list[list[int]]:
+        if not patches:
+            raise InputError(f"{self.task.name}: there are no patches to validate with")
+        own = list(range(distributed.rank(), patches, distributed.world()))
+        return [own[first : first + self.schedule.batch] for first in range(0, len(own), self.schedule.batch)]
+
+    def _batches(self, patches: Dataset[Any], steps: list[list[int]], first: int = 0) -> Iterator[Batch]:
+        # a GPU is so fast that reading must go on beside it; a processor has no core to spare
+        on_gpu = self.compute.device.type == "cuda"
+        yield from DataLoader(
+            patches,
+            batch_sampler=steps[first:],
+            num_workers=4 if on_gpu else 0,
+            pin_memory=on_gpu,
+        )
+
+    def _identity(self) -> str:
+        """What a checkpoint must agree in with the training that goes on from it."""
+        plan = {name: value for name, value in asdict(self.schedule).items() if name not in MAY_CHANGE}
+        shapes = {name: list(tensor.shape) for name, tensor in self.network.state_dict().items()}
+        return json.dumps({"task": self.task.name, **plan, "shapes": shapes})
+
+    def _save(self) -> None:
+        self.saved_at = time.monotonic()
+        if not distributed.is_first():
+            return
+        content = {
+            "identity": self._identity(),
+            "origin": self.origin,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+            "state": json.dumps(asdict(self.state)),
+        }
+        with replacing(self.path) as beside:
+            torch.save(content, beside)
+
+    def _load(self) -> None:
+        try:
+            content = torch.load(self.path, map_location=self.compute.device, weights_only=True)
+            identity, origin = content["identity"], content["origin"]
+        except Exception:
+            raise InputError(f"{self.path}: damaged; delete it to train again from the start") from None
+        if identity != self._identity():
+            raise InputError(f"{self.path}: belongs to a training with other settings; choose another -o or delete it")
+        if origin != self.origin:
+            return
+        self.network.load_state_dict(content["network"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.best = content["best"]
+        state = json.loads(content["state"])
+        self.state = _State(**{**state, "history": [EpochRecord(**record) for record in state["history"]]})
+
+
+MAY_CHANGE = ("epochs", "patience", "checkpoint_minutes")
+"""Parts of a schedule that a resumed training may change: they do not touch what a step does."""
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Digest of a network's weights."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def _seed_of(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -1,0 +1,81 @@
+"""Everything, beside the data, that decides what a trained bundle becomes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from CMMDetectLib.bundle import ModelBundle
+
+from .augmentation import Augmentation
+from .patches import DETECTOR_PATCH_VOX
+from .training import MAY_CHANGE, Schedule
+
+NETWORKS = ("detector", "teacher", "student")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """How a bundle is trained.
+
+    Attributes
+    ----------
+    name : of the bundle
+    width : filters at full resolution; of ``start`` if there is one
+    start : bundle to fine-tune, None trains from the beginning
+    networks : which to train; the others are taken from ``start``
+    schedule : of all three networks
+    patch_size : voxels along each axis of stage 1's patches
+    augmentation : of stage 1's patches
+    patch_augmentation : of the smaller patches of teacher and student
+    validation_share : of the subjects
+    validation_subjects : instead of a share; () draws them
+    simulated_patches : simulated besides the data set's scans
+    patches_an_epoch : at most; None for all
+    th_candidates : threshold of the candidates that the student learns from, and lowest Th_Cdet that can be chosen
+    distill : whether the student learns from the teacher
+    with_frst : whether the second channel is used (table 1 asks what it brings)
+    brain_extraction, given_brain : as of `evaluation.evaluate_dataset`
+    processes : simulate patches
+    """
+
+    name: str
+    width: int = 16
+    start: Path | None = None
+    networks: tuple[str, ...] = NETWORKS
+    schedule: Schedule = field(default_factory=Schedule)
+    patch_size: int = DETECTOR_PATCH_VOX
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    patch_augmentation: Augmentation = field(default_factory=lambda: Augmentation(factor=5, translation_vox=3))
+    validation_share: float = 0.2
+    validation_subjects: tuple[str, ...] = ()
+    simulated_patches: int = 0
+    patches_an_epoch: int | None = None
+    th_candidates: float = 0.1
+    distill: bool = True
+    with_frst: bool = True
+    brain_extraction: str = "bet"
+    given_brain: bool = False
+    processes: int = 1
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything that is random."""
+        return self.schedule.seed
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether something is learnt by or from the teacher."""
+        return "teacher" in self.networks or (self.distill and "student" in self.networks)
+
+
+def plan_as_json(plan: TrainingPlan, start: ModelBundle | None) -> dict[str, Any]:
+    """Give what two trainings must agree in for one to go on from the other; ``start`` is the plan's."""
+    content = asdict(plan)
+    content["start"] = None if start is None else dict(start.sha256)
+    del content["processes"]
+    for name in MAY_CHANGE:
+        del content["schedule"][name]
+    return json.loads(json.dumps(content))

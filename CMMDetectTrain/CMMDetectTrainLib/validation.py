@@ -1,0 +1,139 @@
+"""What the validation subjects decide: thresholds (5.1), calibration, and the cut-offs of stage 3 (2.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from CMMDetectLib.bundle import BundleDescription, ModelBundle
+from CMMDetectLib.calibration import Calibration
+from CMMDetectLib.candidates import Stage
+from CMMDetectLib.devices import Compute
+from CMMDetectLib.methods import Settings
+from CMMDetectLib.paper_method import PaperMethod
+from CMMDetectLib.postprocessing import CutOffs
+from CMMDetectLib.progress import Tick
+from CMMDetectLib.results import prepare_folder
+
+from .calibration import calibration_figure, fit_calibration, judged_anew, measured_calibration
+from .evaluation import evaluate_dataset, write_evaluation
+from .evaluation_set import ScanEntry
+from .metrics import Rule, ScanRecord
+from .report_page import ReportFigure
+from .thresholds import (
+    choose_cutoffs,
+    choose_detection_threshold,
+    choose_discrimination_threshold,
+    true_and_false,
+)
+
+PAPER_THRESHOLD = 0.3
+"""Th_Cdet and Th_Cdisc of the paper's transfer tests: what stays where there is no lesion to choose by."""
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A bundle measured on its validation subjects.
+
+    Attributes
+    ----------
+    bundle : as it was detected with, with provisional thresholds and without calibration
+    description : with thresholds, calibration, cut-offs and metrics
+    records : of the validation scans, with the chosen thresholds and cut-offs
+    """
+
+    bundle: ModelBundle
+    description: BundleDescription
+    records: list[ScanRecord]
+
+
+def validate(
+    bundle: ModelBundle,
+    entries: Sequence[ScanEntry],
+    compute: Compute,
+    work: Path,
+    output: Path,
+    brain_extraction: str,
+    given_brain: bool,
+    tick: Tick,
+    figures: Sequence[ReportFigure] = (),
+) -> Validated:
+    """Choose thresholds, calibration and cut-offs on the validation scans, and measure what they give there.
+
+    The scans are detected twice: with the lowest Th_Cdet, to draw the FROC curve of stage 1, and with the chosen one,
+    since another threshold gives other clusters. On the candidates of the second time the student's probability is
+    calibrated, and Th_Cdisc is chosen on the calibrated one.
+
+    Parameters
+    ----------
+    bundle : its thresholds are the lowest that can be chosen, and its probability is not calibrated
+    work : folder of the scans' records
+    output : folder of metrics and report
+    figures : for the report, after its own
+    """
+
+    def detected(th_detection: float, half: int) -> list[ScanRecord]:
+        return evaluate_dataset(
+            entries,
+            PaperMethod(bundle, compute, replace(bundle.settings, th_detection=th_detection)),
+            work / f"detected-{th_detection:g}",
+            brain_extraction,
+            given_brain,
+            lambda _step, fraction, _message: tick((half + fraction) / 2),
+        )
+
+    th_detection = _or_papers(choose_detection_threshold, detected(bundle.settings.th_detection, 0))
+    found = detected(th_detection, 1)
+    calibration = fit_calibration(found)
+    settings, calibrated = _choose(found, th_detection, calibration)
+    records = [judged_anew(record, settings) for record in calibrated]
+    prepare_folder(output)
+    shown = calibration_figure(found, calibrated)
+    about = {"validation of": bundle.description.name}
+    summary = write_evaluation(output, records, settings, about, [*([shown] if shown else []), *figures])
+    description = replace(
+        bundle.description,
+        **{item.name: getattr(settings, item.name) for item in fields(Settings)},
+        calibration=calibration,
+        metrics={
+            "measured_on": "the validation subjects, by which the thresholds were chosen",
+            **_stages(summary),
+            "calibration": {"before": _errors(found), "after": _errors(calibrated)},
+        },
+    )
+    return Validated(bundle, description, records)
+
+
+def _choose(
+    found: Sequence[ScanRecord], th_detection: float, calibration: Calibration
+) -> tuple[Settings, list[ScanRecord]]:
+    """Choose Th_Cdisc, then the cut-offs; give the settings and the records with calibrated probabilities."""
+    every = Settings(th_detection, 0.0, CutOffs())
+    calibrated = [judged_anew(record, every, calibration) for record in found]
+    settings = replace(every, th_discrimination=_or_papers(choose_discrimination_threshold, calibrated))
+    kept = [judged_anew(record, settings) for record in calibrated]
+    cutoffs = choose_cutoffs(*true_and_false(kept, Stage.DISCRIMINATION))
+    return replace(settings, cutoffs=cutoffs), calibrated
+
+
+def _or_papers(choose: Callable[[Sequence[ScanRecord]], float], records: Sequence[ScanRecord]) -> float:
+    """Choose a threshold, or take the paper's where there is no lesion or no candidate to choose by."""
+    try:
+        return choose(records)
+    except ValueError:
+        return PAPER_THRESHOLD
+
+
+def _errors(records: Sequence[ScanRecord]) -> dict[str, Any] | None:
+    """Give how far stage 2's probability is from the truth."""
+    measured = measured_calibration(records)
+    if measured is None:
+        return None
+    return {"candidates": int(measured.count.sum()), "brier": measured.brier, "error": measured.error}
+
+
+def _stages(summary: dict[str, Any]) -> dict[str, Any]:
+    """TPR, false positives a scan, precision and F1 after each stage, with intervals, by both matching rules."""
+    return {str(rule): {str(stage): dict(summary["stages"][rule][stage]) for stage in Stage} for rule in Rule}

@@ -1,0 +1,133 @@
+"""The probability that a reader sees keeps its word, and thresholds belong to it."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from CMMDetectLib.bundle import read_bundle, write_bundle
+from CMMDetectLib.calibration import Calibration, log_odds
+from CMMDetectLib.candidates import Candidate, Stage
+from CMMDetectLib.detector import Detector
+from CMMDetectLib.devices import choose_compute
+from CMMDetectLib.methods import Settings
+from CMMDetectLib.paper_method import PaperMethod
+from CMMDetectLib.postprocessing import CutOffs
+from CMMDetectLib.scan import read_scan
+from CMMDetectTrainLib.calibration import calibration_figure, fit_calibration, judged_anew, measured_calibration
+from CMMDetectTrainLib.metrics import Finding, Lesion, ScanRecord
+
+
+def records(seed: int = 0, per_scan: int = 250, scans: int = 20, slope: float = 0.5) -> list[ScanRecord]:
+    """Candidates whose true log odds are ``slope`` times those of the network, less 2."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for number in range(scans):
+        score = rng.normal(0, 4, per_scan)
+        true = rng.random(per_scan) < 1 / (1 + np.exp(2 - slope * score))
+        findings = [
+            Finding(
+                candidate=Candidate(
+                    id=f"cmb-{n:04d}", x=0, y=0, z=0, p_detection=0.9, p_discrimination=float(1 / (1 + np.exp(-value)))
+                ),
+                touches=(f"lesion-{n}",) if is_true else (),
+            )
+            for n, (value, is_true) in enumerate(zip(score, true, strict=True))
+        ]
+        lesions = [Lesion(id=f"lesion-{n}", x=0, y=0, z=0, diameter_mm=3, volume_mm3=14) for n in np.flatnonzero(true)]
+        made.append(ScanRecord(name=f"scan-{number}", subject=f"{number}", lesions=lesions, findings=tuple(findings)))
+    return made
+
+
+def test_the_fit_finds_slope_and_offset_of_the_log_odds():
+    fitted = fit_calibration(records())
+    assert fitted.slope == pytest.approx(0.5, abs=0.05)
+    assert fitted.offset == pytest.approx(-2, abs=0.15)
+
+
+def test_calibration_mends_the_probability_of_other_scans_too():
+    calibration = fit_calibration(records(seed=0))
+    found = records(seed=1)
+    every = Settings(0.1, 0.0, CutOffs())
+    before = measured_calibration(found)
+    after = measured_calibration([judged_anew(record, every, calibration) for record in found])
+    assert before.error > 0.15 and after.error < 0.02
+    assert after.brier < before.brier
+
+
+def test_perfectly_separated_candidates_make_no_certainty():
+    sure = [
+        replace(
+            record,
+            findings=tuple(
+                replace(item, candidate=replace(item.candidate, p_discrimination=0.99 if item.touches else 0.01))
+                for item in record.findings
+            ),
+        )
+        for record in records(scans=1)
+    ]
+    fitted = fit_calibration(sure)
+    true = sum(bool(item.touches) for item in sure[0].findings)
+    assert fitted.apply(0.99) == pytest.approx((true + 1) / (true + 2), abs=0.003)
+    assert fitted.apply(0.99) < 1
+
+
+def test_few_or_misleading_candidates_leave_the_probability_as_it_is():
+    assert fit_calibration(records(scans=1, per_scan=30)) == Calibration()
+    assert fit_calibration(records(slope=-0.5)) == Calibration()
+    assert fit_calibration([]) == Calibration()
+
+
+def test_calibration_keeps_the_order_and_its_two_ends():
+    p = np.array([0, 1e-9, 0.01, 0.5, 0.99, 1 - 1e-9, 1])
+    out = Calibration(0.5, -2).apply(p)
+    assert (np.diff(out) >= 0).all() and out[0] > 0 and out[-1] < 1
+    assert log_odds([0.5]) == pytest.approx(0)
+    assert np.array_equal(Calibration().apply(p), p.astype(np.float32))
+
+
+def test_candidates_are_judged_anew_by_all_stages():
+    def judge(p: float, **settings: float) -> Candidate:
+        candidate = Candidate(id="a", x=0, y=0, z=0, p_discrimination=p, volume_mm3=4.0, rejected_by="discrimination")
+        record = ScanRecord(name="a", subject="a", findings=(Finding(candidate=candidate),))
+        cutoffs = CutOffs(min_volume_mm3=settings.get("volume", 2.5))
+        return judged_anew(record, Settings(0.1, 0.3, cutoffs), Calibration(offset=-2)).findings[0].candidate
+
+    assert judge(0.5).p_discrimination == pytest.approx(1 / (1 + np.exp(2)))
+    assert (judge(0.5).stage, judge(0.5).rejected_by) == (Stage.DETECTION, "discrimination")
+    assert (judge(0.9).stage, judge(0.9).rejected_by) == (Stage.FINAL, None)
+    assert (judge(0.9, volume=5.0).stage, judge(0.9, volume=5.0).rejected_by) == (Stage.DISCRIMINATION, "volume")
+
+
+def test_the_figure_shows_both_lines_and_needs_candidates():
+    found = records(scans=3)
+    figure = calibration_figure(found, [judged_anew(item, Settings(0.1, 0.0, CutOffs())) for item in found])
+    assert figure is not None
+    assert "<svg" in figure.svg and "calibrated Brier" in figure.caption
+    assert calibration_figure([], []) is None
+
+
+def test_a_bundle_carries_its_calibration_and_one_without_reads_too(small_bundle, tmp_path):
+    calibration = Calibration(0.7, -1.5)
+    networks = {"detector": small_bundle.detector(), "student": small_bundle.student()}
+    description = replace(small_bundle.description, calibration=calibration)
+    bundle = write_bundle(tmp_path / "calibrated", description, networks)
+    assert read_bundle(bundle.folder).description.calibration == calibration
+    path = bundle.folder / "model.json"
+    content = json.loads(path.read_text())
+    assert content.pop("calibration") == asdict(calibration)
+    path.write_text(json.dumps(content))
+    assert read_bundle(bundle.folder).description.calibration == Calibration()
+
+
+def test_the_detector_shows_the_calibrated_probability(small_bundle, stripped_scan):
+    scan, compute = read_scan(stripped_scan), choose_compute("cpu")
+    calibration = Calibration(0.5, -1.0)
+    calibrated = replace(small_bundle, description=replace(small_bundle.description, calibration=calibration))
+    before, after = (Detector(PaperMethod(bundle, compute)).detect(scan) for bundle in (small_bundle, calibrated))
+    raw = {(item.x, item.y, item.z): item.p_discrimination for item in before.candidates}
+    assert raw
+    for item in after.candidates:
+        assert item.p_discrimination == pytest.approx(calibration.apply(raw[item.x, item.y, item.z]), abs=1e-5)
+    assert after.provenance["calibration"] == asdict(calibration)

@@ -1,0 +1,201 @@
+"""``cmmdetect train``: its options, what it refuses, and a whole run from coordinates to an evaluated bundle."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from CMMDetectLib.bundle import BundleDescription, read_bundle, write_bundle
+from CMMDetectLib.cli import EXIT_INPUT
+from CMMDetectLib.networks import CandidateDetector, Student
+from CMMDetectLib.postprocessing import CutOffs
+from CMMDetectLib.scan import Modality
+from CMMDetectTrainLib import bundle_training
+from CMMDetectTrainLib.bundle_training import NETWORKS, TrainingPlan, work_folder
+from CMMDetectTrainLib.cli import main
+from CMMDetectTrainLib.evaluation import read_record
+from CMMDetectTrainLib.metrics import Rule, score_scan
+from CMMDetectTrainLib.simulation.patches import PatchSource
+from CMMDetectTrainLib.thresholds import froc, tpr_at
+from training_cases import write_scan
+
+TRAINED_ON, HELD_OUT = range(1, 10), range(10, 13)
+WIDTH = 4
+
+
+def names(numbers):
+    return [f"sub-{number:02d}" for number in numbers]
+
+
+@pytest.fixture
+def small_set(tmp_path):
+    for name in ("sub-01_swi", "sub-02_swi"):
+        write_scan(tmp_path / "set", name)
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def planned(small_set, tmp_path, monkeypatch):
+    """Give a function that runs the command up to the training, and gives its status, plan and scans."""
+    asked = {}
+
+    class NotTrainedError(Exception):
+        pass
+
+    def stop(entries, plan, output, *_):
+        asked.update(entries=entries, plan=plan, output=output)
+        raise NotTrainedError
+
+    monkeypatch.setattr(bundle_training, "train_bundle", stop)
+
+    def run(*options):
+        with pytest.raises(NotTrainedError):
+            main(["train", str(small_set), "-o", str(tmp_path / "made"), *options])
+        return asked
+
+    return run
+
+
+def test_the_paper_is_the_default(planned):
+    plan = planned()["plan"]
+    assert plan == TrainingPlan(name="made")
+    assert (plan.schedule.epochs, plan.schedule.patience, plan.schedule.batch) == (100, 20, 8)
+    assert (plan.patch_size, plan.augmentation.factor, plan.patch_augmentation.factor) == (48, 10, 5)
+    assert plan.networks == NETWORKS
+
+
+def test_options_reach_the_plan(planned, tmp_path):
+    options = (
+        "--patch-size 32 --width 8 --epochs 3 --patience 2 --batch 4 --decay 0.5 --decay-epochs 5 --augmentation 2 "
+        "--seed 7 --validation-share 0.5 --patches-an-epoch 80 --simulated-patches 100 --processes 2 --brain-masks "
+        "--no-distillation --networks detector student --name other --learning-rate 0.01"
+    )
+    plan = planned(*options.split())["plan"]
+    schedule = plan.schedule
+    assert (plan.patch_size, plan.width, plan.name, plan.networks) == (32, 8, "other", ("detector", "student"))
+    assert (schedule.epochs, schedule.patience, schedule.batch, schedule.seed) == (3, 2, 4, 7)
+    assert (schedule.decay, schedule.decay_epochs, schedule.learning_rate) == (0.5, 5, 0.01)
+    assert (plan.augmentation.factor, plan.validation_share, plan.patches_an_epoch) == (2, 0.5, 80)
+    assert (plan.simulated_patches, plan.processes, plan.given_brain, plan.distill) == (100, 2, True, False)
+
+
+def test_fine_tuning_begins_with_a_smaller_learning_rate_unless_one_is_given(planned):
+    plan = planned("--from", "bundle")["plan"]
+    assert (plan.start, plan.schedule.learning_rate) == (Path("bundle"), 1e-4)
+    assert planned("--from", "bundle", "--learning-rate", "0.002")["plan"].schedule.learning_rate == 0.002
+
+
+def test_only_the_subjects_asked_for_are_used(planned):
+    assert [entry.name for entry in planned("--subjects", "sub-02")["entries"]] == ["sub-02_swi"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--epochs 0", "--epochs must be at least 1"),
+        ("--patches-an-epoch 1", "--patches-an-epoch at least 2"),
+        ("--patch-size 8", "--patch-size must be at least 16"),
+        ("--validation-share 1", "--validation-share must lie between 0 and 1"),
+        ("--width 3", "--width must be even"),
+        ("--learning-rate 0", "--learning-rate must lie above 0"),
+        ("--decay -1", "--decay must lie above 0"),
+        ("--networks teatcher", "--networks teatcher: not a network; choose from detector, teacher, student"),
+        ("--resume", "no training to resume here"),
+        ("--from nowhere", "nowhere: no model bundle"),
+        ("--subjects sub-01", "at least two subjects with visible microbleeds"),
+        ("--modality qsm", "no scan with truth here"),
+    ],
+)
+def test_what_cannot_be_is_one_line(small_set, tmp_path, capsys, options, told):
+    assert main(["train", str(small_set), "-o", str(tmp_path / "made"), *options.split()]) == EXIT_INPUT
+    error = capsys.readouterr().err.strip()
+    assert told in error
+    assert "\n" not in error
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_begun_training_is_not_begun_again_by_mistake(small_set, tmp_path, capsys):
+    work_folder(tmp_path / "made").mkdir()
+    assert main(["train", str(small_set), "-o", str(tmp_path / "made")]) == EXIT_INPUT
+    assert "a training was begun here; add --resume" in capsys.readouterr().err
+
+
+def write_simulated_set(folder: Path) -> None:
+    """Twelve small simulated scans with a brain mask and points where the microbleeds are."""
+    source = PatchSource((Modality.SWI,), (64, 64, 24), anatomy_share=0.0, lesion_free_share=0.0)
+    rng = np.random.default_rng(3)
+    for name in names([*TRAINED_ON, *HELD_OUT]):
+        seen = []
+        while len(seen) < 2:
+            patch = source.draw(rng)
+            seen = [item for item in patch.truth.records if item.kind == "microbleed" and item.visible]
+        scan = folder / name / f"{name}_swi.nii.gz"
+        scan.parent.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(patch.image, patch.grid.affine), scan)
+        brain = nib.Nifti1Image(patch.brain.astype(np.uint8), patch.grid.affine)
+        nib.save(brain, scan.with_name(f"{name}_swi_brain.nii.gz"))
+        rows = [f"{item.id},{item.x:.3f},{item.y:.3f},{item.z:.3f}" for item in seen]
+        scan.with_name("points.csv").write_text("\n".join(["name,x,y,z", *rows]) + "\n")
+
+
+def write_untrained(folder: Path) -> Path:
+    torch.manual_seed(1)
+    description = BundleDescription(
+        name="untrained",
+        version="0",
+        created="2026-01-01",
+        license="Apache-2.0",
+        width=WIDTH,
+        modality=(Modality.SWI,),
+        trained_on="nothing",
+        th_detection=0.3,
+        th_discrimination=0.3,
+        cutoffs=CutOffs(),
+    )
+    return write_bundle(folder, description, {"detector": CandidateDetector(WIDTH), "student": Student(WIDTH)}).folder
+
+
+def found_at(data: Path, bundle: Path, output: Path, fp_avg: float) -> float:
+    """TPR of stage 1 on the held-out subjects with so many false positives a scan.
+
+    Matched by center: one cluster over the whole brain would touch every lesion.
+    """
+    options = ["--subjects", *names(HELD_OUT), "--brain-masks", "--model", str(bundle)]
+    assert main(["evaluate", str(data), "-o", str(output), *options]) == 0
+    records = [read_record(path) for path in sorted((output / "scans").iterdir())]
+    assert len(records) == len(HELD_OUT)
+    curve = froc([score_scan(record, Rule.CENTER, lambda candidate: candidate.p_detection) for record in records])
+    return 0.0 if curve is None else tpr_at(curve, fp_avg)
+
+
+def test_from_coordinates_to_an_evaluated_bundle(tmp_path, capsys):
+    data, bundle = tmp_path / "set", tmp_path / "bundle"
+    write_simulated_set(data)
+    for points in sorted(data.rglob("points.csv")):
+        scan = next(points.parent.glob("*_swi.nii.gz"))
+        labels = scan.with_name(scan.name.replace("_swi", "_swi_microbleeds"))
+        assert main(["masks", str(scan), str(points), "-o", str(labels)]) == 0
+    settings = (
+        f"--width {WIDTH} --epochs 6 --augmentation 5 --patch-size 24 --batch 4 --patches-an-epoch 72 "
+        "--learning-rate 0.02 --decay-epochs 4 --decay 0.3"
+    )
+    options = ["--subjects", *names(TRAINED_ON), "--brain-masks", *settings.split()]
+    assert main(["train", str(data), "-o", str(bundle), *options]) == 0
+
+    told = capsys.readouterr().out
+    for network in NETWORKS:
+        assert f"{network} epoch 6: loss" in told
+    assert "Trained on 7 scans of 7 subjects with" in told
+    description = read_bundle(bundle).description
+    record = json.loads((bundle / "training.json").read_text())
+    assert set(record["validation_subjects"]) < set(names(TRAINED_ON))
+    detector = [epoch["validation_loss"] for epoch in record["curves"]["detector"]]
+    assert detector[-1] < detector[0] - 0.1
+    assert description.th_detection >= 0.1
+    trained = found_at(data, bundle, tmp_path / "trained", fp_avg=4.0)
+    untrained = found_at(data, write_untrained(tmp_path / "untrained"), tmp_path / "from-untrained", fp_avg=4.0)
+    assert trained >= 0.5
+    assert trained >= untrained + 0.4
