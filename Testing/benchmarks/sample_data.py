@@ -19,7 +19,7 @@ RESOURCES = Path(__file__).resolve().parents[2] / "CMMDetect" / "Resources"
 SAMPLE = RESOURCES / "SampleData" / "CMMDetectSample_swi.nii.gz"
 THUMBNAIL = RESOURCES / "Icons" / "CMMDetectSample.png"
 PROTOCOL = "fast"
-SEED = 4
+SEED = 11
 LESIONS = 6
 LEVELS = 400
 """Gray levels up to the brightest tissue: the noise is several of them, and more would only make the file larger."""

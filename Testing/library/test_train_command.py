@@ -179,15 +179,15 @@ def test_from_coordinates_to_an_evaluated_bundle(tmp_path, capsys):
         labels = scan.with_name(scan.name.replace("_swi", "_swi_microbleeds"))
         assert main(["masks", str(scan), str(points), "-o", str(labels)]) == 0
     settings = (
-        f"--width {WIDTH} --epochs 6 --augmentation 5 --patch-size 24 --batch 4 --patches-an-epoch 72 "
-        "--learning-rate 0.02 --decay-epochs 4 --decay 0.3"
+        f"--width {WIDTH} --epochs 5 --augmentation 20 --patch-size 24 --batch 4 --patches-an-epoch 160 "
+        "--learning-rate 0.01 --decay-epochs 2 --decay 0.4"
     )
     options = ["--subjects", *names(TRAINED_ON), "--brain-masks", *settings.split()]
     assert main(["train", str(data), "-o", str(bundle), *options]) == 0
 
     told = capsys.readouterr().out
     for network in NETWORKS:
-        assert f"{network} epoch 6: loss" in told
+        assert f"{network} epoch 5: loss" in told
     assert "Trained on 7 scans of 7 subjects with" in told
     description = read_bundle(bundle).description
     record = json.loads((bundle / "training.json").read_text())
