@@ -1,0 +1,251 @@
+"""Slicer module "Cerebral Microbleed Training": from annotated coordinates to a better model."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+from CMMDetectLib.region_growing import GrowthSettings
+from CMMDetectLib.scan import parse_modality
+from CMMDetectLib.scene import scan_of
+from CMMDetectTrainLib.annotations import grow_annotations
+from CMMDetectTrainLib.bundle_shelf import BundleShelf
+from CMMDetectTrainLib.case_list import NewCase, add_case, read_cases
+from CMMDetectTrainLib.label_map import label_map
+from CMMDetectTrainWidgets.dataset_section import DatasetSection
+from CMMDetectTrainWidgets.labels_section import LabelsSection
+from CMMDetectTrainWidgets.models_section import ModelsSection
+from CMMDetectTrainWidgets.parameters import CMMDetectTrainParameterNode
+from CMMDetectTrainWidgets.point_lists import pointsOf, sourceOf
+from CMMDetectTrainWidgets.training_section import TrainingSection
+from CMMDetectWidgets.models_folder import modelsFolder, setModelsFolder
+from CMMDetectWidgets.review_keeper import stemOf
+
+PACKAGES = ("CMMDetectTrainWidgets", "CMMDetectTrainLib", "CMMDetectWidgets", "CMMDetectLib")
+
+
+class CMMDetectTrain(ScriptedLoadableModule):
+    """What Slicer knows of the module."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("Cerebral Microbleed Training")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Neuroimaging")]
+        parent.dependencies = ["CMMDetect", "Markups", "Segmentations", "Volumes"]
+        parent.contributors = ["CMMDetect contributors"]
+        parent.helpText = _(
+            "Makes the model of CMMDetect better with a site's own scans: grows labels at marked microbleeds, collects"
+            " them in a data set, trains, and says on subjects that were held back whether the new model is better."
+            " Nothing leaves this computer. For research only."
+            ' See the <a href="https://github.com/CMMDetect/SlicerCMMDetect#readme">manual</a>.'
+        )
+        parent.acknowledgementText = _(
+            "Method: Sundaresan V. et al. (2023), Automated detection of cerebral microbleeds on MR images using"
+            " knowledge distillation framework, Front. Neuroinform. 17:1204186."
+        )
+
+
+def shelf():
+    """Give the user's own models."""
+    return BundleShelf(modelsFolder())
+
+
+class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: makes its sections and lets them talk to each other."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._guiTag = None
+        self._updating = False
+
+    def setup(self):
+        """Build the panel once."""
+        ScriptedLoadableModuleWidget.setup(self)
+        self._panel = slicer.util.loadUI(self.resourcePath("UI/CMMDetectTrain.ui"))
+        self.layout.addWidget(self._panel)
+        self.ui = slicer.util.childWidgetVariables(self._panel)
+        self._panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = CMMDetectTrainLogic()
+        self._makeSections()
+        self.initializeParameterNode()
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneReady)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneReady)
+        self.refresh()
+
+    def _makeSections(self):
+        ui = self.ui
+        self.dataset = DatasetSection(ui, self.update)
+        self.labels = LabelsSection(ui, self.parameters, self.dataset)
+        self.training = TrainingSection(ui, self.parameters, self.dataset, shelf, self._onTrained)
+        self.models = ModelsSection(ui, shelf, self._onModelsChanged)
+        ui.modelsPathLineEdit.currentPath = str(modelsFolder())
+        ui.modelsPathLineEdit.connect("currentPathChanged(QString)", self._onModelsFolder)
+
+    def cleanup(self):
+        """The module is about to be unloaded: a training is paused."""
+        self.training.close()
+        self.labels.forget()
+        self._disconnectGui()
+        self.removeObservers()
+
+    def onReload(self):
+        """Forget the packages too, so that Reload in developer mode loads them again."""
+        for name in [name for name in sys.modules if name.split(".")[0] in PACKAGES]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def enter(self):
+        """The module is shown: data set and models may have changed meanwhile."""
+        self.initializeParameterNode()
+        self.refresh()
+
+    def exit(self):
+        """Another module is shown. A running training goes on."""
+
+    def onSceneStartClose(self, _caller=None, _event=None):
+        """The labels belong to the scene; data set and training do not and stay."""
+        self.labels.forget()
+        self._disconnectGui()
+
+    def onSceneReady(self, _caller=None, _event=None):
+        """The scene was closed or loaded."""
+        self.initializeParameterNode()
+        self.update()
+
+    # ------------------------------------------------------------------ parameters
+
+    def parameters(self):
+        """Give the parameter node."""
+        return self._parameterNode
+
+    def initializeParameterNode(self):
+        """Connect the widgets to the scene's parameter node."""
+        if self._parameterNode is None:
+            self._parameterNode = self.logic.getParameterNode()
+            self._guiTag = self._parameterNode.connectGui(self.ui)
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
+
+    def _disconnectGui(self):
+        if self._parameterNode is not None:
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
+            self._parameterNode.disconnectGui(self._guiTag)
+            self._parameterNode = None
+
+    def refresh(self):
+        """Read data set and models again."""
+        self.dataset.refresh()
+        self.training.refresh()
+        self.models.refresh()
+
+    def update(self, _caller=None, _event=None):
+        """Bring everything to the parameters; called at every change of them."""
+        scene = slicer.mrmlScene
+        if self._parameterNode is None or self._updating or scene.IsImporting() or scene.IsClosing():
+            return
+        self._updating = True
+        try:
+            self.labels.update()
+            self.training.update()
+        finally:
+            self._updating = False
+
+    def _onTrained(self, folder):
+        self.models.refresh(folder)
+        self.ui.resultCollapsibleButton.collapsed = False
+
+    def _onModelsChanged(self):
+        self.training.refresh()
+
+    def _onModelsFolder(self, path):
+        setModelsFolder(path)
+        self.training.refresh()
+        self.models.refresh()
+
+
+class CMMDetectTrainLogic(ScriptedLoadableModuleLogic):
+    """Labels for scripts; trainings are started with ``cmmdetect train`` there."""
+
+    def getParameterNode(self):
+        """Give the panel's settings in this scene."""
+        return CMMDetectTrainParameterNode(super().getParameterNode())
+
+    def process(self, volumeNode, modality, dataset, pointsNode=None, subject="", reader="", tolerance=1.0):
+        """Grow the regions at points and save the scan as a training case; asks nothing.
+
+        Parameters
+        ----------
+        volumeNode : vtkMRMLScalarVolumeNode
+        modality : 'swi', 't2star' or 'qsm'
+        dataset : folder
+        pointsNode : vtkMRMLMarkupsFiducialNode; None for a scan without microbleeds
+        subject, reader : names
+        tolerance : of the region growing
+
+        Returns
+        -------
+        TrainingCase
+
+        Raises
+        ------
+        InputError
+            If something cannot be used; the message is one line.
+        """
+        scan = scan_of(volumeNode, parse_modality(modality), stemOf(volumeNode))
+        points = pointsOf(pointsNode)
+        annotations = grow_annotations(points, scan, GrowthSettings(tolerance=tolerance))
+        new = NewCase(
+            scan=scan,
+            labels=label_map(scan, annotations.lesions),
+            points_mm=[point.position_mm for point in points],
+            points=sourceOf(pointsNode),
+            subject=subject,
+            reader=reader,
+            note="; ".join(annotations.problems),
+        )
+        return add_case(Path(dataset), new)
+
+
+class CMMDetectTrainTest(ScriptedLoadableModuleTest):
+    """The self-test that Reload and Test runs: points become a training case. Needs no torch."""
+
+    def setUp(self):
+        """Begin with an empty scene."""
+        slicer.mrmlScene.Clear(0)
+
+    def runTest(self):
+        """Run every test."""
+        self.setUp()
+        self.test_PointsBecomeACase()
+
+    def test_PointsBecomeACase(self):
+        """Label the darkest voxel of a small scan, as a script would."""
+        k, j, i = np.ogrid[:16, :44, :40]
+        array = 100.0 - 80.0 * (((i - 20) ** 2 + (j - 22) ** 2 + (k - 8) ** 2) <= 4)
+        volume = slicer.util.addVolumeFromArray(array + (i + j + k) % 3, name="sub-01_swi")
+        points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+        matrix = vtk.vtkMatrix4x4()
+        volume.GetIJKToRASMatrix(matrix)
+        position = matrix.MultiplyPoint((20, 22, 8, 1))[:3]
+        points.AddControlPointWorld(vtk.vtkVector3d(*position))
+        with tempfile.TemporaryDirectory() as folder:
+            case = CMMDetectTrainLogic().process(volume, "swi", folder, points)
+            self.assertEqual(case.microbleeds, 1)
+            self.assertEqual([listed.name for listed in read_cases(Path(folder))], ["sub-01_swi"])
+        self.delayDisplay("The test passed.")

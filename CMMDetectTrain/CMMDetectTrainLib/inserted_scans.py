@@ -1,0 +1,109 @@
+"""A site's own scans with simulated microbleeds in them: more to learn from, where the site has few."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from CMMDetectLib.errors import CMMDetectError, InputError
+from CMMDetectLib.preprocessing import find_brain
+from CMMDetectLib.progress import Tick
+from CMMDetectLib.results import all_or_none
+from CMMDetectLib.scan import read_mask, read_scan, write_image
+
+from .evaluation_set import LABELS, ScanEntry, read_lesions
+from .simulation.insertion import Insertion, insert_microbleeds
+from .simulation.protocols import Protocol
+
+TE_MS = {1.5: 40.0, 3.0: 20.0, 7.0: 15.0}
+"""Usual echo time of a susceptibility-weighted scan by field strength, T."""
+
+
+def insert_into_scans(
+    entries: Sequence[ScanEntry],
+    folder: Path,
+    count: int,
+    field_t: float,
+    seed: int,
+    tick: Tick,
+    brain_extraction: str = "bet",
+    given_brain: bool = False,
+) -> list[ScanEntry]:
+    """Write copies of scans with simulated microbleeds besides their own, unless they are there already.
+
+    Give only scans that are learnt from: what a model is measured on must be real.
+
+    Parameters
+    ----------
+    folder : of the copies
+    count : microbleeds a scan; fewer where they find no room
+    field_t : field strength of the scans
+    brain_extraction, given_brain : as of `evaluation.evaluate_dataset`
+
+    Raises
+    ------
+    InputError
+        If a scan cannot be used, or the field strength is none of 1.5, 3 and 7 T.
+    OutputError
+        If the copies cannot be written.
+    """
+    if field_t not in TE_MS:
+        raise InputError(f"field strength {field_t:g} T: choose 1.5, 3 or 7")
+    protocol = Protocol("site", field_t=field_t, te_ms=TE_MS[field_t])
+    copies = []
+    for number, entry in enumerate(entries, 1):
+        scan, labels = folder / f"{entry.name}.nii.gz", folder / f"{entry.name}{LABELS}.nii.gz"
+        if not _is_current([scan, labels], entry):
+            _write_copy(entry, folder, count, protocol, seed, brain_extraction, given_brain)
+        copies.append(replace(entry, scan=scan, labels=labels))
+        tick(number / len(entries))
+    return copies
+
+
+def with_inserted(own: NDArray[np.int32], insertion: Insertion) -> NDArray[np.int32]:
+    """Give the labels of a scan's own microbleeds and, numbered on, of the inserted ones that can be seen."""
+    visible = [
+        number
+        for number, record in enumerate(insertion.truth.records, 1)
+        if record.kind == "microbleed" and record.visible
+    ]
+    new = np.zeros(len(insertion.truth.records) + 1, np.int32)
+    new[visible] = int(own.max()) + np.arange(1, len(visible) + 1)
+    return np.where(own > 0, own, new[insertion.truth.microbleeds]).astype(np.int32)
+
+
+def _write_copy(
+    entry: ScanEntry,
+    folder: Path,
+    count: int,
+    protocol: Protocol,
+    seed: int,
+    brain_extraction: str,
+    given_brain: bool,
+) -> None:
+    scan = read_scan(entry.scan, entry.modality)
+    _, own = read_lesions(entry, scan)
+    try:
+        given = read_mask(entry.brain, scan) if given_brain and entry.brain else None
+        brain = find_brain(scan, brain_extraction)[0] if given is None else given
+    except CMMDetectError as error:
+        raise InputError(f"{entry.scan}: {error}") from None
+    # by name, so that a scan gets the same ones whatever else is in the data set
+    digest = int.from_bytes(hashlib.sha256(entry.name.encode()).digest()[:8], "big")
+    insertion = insert_microbleeds(scan, brain, protocol, np.random.default_rng([seed, digest]), count)
+    with all_or_none(folder) as beside:
+        write_image(beside / f"{entry.name}.nii.gz", insertion.scan.array, scan.affine)
+        write_image(beside / f"{entry.name}{LABELS}.nii.gz", with_inserted(own, insertion), scan.affine)
+
+
+def _is_current(copies: Sequence[Path], entry: ScanEntry) -> bool:
+    """Whether copies are there and younger than what they were made from."""
+    if not all(path.exists() for path in copies):
+        return False
+    oldest = min(path.stat().st_mtime_ns for path in copies)
+    return all(path.stat().st_mtime_ns <= oldest for path in (entry.scan, entry.labels))

@@ -1,0 +1,84 @@
+"""Which subjects are learnt from, which choose thresholds, and which are held back to compare models on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from CMMDetectLib.errors import InputError
+
+from .evaluation_set import ScanEntry
+
+LEAST_SUBJECTS = 2
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Subjects by what they are for; `test` is empty where there are too few to hold any back."""
+
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def of(self, role: str, entries: Iterable[ScanEntry]) -> list[ScanEntry]:
+        """Give the scans of the subjects of a role."""
+        subjects = getattr(self, role)
+        return [entry for entry in entries if entry.subject in subjects]
+
+
+def assign_roles(
+    microbleeds: Mapping[str, int],
+    validation_share: float = 0.2,
+    test_share: float = 0.2,
+    tested_before: Collection[str] = (),
+) -> Roles:
+    """Split subjects, those with and those without microbleeds alike.
+
+    Whether a subject is held back follows from its name and not from chance, so that a later model of a grown data
+    set is compared on subjects that no earlier one has learnt from.
+
+    Parameters
+    ----------
+    microbleeds : number of each subject
+    validation_share, test_share : of the subjects; at least one with microbleeds each, if there are three
+    tested_before : subjects that the model to start from was compared on; they are held back first
+
+    Raises
+    ------
+    InputError
+        If fewer than two subjects have microbleeds.
+
+    >>> roles = assign_roles({"a": 3, "b": 1, "c": 2, "d": 4, "e": 0})
+    >>> len(roles.training), len(roles.validation), len(roles.test)
+    (3, 1, 1)
+    """
+    order = sorted(microbleeds, key=lambda subject: (subject not in tested_before, _digest(subject)))
+    with_microbleeds = [subject for subject in order if microbleeds[subject]]
+    without = [subject for subject in order if not microbleeds[subject]]
+    if len(with_microbleeds) < LEAST_SUBJECTS:
+        raise InputError(
+            f"training needs cases of at least {LEAST_SUBJECTS} subjects with microbleeds, one of them to choose "
+            f"thresholds by; here {len(with_microbleeds)} of {len(microbleeds)} have any: label more scans"
+        )
+    shares = (test_share, validation_share)
+    least = (int(bool(test_share) and len(with_microbleeds) > LEAST_SUBJECTS), 1)
+    test, validation, training = _cut(with_microbleeds, shares, least)
+    more_test, more_validation, more_training = _cut(without, shares, (0, 0))
+    return Roles(
+        tuple(sorted(training + more_training)),
+        tuple(sorted(validation + more_validation)),
+        tuple(sorted(test + more_test)),
+    )
+
+
+def _cut(subjects: Sequence[str], shares: tuple[float, float], least: tuple[int, int]) -> tuple[list[str], ...]:
+    """Cut a list into a first and a second part of the given shares and the rest, which keeps at least one."""
+    first = max(least[0], round(shares[0] * len(subjects)))
+    first = min(first, max(0, len(subjects) - 2))
+    second = min(max(least[1], round(shares[1] * len(subjects))), max(0, len(subjects) - first - 1))
+    return list(subjects[:first]), list(subjects[first : first + second]), list(subjects[first + second :])
+
+
+def _digest(subject: str) -> str:
+    return hashlib.sha256(subject.encode()).hexdigest()

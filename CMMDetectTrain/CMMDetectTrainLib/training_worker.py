@@ -1,0 +1,111 @@
+"""Training as a child process: ``python -m CMMDetectTrainLib.training_worker JOB.json``.
+
+The job file holds the fields of `TrainingJob`. The process prints one JSON object a line, as `CMMDetectLib.worker`
+does: ``{"stage": "detector", "progress": 0.42, "message": "..."}``; everything else on its output is log. The end of
+an epoch has the stage ``epoch`` and adds ``network``, ``epoch`` (from 1), ``training_loss``, ``validation_loss`` and
+``seconds_left``. The last object has the stage ``done``, ``cancelled`` or ``error``; ``done`` adds the ``files`` of a
+training, and of an estimate ``low_seconds``, ``high_seconds`` and what was counted.
+
+A file beside the job file, named like it with ``.cancel`` added, pauses the training: a checkpoint is written, and the
+same job goes on from it. With ``.stop`` the training ends with the best weights so far.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from CMMDetectLib.errors import CancelledError, CMMDetectError
+from CMMDetectLib.worker import EXIT_CANCELLED, EXIT_DONE, EXIT_INPUT
+
+from .training_job import COMPARISON_FILE, EPOCHS, ESTIMATE, PAUSE, STOP, TrainingJob, beside, read_job
+
+if TYPE_CHECKING:
+    from .training import EpochRecord
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the job whose file is the only argument; the exit status is as of `CMMDetectLib.worker`."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if len(arguments) != 1:
+        _say("error", 0.0, "one argument is needed: the path of a job file")
+        return EXIT_INPUT
+    path = Path(arguments[0])
+    try:
+        job = read_job(path)
+        _say("done", 1.0, "done", **(_estimate(job, path) if job.task == ESTIMATE else _train(job, path)))
+    except CancelledError:
+        _say("cancelled", 1.0, "paused")
+        return EXIT_CANCELLED
+    except CMMDetectError as error:
+        _say("error", 1.0, str(error))
+        return EXIT_INPUT
+    except ModuleNotFoundError as error:
+        _say("error", 1.0, f"the training needs the Python package {error.name}, which is not installed")
+        return EXIT_INPUT
+    except Exception as error:
+        _say("error", 1.0, f"unexpected {type(error).__name__}: {error}")
+        raise
+    return EXIT_DONE
+
+
+def _train(job: TrainingJob, path: Path) -> dict[str, Any]:
+    from .training_run import run_training
+
+    told = _Told(path)
+    result = run_training(job, told.listen, told.report, beside(path, STOP).exists)
+    files = {"bundle": str(result.bundle), "report": str(result.bundle / "validation" / "report.html")}
+    if result.comparison is None:
+        return {"files": files}
+    return {"files": {**files, "comparison": str(result.bundle / COMPARISON_FILE)}}
+
+
+def _estimate(job: TrainingJob, path: Path) -> dict[str, Any]:
+    from .training_run import estimate_job
+
+    estimate, prepared = estimate_job(job, _Told(path).listen)
+    return {
+        "low_seconds": estimate.low_seconds,
+        "high_seconds": estimate.high_seconds,
+        "subjects": {role: len(getattr(prepared.roles, role)) for role in ("training", "validation", "test")},
+        "training_microbleeds": prepared.training_microbleeds,
+        "without_microbleeds": prepared.without_microbleeds,
+    }
+
+
+class _Told:
+    """Passes the news on, and the wish to pause back."""
+
+    def __init__(self, path: Path) -> None:
+        self._pause, self._epochs = beside(path, PAUSE), beside(path, EPOCHS)
+        self._progress = 0.0
+
+    def listen(self, stage: str, progress: float, message: str) -> None:
+        if self._pause.exists():
+            raise CancelledError
+        self._progress = progress
+        _say(stage, progress, message)
+
+    def report(self, network: str, record: EpochRecord, seconds_left: float) -> None:
+        epoch = {
+            "network": network,
+            "epoch": record.epoch + 1,
+            "training_loss": record.training_loss,
+            "validation_loss": record.validation_loss,
+        }
+        with self._epochs.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(epoch) + "\n")
+        message = f"{network}, epoch {record.epoch + 1}"
+        _say("epoch", self._progress, message, **epoch, seconds_left=round(seconds_left, 1))
+
+
+def _say(stage: str, progress: float, message: str, **more: Any) -> None:
+    line = json.dumps({"stage": stage, "progress": round(progress, 4), "message": message, **more})
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The Qt side of the module for training."""

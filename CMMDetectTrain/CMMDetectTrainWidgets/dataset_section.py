@@ -1,0 +1,136 @@
+"""The Data set section: the folder and the list of its cases."""
+
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CMMDetectLib.errors import CMMDetectError
+from CMMDetectTrainLib.case_list import CaseStatus, add_case, read_cases, remove_case, set_status
+
+from .simple_table import SimpleTable
+
+DATASET_SETTING = "CMMDetectTrain/Dataset"
+COLUMNS = (_("Case"), _("Microbleeds"), _("Status"), _("Reader"), _("Points"), _("Note"))
+TIPS = (
+    _("Name of the scan: its subject and its contrast"),
+    _("Number of labels"),
+    _("Cases to check are not learnt from"),
+    _("Who marked the points"),
+    _("Where the points came from"),
+    _("What to look at"),
+)
+STATUS = {CaseStatus.OK: _("ok"), CaseStatus.TO_CHECK: _("to check")}
+
+
+class DatasetSection:
+    """Lists the cases of a data set.
+
+    Parameters
+    ----------
+    ui : the panel's widgets
+    onChanged : called when another data set was chosen or its cases have changed
+    """
+
+    def __init__(self, ui, onChanged):
+        self._ui = ui
+        self._onChanged = onChanged
+        self._updating = False
+        self.cases = []
+        self._table = SimpleTable(ui.caseTable, COLUMNS, TIPS, self._updateButtons)
+        ui.datasetPathLineEdit.currentPath = slicer.util.settingsValue(DATASET_SETTING, "")
+        ui.datasetPathLineEdit.connect("currentPathChanged(QString)", self._onFolder)
+        ui.okButton.connect("clicked(bool)", self._onOk)
+        ui.toCheckButton.connect("clicked(bool)", self._onToCheck)
+        ui.showCaseButton.connect("clicked(bool)", self._onShow)
+        ui.removeCaseButton.connect("clicked(bool)", self._onRemove)
+
+    @property
+    def folder(self):
+        """Folder of the data set, None without one; it need not exist."""
+        chosen = self._ui.datasetPathLineEdit.currentPath.strip()
+        return Path(chosen) if chosen else None
+
+    def has(self, name):
+        """Whether there is a case of that name."""
+        return any(case.name == name for case in self.cases)
+
+    def add(self, new, again):
+        """Put a case into the data set and give it; raises as `case_list.add_case` does."""
+        case = add_case(self.folder, new, again)
+        self.refresh()
+        return case
+
+    def refresh(self):
+        """Read the list of cases again."""
+        self.cases, problem = [], ""
+        if self.folder is not None and self.folder.is_dir():
+            try:
+                self.cases = read_cases(self.folder)
+            except CMMDetectError as error:
+                problem = str(error)
+        self._table.fill([_row(case) for case in self.cases])
+        self._ui.caseMessageLabel.setText(problem or self._summary())
+        self._updateButtons()
+        self._onChanged()
+
+    def _summary(self):
+        if self.folder is None:
+            return _("Choose a folder for the data set; an empty one begins a new one.")
+        ready = [case for case in self.cases if case.status == CaseStatus.OK]
+        text = _("Cases: {cases}, of them ok: {ready}. Subjects: {subjects}. Microbleeds to learn from: {count}.")
+        return text.format(
+            cases=len(self.cases),
+            subjects=len({case.subject for case in self.cases}),
+            ready=len(ready),
+            count=sum(case.microbleeds or 0 for case in ready),
+        )
+
+    def _chosen(self):
+        return None if self._table.row is None else self.cases[self._table.row]
+
+    def _updateButtons(self):
+        case, ui = self._chosen(), self._ui
+        ui.okButton.setEnabled(case is not None and case.status != CaseStatus.OK)
+        ui.toCheckButton.setEnabled(case is not None and case.status != CaseStatus.TO_CHECK)
+        ui.showCaseButton.setEnabled(case is not None)
+        ui.removeCaseButton.setEnabled(case is not None)
+
+    def _onFolder(self, _path=""):
+        qt.QSettings().setValue(DATASET_SETTING, self._ui.datasetPathLineEdit.currentPath)
+        self.refresh()
+
+    def _onOk(self, _checked=False):
+        self._change(lambda case: set_status(self.folder, case.name, CaseStatus.OK))
+
+    def _onToCheck(self, _checked=False):
+        self._change(lambda case: set_status(self.folder, case.name, CaseStatus.TO_CHECK))
+
+    def _onRemove(self, _checked=False):
+        case = self._chosen()
+        kept = "" if case.copied else _(" The scan itself stays.")
+        question = _("Delete the labels of {case} from the data set?{kept}").format(case=case.name, kept=kept)
+        if slicer.util.confirmOkCancelDisplay(question):
+            self._change(lambda case: remove_case(self.folder, case.name))
+
+    def _change(self, change):
+        try:
+            change(self._chosen())
+        except CMMDetectError as error:
+            self.refresh()
+            self._ui.caseMessageLabel.setText(str(error))
+            return
+        self.refresh()
+
+    def _onShow(self, _checked=False):
+        case = self._chosen()
+        volume = slicer.util.loadVolume(str(self.folder / case.volume))
+        labels = slicer.util.loadLabelVolume(str(self.folder / case.mask))
+        slicer.util.setSliceViewerLayers(background=volume, label=labels, fit=True)
+
+
+def _row(case):
+    known = (case.reader, case.points, case.note)
+    count = "" if case.microbleeds is None else str(case.microbleeds)
+    return (case.name, count, STATUS[case.status], *(text or "" for text in known))

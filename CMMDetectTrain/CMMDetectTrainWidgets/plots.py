@@ -1,0 +1,92 @@
+"""Curves in Slicer's plot views."""
+
+import numpy as np
+import slicer
+
+PLOT_LAYOUT = "SlicerLayoutConventionalPlotView"
+
+
+class Plot:
+    """A chart with curves; it keeps what it was given, so that closing the scene loses nothing.
+
+    Parameters
+    ----------
+    name : of the chart
+    xTitle, yTitle : of its axes
+    """
+
+    def __init__(self, name, xTitle, yTitle):
+        self._name, self._titles = name, (xTitle, yTitle)
+        self._curves = {}
+        self._nodes = {}
+        self._chart = None
+        self._layoutBefore = None
+
+    @property
+    def chart(self):
+        """The chart's node, None before anything was drawn."""
+        return self._chart if _inScene(self._chart) else None
+
+    def clear(self):
+        """Take all curves away."""
+        self._curves = {}
+        for series, table in self._nodes.values():
+            for node in (series, table):
+                if _inScene(node):
+                    slicer.mrmlScene.RemoveNode(node)
+        self._nodes = {}
+
+    def draw(self, name, xs, ys, color, dashed=False):
+        """Give a curve, or give it anew; nothing is put into the scene before it is shown."""
+        self._curves[name] = (list(xs), list(ys), color, dashed)
+        if self.chart is not None:
+            self._drawAll([name])
+
+    def show(self, shown):
+        """Show the chart in a layout with a plot view, or bring the layout of before back."""
+        manager = slicer.app.layoutManager()
+        if manager is None:
+            return
+        if shown and self._curves:
+            self._drawAll(self._curves)
+            plots = getattr(slicer.vtkMRMLLayoutNode, PLOT_LAYOUT)
+            if manager.layout != plots:
+                self._layoutBefore = manager.layout
+                manager.setLayout(plots)
+            slicer.modules.plots.logic().ShowChartInLayout(self._chart)
+        elif not shown and self._layoutBefore is not None:
+            manager.setLayout(self._layoutBefore)
+            self._layoutBefore = None
+
+    def _drawAll(self, names):
+        if self.chart is None:
+            self._nodes = {}
+            self._chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", self._name)
+            self._chart.SetXAxisTitle(self._titles[0])
+            self._chart.SetYAxisTitle(self._titles[1])
+            names = self._curves
+        for name in names:
+            self._drawOne(name)
+
+    def _drawOne(self, name):
+        xs, ys, color, dashed = self._curves[name]
+        series, table = self._nodes.get(name, (None, None))
+        if not _inScene(series) or not _inScene(table):
+            table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{self._name}, {name}")
+            series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
+            self._nodes[name] = (series, table)
+        slicer.util.updateTableFromArray(table, np.column_stack([xs, ys]).astype(float), ["x", "y"])
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetXColumnName("x")
+        series.SetYColumnName("y")
+        series.SetPlotType(series.PlotTypeScatter)
+        series.SetColor(*color)
+        series.SetLineStyle(series.LineStyleDash if dashed else series.LineStyleSolid)
+        # one point alone makes no line
+        series.SetMarkerStyle(series.MarkerStyleCircle if len(xs) < 2 else series.MarkerStyleNone)
+        if not self._chart.HasPlotSeriesNodeID(series.GetID()):
+            self._chart.AddAndObservePlotSeriesNodeID(series.GetID())
+
+
+def _inScene(node):
+    return node is not None and slicer.mrmlScene.IsNodePresent(node)

@@ -1,0 +1,51 @@
+"""The Python packages that a training needs: whether they are there, and how they get there with consent."""
+
+import importlib.util
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from CMMDetectWidgets.installation import installNetworks, networksReady
+
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "CMMDetectTrain-requirements.txt"
+PACKAGES = ("matplotlib", "sklearn")
+"""Modules of the requirements, beside what the networks need anyway."""
+
+
+def trainingReady():
+    """Whether all packages are there; none of them is imported into the application."""
+    return networksReady() and all(importlib.util.find_spec(name) is not None for name in PACKAGES)
+
+
+def installTraining():
+    """Ask, then download and install what is missing.
+
+    Raises
+    ------
+    RuntimeError
+        If the user declined or the installation failed; the message is for the user.
+    """
+    if not networksReady():
+        installNetworks()
+    if not trainingReady():
+        _installRequirements()
+    if not trainingReady():
+        raise RuntimeError(_("The installation is not complete. Restart Slicer and try again."))
+
+
+def _installRequirements():
+    try:
+        import slicer.packaging as packaging
+    except ImportError:
+        packaging = None
+    if packaging is not None:
+        packaging.pip_ensure(packaging.load_requirements(str(REQUIREMENTS)), requester="CMMDetectTrain")
+        return
+    question = _(
+        "To draw the report of a training, CMMDetectTrain needs the packages 'matplotlib' and 'scikit-learn' (about"
+        " 20 MB). They are downloaded from the Python package index and installed into Slicer. Install them now?"
+    )
+    if not slicer.util.confirmOkCancelDisplay(question):
+        raise RuntimeError(_("Nothing was installed. Nothing can be trained without these packages."))
+    slicer.util.pip_install(f'-r "{REQUIREMENTS}"')

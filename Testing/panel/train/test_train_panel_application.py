@@ -1,0 +1,16 @@
+"""The tests that CTest runs inside the application hold in the host too."""
+
+import sys
+import unittest
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[2] / "Slicer"
+
+
+def test_the_tests_for_the_application_pass_in_the_host(panel):
+    sys.path.append(str(FOLDER))
+    suite = unittest.defaultTestLoader.loadTestsFromName("CMMDetectTrainPanelTest")
+    result = unittest.TestResult()
+    suite.run(result)
+    assert result.testsRun == 1
+    assert not result.failures + result.errors, result.failures + result.errors
