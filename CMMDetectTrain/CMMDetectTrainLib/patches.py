@@ -176,7 +176,7 @@ def cut(draw: Draw, augmentation: Augmentation) -> tuple[NDArray[np.float32], ND
 def cut_region(volume: NDArray[Any], start: NDArray[np.int64], size: int) -> NDArray[Any]:
     """Cut (C, S, S, S) out of (C, I, J, K); only what is cut is read, and beyond the volume are zeros.
 
-    >>> cut_region(np.arange(3).reshape(1, 3, 1, 1), np.array([1, 0, 0]), 2)[0, :, 0, 0]
+    >>> cut_region(np.arange(3).reshape(1, 3, 1, 1), np.array([2, 0, 0]), 2)[0, :, 0, 0]
     array([2, 0])
     """
     shape = volume.shape[1:]

@@ -16,13 +16,12 @@ from CMMDetectLib.errors import InputError
 from CMMDetectLib.scan import Modality
 
 from .extras import training_packages
+from .training_job import FINE_TUNING_RATE
 
 if TYPE_CHECKING:
     from .bundle_training import TrainedBundle, TrainingPlan
     from .training import EpochRecord
 
-FINE_TUNING_RATE = 1e-4
-"""Learning rate of a network that already knows its task."""
 LEAST_PATCH_SIZE = 16
 """Smaller patches are all border."""
 
@@ -83,9 +82,9 @@ def _train(options: argparse.Namespace) -> None:
     with training_packages("train"):
         from . import distributed
         from .bundle_training import train_bundle
-        from .evaluation_set import find_scans
+        from .case_list import checked_scans
     plan, output = plan_of(options), Path(options.output)
-    entries = find_scans(Path(options.dataset), options.modality, options.subjects)
+    entries = checked_scans(Path(options.dataset), options.modality, options.subjects)
     _check_resume(output, options.resume)
     console = Console(highlight=False, soft_wrap=True)
 

@@ -12,27 +12,10 @@ import phantoms
 from CMMDetectLib.bundle import BundleDescription, ModelBundle, write_bundle
 from CMMDetectLib.networks import CandidateDetector, Student, Teacher
 from CMMDetectLib.postprocessing import CutOffs
-from CMMDetectLib.scan import Modality, to_world
+from CMMDetectLib.scan import Modality
+from small_scans import SPACING_MM, stripped_brain
 
 set_num_threads(1)  # the networks of the tests are so small that threads only wait for each other
-
-SPACING_MM = (1.0, 1.0, 2.0)
-SHAPE = (104, 120, 50)
-LESIONS_MM = ((40.0, 50.0, 40.0, 4.0), (66.0, 70.0, 60.0, 5.0), (52.0, 84.0, 44.0, 3.0))
-"""Center in the grid's own millimetres and diameter of each microbleed of `write_stripped_scan`."""
-
-
-def lesion_positions(affine: np.ndarray) -> np.ndarray:
-    """RAS millimetres of the microbleeds."""
-    return to_world(affine, np.array(LESIONS_MM)[:, :3] / SPACING_MM)
-
-
-def stripped_brain() -> np.ndarray:
-    """An SWI-like brain without skull: tissue of 500, three dark microbleeds, 0 outside."""
-    tissue, mask = phantoms.brain(SHAPE, SPACING_MM, noise=0.01, seed=3)
-    for *center, diameter in LESIONS_MM:
-        tissue *= 1 - 0.9 * phantoms.sphere(SHAPE, SPACING_MM, tuple(center), diameter)
-    return np.where(mask, 1250 * tissue, 0).astype(np.float32)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from CMMDetectLib.candidates import Stage, at_stage
 from CMMDetectLib.detector import Detector
 from CMMDetectLib.scan import read_scan
 from CMMDetectTrainLib.blob_method import DIAMETERS_MM, BlobMethod, blob_strength
-from conftest import lesion_positions
+from small_scans import lesion_positions
 
 
 @pytest.mark.parametrize("spacing", [(0.5, 0.5, 0.5), (0.8, 0.9, 1.4)])

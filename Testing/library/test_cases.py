@@ -17,7 +17,7 @@ from CMMDetectTrainLib.evaluation_set import find_scans
 from CMMDetectTrainLib.patches import PatchSet, Sampling, draw_epoch, grid_places
 from CMMDetectTrainLib.simulation.dataset import write_truth
 from CMMDetectTrainLib.simulation.truth import Truth, TruthRecord
-from conftest import SHAPE, lesion_positions, stripped_brain
+from small_scans import SHAPE, lesion_positions, stripped_brain
 from test_evaluation import AFFINE, lesion_labels, save
 from training_cases import make_case
 

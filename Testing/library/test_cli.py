@@ -13,8 +13,8 @@ import pytest
 from CMMDetectLib.candidates import Stage, at_stage, read_table
 from CMMDetectLib.cli import EXIT_INPUT, EXIT_INTERRUPTED, make_parser, run_command
 from CMMDetectTrainLib.cli import main
-from conftest import LESIONS_MM, SHAPE
 from head_phantom import head
+from small_scans import LESIONS_MM, SHAPE
 
 
 def outputs(stem: str) -> set[str]:

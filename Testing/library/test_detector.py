@@ -18,8 +18,8 @@ from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.progress import STEPS, Progress
 from CMMDetectLib.results import write_results
 from CMMDetectLib.scan import Modality, Scan, read_scan, to_voxel
-from conftest import LESIONS_MM, SPACING_MM, lesion_positions, stripped_brain
 from known_networks import thresholding_detector
+from small_scans import LESIONS_MM, SPACING_MM, lesion_positions, stripped_brain
 
 
 def positions(candidates) -> np.ndarray:

@@ -26,7 +26,7 @@ from CMMDetectTrainLib.metrics import Rule
 from CMMDetectTrainLib.report_page import ReportFigure
 from CMMDetectTrainLib.simulation.dataset import write_truth
 from CMMDetectTrainLib.simulation.truth import Truth, TruthRecord
-from conftest import LESIONS_MM, SHAPE, SPACING_MM, lesion_positions, stripped_brain
+from small_scans import LESIONS_MM, SHAPE, SPACING_MM, lesion_positions, stripped_brain
 
 AFFINE = phantoms.affine(SPACING_MM)
 DARK_SPOT = len(LESIONS_MM)  # the label of a lesion that the truth does not know, hence a false positive

@@ -15,7 +15,7 @@ from CMMDetectLib.errors import InputError
 from CMMDetectLib.region_growing import GrowthSettings, grow_at_voxel
 from CMMDetectLib.scan import Modality, Scan, read_scan, to_voxel
 from CMMDetectTrainLib.masks import OUTLINE, add_masks, label_map, make_masks
-from conftest import LESIONS_MM, SPACING_MM, lesion_positions
+from small_scans import LESIONS_MM, SPACING_MM, lesion_positions
 
 
 def masks(*arguments: object) -> int:
