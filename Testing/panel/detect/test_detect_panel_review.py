@@ -47,7 +47,9 @@ def test_the_table_lists_the_most_likely_first_and_a_row_centers_all_views(revie
     click_row(reviewed, 1)
     assert reviewed.review.current == order[1]
     place = position_of(reviewed.keeper.session[order[1]])
-    np.testing.assert_allclose(centers_of_views(), [place] * 3, atol=1e-3)
+    centers = centers_of_views()
+    assert len(centers) >= 3
+    np.testing.assert_allclose(centers, [place] * len(centers), atol=1e-3)
     for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
         assert min(node.GetFieldOfView()[:2]) == pytest.approx(60)
 

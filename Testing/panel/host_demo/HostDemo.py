@@ -83,6 +83,7 @@ class HostDemoWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self):
         self.setParameterNode(None)
         self.removeObservers()
+        self._shortcut.setEnabled(False)
         self._shortcut.setParent(None)
 
     def onSceneStartClose(self, caller, event):
