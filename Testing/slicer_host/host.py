@@ -164,5 +164,7 @@ def _make_panel(module: ModuleType, name: str):
         for each in parent.findChildren(qt.QWidget)
         if each.objectName and hasattr(each, "mrmlScene") and each.mrmlScene() is None
     ]
-    assert not without, f"no scene reached {', '.join(without)}"
+    if without:
+        panel.cleanup()  # a refused panel leaves no key and no observer behind
+        raise AssertionError(f"no scene reached {', '.join(without)}")
     return panel
