@@ -19,6 +19,7 @@ from slicer.util import VTKObservationMixin
 
 from CMMDetectLib.candidates import Stage, at_stage
 from CMMDetectLib.errors import CMMDetectError, InputError
+from CMMDetectLib.review_records import Origin
 from CMMDetectLib.review_state import ShownFilter
 from CMMDetectLib.scan import parse_modality
 from CMMDetectLib.scene import scan_of
@@ -86,7 +87,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneReady)
-        self.addObserver(scene, scene.EndImportEvent, self.onSceneReady)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneLoaded)
         self.update()
 
     def _makeSections(self):
@@ -131,11 +132,21 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.run.stop()
         self.keeper.close()
         self._followed = None
+        self.inputs.forget()
         self._disconnectGui()
 
     def onSceneReady(self, _caller=None, _event=None):
-        """The scene was closed or loaded."""
+        """The scene was closed."""
         self.initializeParameterNode()
+        self.update()
+
+    def onSceneLoaded(self, _caller=None, _event=None):
+        """The scene was loaded; its path and the lists of its nodes are right only after the event."""
+        later(self._takeLoadedScene)
+
+    def _takeLoadedScene(self):
+        self.initializeParameterNode()
+        self._parameterNode.Modified()
         self.update()
 
     # ------------------------------------------------------------------ parameters
@@ -226,7 +237,8 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.review.nextUndecided()
         if self.keeper.session.blind:
             return _("Done. What was found stays hidden until you end the blind read.")
-        found = [len(at_stage(self.keeper.session.candidates, stage)) for stage in Stage]
+        detected = [item for item in self.keeper.session.candidates if item.origin == Origin.DETECTOR]
+        found = [len(at_stage(detected, stage)) for stage in Stage]
         return _("Candidates after stage 1, 2 and 3: {0}, {1}, {2}.").format(*found)
 
     def _onRunEnded(self, _message):

@@ -32,6 +32,7 @@ from CMMDetectTrainWidgets.point_lists import pointsOf, sourceOf
 from CMMDetectTrainWidgets.training_section import TrainingSection
 from CMMDetectWidgets.models_folder import modelsFolder, setModelsFolder
 from CMMDetectWidgets.review_keeper import stemOf
+from CMMDetectWidgets.slice_views import later
 
 PACKAGES = ("CMMDetectTrainWidgets", "CMMDetectTrainLib", "CMMDetectWidgets", "CMMDetectLib")
 
@@ -86,7 +87,7 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneReady)
-        self.addObserver(scene, scene.EndImportEvent, self.onSceneReady)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneLoaded)
         self.refresh()
 
     def _makeSections(self):
@@ -125,8 +126,17 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._disconnectGui()
 
     def onSceneReady(self, _caller=None, _event=None):
-        """The scene was closed or loaded."""
+        """The scene was closed."""
         self.initializeParameterNode()
+        self.update()
+
+    def onSceneLoaded(self, _caller=None, _event=None):
+        """The scene was loaded; the lists of its nodes are right only after the event."""
+        later(self._takeLoadedScene)
+
+    def _takeLoadedScene(self):
+        self.initializeParameterNode()
+        self._parameterNode.Modified()
         self.update()
 
     # ------------------------------------------------------------------ parameters

@@ -63,6 +63,10 @@ class InputSection:
         self._say(parameters, problem)
         return problem
 
+    def forget(self):
+        """The scene closes: a volume of the next one may have the ID of one of this."""
+        self._guessedFor = None
+
     def _guess(self, parameters):
         """Guess the contrast once for each volume; what the user chose then stays."""
         volume = parameters.inputVolume

@@ -161,7 +161,8 @@ class ReviewSection:
         """Take the next click in a slice view as the candidate's position."""
         current = self.current
         if current is not None:
-            self.say(_("Click in a slice view where {name} is. Escape leaves it where it was.").format(name=current))
+            text = _("Click in a slice view where {name} is. A right click leaves it where it was.")
+            self.say(text.format(name=current))
             self._view.place(lambda position: self._moveTo(current, position))
 
     def add(self, _checked=False):
@@ -169,7 +170,7 @@ class ReviewSection:
         if self._session is None:
             self._do(self._begin)
         if self._session is not None:
-            self.say(_("Click in a slice view on the microbleed. Escape adds nothing."))
+            self.say(_("Click in a slice view on the microbleed. A right click adds nothing."))
             self._view.place(self._addAt)
 
     def remove(self, _checked=False):

@@ -26,6 +26,7 @@ def registerSampleData():
         fileNames=SAMPLE_FILE.name,
         checksums=f"SHA256:{checksum(SAMPLE_FILE)}",
         nodeNames=SAMPLE_FILE.name.removesuffix(".nii.gz"),
+        loadFileTypes="VolumeFile",
         customDownloader=loadSampleScan,
     )
 

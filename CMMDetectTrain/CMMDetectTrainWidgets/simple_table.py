@@ -23,7 +23,7 @@ class SimpleTable:
         for column, tip in enumerate(tips):
             widget.horizontalHeaderItem(column).setToolTip(tip)
         widget.verticalHeader().setVisible(False)
-        widget.verticalHeader().setDefaultSectionSize(widget.fontMetrics().height() + 8)
+        widget.verticalHeader().setDefaultSectionSize(qt.QFontMetrics(widget.font).height() + 8)
         widget.horizontalHeader().setHighlightSections(False)
         widget.horizontalHeader().setStretchLastSection(True)
         widget.connect("itemSelectionChanged()", self._onSelection)

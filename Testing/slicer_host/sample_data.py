@@ -13,6 +13,7 @@ ALLOWED = {
     "nodeNames",
     "checksums",
     "loadFiles",
+    "loadFileTypes",
     "loadFileType",
     "loadFileProperties",
     "customDownloader",
