@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the job whose file is the only argument; the exit status is one of the constants above."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) != 1:
-        _say("error", 0.0, "one argument is needed: the path of a job file")
+        say("error", 0.0, "one argument is needed: the path of a job file")
         return EXIT_INPUT
     path = Path(arguments[0])
     cancel = path.with_name(path.name + ".cancel")
@@ -34,25 +34,26 @@ def main(arguments: list[str] | None = None) -> int:
     def listen(stage: str, progress: float, message: str) -> None:
         if cancel.exists():
             raise CancelledError
-        _say(stage, progress, message)
+        say(stage, progress, message)
 
     try:
         result = run_job(read_job(path), listen)
     except CancelledError:
-        _say("cancelled", 1.0, "cancelled")
+        say("cancelled", 1.0, "cancelled")
         return EXIT_CANCELLED
     except CMMDetectError as error:
-        _say("error", 1.0, str(error))
+        say("error", 1.0, str(error))
         return EXIT_INPUT
     except Exception as error:
-        _say("error", 1.0, f"unexpected {type(error).__name__}: {error}")
+        say("error", 1.0, f"unexpected {type(error).__name__}: {error}")
         raise
     files = {kind: str(file) for kind, file in result.files.items()}
-    _say("done", 1.0, "done", files=files)
+    say("done", 1.0, "done", files=files)
     return EXIT_DONE
 
 
-def _say(stage: str, progress: float, message: str, **more: Any) -> None:
+def say(stage: str, progress: float, message: str, **more: Any) -> None:
+    """Print one line of news for the parent process."""
     line = json.dumps({"stage": stage, "progress": round(progress, 4), "message": message, **more})
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CMMDetectLib.errors import CancelledError, CMMDetectError
-from CMMDetectLib.worker import EXIT_CANCELLED, EXIT_DONE, EXIT_INPUT
+from CMMDetectLib.worker import EXIT_CANCELLED, EXIT_DONE, EXIT_INPUT, say
 
 from .training_job import COMPARISON_FILE, EPOCHS, ESTIMATE, PAUSE, STOP, TrainingJob, beside, read_job
 
@@ -30,23 +30,23 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the job whose file is the only argument; the exit status is as of `CMMDetectLib.worker`."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) != 1:
-        _say("error", 0.0, "one argument is needed: the path of a job file")
+        say("error", 0.0, "one argument is needed: the path of a job file")
         return EXIT_INPUT
     path = Path(arguments[0])
     try:
         job = read_job(path)
-        _say("done", 1.0, "done", **(_estimate(job, path) if job.task == ESTIMATE else _train(job, path)))
+        say("done", 1.0, "done", **(_estimate(job, path) if job.task == ESTIMATE else _train(job, path)))
     except CancelledError:
-        _say("cancelled", 1.0, "paused")
+        say("cancelled", 1.0, "paused")
         return EXIT_CANCELLED
     except CMMDetectError as error:
-        _say("error", 1.0, str(error))
+        say("error", 1.0, str(error))
         return EXIT_INPUT
     except ModuleNotFoundError as error:
-        _say("error", 1.0, f"the training needs the Python package {error.name}, which is not installed")
+        say("error", 1.0, f"the training needs the Python package {error.name}, which is not installed")
         return EXIT_INPUT
     except Exception as error:
-        _say("error", 1.0, f"unexpected {type(error).__name__}: {error}")
+        say("error", 1.0, f"unexpected {type(error).__name__}: {error}")
         raise
     return EXIT_DONE
 
@@ -86,7 +86,7 @@ class _Told:
         if self._pause.exists():
             raise CancelledError
         self._progress = progress
-        _say(stage, progress, message)
+        say(stage, progress, message)
 
     def report(self, network: str, record: EpochRecord, seconds_left: float) -> None:
         epoch = {
@@ -98,13 +98,7 @@ class _Told:
         with self._epochs.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(epoch) + "\n")
         message = f"{network}, epoch {record.epoch + 1}"
-        _say("epoch", self._progress, message, **epoch, seconds_left=round(seconds_left, 1))
-
-
-def _say(stage: str, progress: float, message: str, **more: Any) -> None:
-    line = json.dumps({"stage": stage, "progress": round(progress, 4), "message": message, **more})
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+        say("epoch", self._progress, message, **epoch, seconds_left=round(seconds_left, 1))
 
 
 if __name__ == "__main__":

@@ -34,14 +34,14 @@ def test_a_child_process_tells_its_progress_and_then_the_files(stripped_scan, tm
 
 def test_cancelling_ends_the_run_and_leaves_nothing(stripped_scan, tmp_path, capsys, monkeypatch):
     job = write_job(tmp_path, scan=str(stripped_scan), output=str(tmp_path / "out"))
-    say = worker._say
+    say = worker.say
 
     def say_and_cancel(stage: str, *more: object, **others: object) -> None:
         if stage == "vessels":
             (tmp_path / "job.json.cancel").touch()
         say(stage, *more, **others)
 
-    monkeypatch.setattr(worker, "_say", say_and_cancel)
+    monkeypatch.setattr(worker, "say", say_and_cancel)
     assert worker.main([str(job)]) == worker.EXIT_CANCELLED
     assert news_of(capsys.readouterr().out)[-1]["stage"] == "cancelled"
     assert list((tmp_path / "out").iterdir()) == []
