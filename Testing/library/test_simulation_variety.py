@@ -12,6 +12,7 @@ from CMMDetectTrainLib.simulation.grid import Grid
 from CMMDetectTrainLib.simulation.patches import PATCHES_PER_PIECE, PatchSource
 from CMMDetectTrainLib.simulation.sampling import sample_tissue
 from CMMDetectTrainLib.simulation.template import load_template
+from CMMDetectTrainLib.simulation.vasculature import KINDS, draw_vessels
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,19 @@ def shares_on_a_slice(head: Head, height_mm: float) -> dict[str, np.ndarray]:
         if tissue in shares:
             shares[tissue] += share
     return {tissue: share[..., 0] for tissue, share in shares.items()} | {"depth": head.depth_on(grid)[..., 0]}
+
+
+class _NoSpaces(np.random.Generator):
+    """Chance that never draws a perivascular space, as one head in a hundred has none."""
+
+    def gamma(self, *_: object) -> float:
+        return 0.4
+
+
+def test_a_head_without_perivascular_spaces_has_its_other_vessels(heads: list[Head]) -> None:
+    vessels = draw_vessels(heads[0], _NoSpaces(np.random.PCG64(3)))
+    found = {KINDS[kind] for kind in np.unique(vessels.kind)}
+    assert found == set(KINDS) - {"perivascular"}
 
 
 def test_two_heads_have_different_sulci_and_both_have_a_falx(heads: list[Head]) -> None:

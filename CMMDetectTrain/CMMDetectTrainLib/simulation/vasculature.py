@@ -139,7 +139,9 @@ def _grow(
     rng: np.random.Generator,
 ) -> tuple[Array, Array, Array, Array]:
     """Walk from every seed; branches start new walks. Gives segment starts, ends, radii and branch points."""
-    starts, ends, radii, branches = [], [], [], [np.zeros((0, 3), np.float32)]
+    # an empty part each, since a head may have no seed of a kind
+    starts, ends, branches = ([np.zeros((0, 3), np.float32)] for _ in range(3))
+    radii = [np.zeros(0, np.float32)]
     position, direction, initial = seeds
     left = rng.uniform(*growth.length_mm, len(position)).astype(np.float32)
     whole = left.copy()
