@@ -1,4 +1,4 @@
-"""Augmentation of training patches: translation, noise, slight blur (2.5).
+"""Augmentation of training patches: translation, noise, slight blur (2.5), and contrast.
 
 Rotation and scaling would blur or lose a lesion of a few voxels, so nothing is interpolated.
 """
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from CMMDetectLib.preprocessing import TISSUE_LEVEL
 
 Array = NDArray[np.float32]
 
@@ -26,6 +28,8 @@ class Augmentation:
     noise_variance : range of the variance of Gaussian noise, on the prepared image from 0 to 1; it is added to the
         image, not to its radial symmetry transform
     blur_vox : range of sigma of a Gaussian filter
+    contrast : largest factor, up or down, by which the image's distance from ordinary tissue changes, as between
+        scanners and echo times; 1 for none. Not in the paper
     mirror : along each axis with a chance of one half; not in the paper, interpolates nothing
     """
 
@@ -33,6 +37,7 @@ class Augmentation:
     translation_vox: int = 15
     noise_variance: tuple[float, float] = (0.01, 0.04)
     blur_vox: tuple[float, float] = (0.1, 0.2)
+    contrast: float = 1.0
     mirror: bool = True
 
     def offset(self, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -52,6 +57,9 @@ class Augmentation:
         if rng.random() < 0.5:
             sigma = rng.uniform(*self.blur_vox)
             image, symmetry = (ndimage.gaussian_filter(part, sigma) for part in (image, symmetry))
+        if self.contrast > 1 and rng.random() < 0.5:
+            gain = np.float32(self.contrast ** rng.uniform(-1, 1))
+            image = np.clip(TISSUE_LEVEL + gain * (image - TISSUE_LEVEL), 0, 1)
         if rng.random() < 0.5:
             spread = np.float32(np.sqrt(rng.uniform(*self.noise_variance)))
             image = np.clip(image + spread * rng.standard_normal(image.shape, np.float32), 0, 1)

@@ -28,7 +28,7 @@ from .evaluation import claim, evaluate_dataset, write_evaluation
 from .evaluation_set import ScanEntry
 from .metrics import Rule, ScanRecord
 from .training import EpochRecord
-from .training_plan import plan_as_json
+from .training_plan import NETWORKS, plan_as_json
 
 ROWS = "rows.tsv"
 REPORT = "report.html"
@@ -220,7 +220,8 @@ def describe_plan(plan: TrainingPlan) -> dict[str, Any]:
     """Give what two starts of an experiment must agree in; its rows are compared, so none may train longer."""
     content = plan_as_json(plan, None)
     del content["name"]
-    return {**content, "epochs": plan.schedule.epochs, "patience": plan.schedule.patience}
+    epochs = [plan.schedule_of(name).epochs for name in NETWORKS]
+    return {**content, "epochs": epochs, "patience": plan.schedule.patience}
 
 
 def check_separate(training: Sequence[ScanEntry], test: Sequence[ScanEntry]) -> None:

@@ -117,4 +117,6 @@ class NetworkTraining:
                 finished=lambda record: self.reported(task.name, record),
                 should_stop=self.should_stop,
             )
-            self.curves[task.name] = fit(task, self.plan.schedule, self.compute, self.work / task.name, watch)
+            self.curves[task.name] = fit(
+                task, self.plan.schedule_of(task.name), self.compute, self.work / task.name, watch
+            )

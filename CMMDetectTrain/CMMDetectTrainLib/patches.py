@@ -24,6 +24,8 @@ from .cases import Case
 
 DETECTOR_PATCH_VOX = 48
 CLASSIFIER_PATCH_VOX = 24
+VALIDATION_PART = 4
+"""Validation takes at most so small a part of the patches that an epoch may take."""
 LEAST_BRAIN_SHARE = 0.05
 """A patch without microbleed must hold this share of brain."""
 Start = tuple[int, int, int]
@@ -121,8 +123,9 @@ def draw_epoch(places: Sequence[Place], sampling: Sampling, epoch: int) -> list[
 
 
 def draw_validation(places: Sequence[Place], sampling: Sampling) -> list[Draw]:
-    """Draw the patches that every epoch is validated on: as an epoch, but not augmented and always the same."""
-    return draw_epoch(places, replace(sampling, augmentation=NONE), 0)
+    """Draw the patches that every epoch is validated on: as an epoch, but fewer, not augmented, always the same."""
+    most = None if sampling.most is None else -(-sampling.most // VALIDATION_PART)
+    return draw_epoch(places, replace(sampling, augmentation=NONE, most=most), 0)
 
 
 def every_place(places: Iterable[Place]) -> list[Draw]:

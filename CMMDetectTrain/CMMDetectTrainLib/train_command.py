@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,13 +69,22 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_schedule(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--epochs", type=int, default=100, metavar="N", help="of each network, at most (default: 100)")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        nargs="+",
+        default=[100],
+        metavar="N",
+        help="at most, of each network, or of detector, teacher and student (default: 100)",
+    )
     parser.add_argument("--patience", type=int, default=20, metavar="N", help="epochs without progress (default: 20)")
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="patches a step (default: 8)")
     parser.add_argument("--learning-rate", type=float, metavar="X", help="first one; 0.001, or 0.0001 with --from")
     parser.add_argument("--decay", type=float, default=0.1, metavar="X", help="of the learning rate (default: 0.1)")
     parser.add_argument("--decay-epochs", type=int, default=2, metavar="N", help="between its steps (default: 2)")
     parser.add_argument("--augmentation", type=int, default=10, metavar="N", help="factor of stage 1 (default: 10)")
+    parser.add_argument("--noise-variance", type=float, default=0.04, metavar="X", help="at most (default: 0.04)")
+    parser.add_argument("--contrast", type=float, default=1.0, metavar="X", help="largest change (default: 1, none)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything that is random")
 
 
@@ -112,24 +122,29 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
         If an option cannot be used.
     """
     from .augmentation import Augmentation
-    from .bundle_training import NETWORKS, TrainingPlan
     from .training import Schedule
+    from .training_plan import NETWORKS, SMALL_PATCHES, TrainingPlan
 
     networks = tuple(options.networks or NETWORKS)
     if unknown := [name for name in networks if name not in NETWORKS]:
         raise InputError(f"--networks {unknown[0]}: not a network; choose from {', '.join(NETWORKS)}")
-    _check_numbers(options)
+    _check_sizes(options)
+    _check_schedule(options)
     usual = FINE_TUNING_RATE if options.start else Schedule.learning_rate
     rate = usual if options.learning_rate is None else options.learning_rate
-    names = ("epochs", "patience", "batch", "decay", "decay_epochs", "seed")
+    names = ("patience", "batch", "decay", "decay_epochs", "seed")
+    epochs = options.epochs
+    varied = {"noise_variance": (options.noise_variance / 4, options.noise_variance), "contrast": options.contrast}
     return TrainingPlan(
         name=options.name or Path(options.output).resolve().name,
         width=options.width,
         start=Path(options.start) if options.start else None,
         networks=networks,
-        schedule=Schedule(learning_rate=rate, **{name: getattr(options, name) for name in names}),
+        schedule=Schedule(epochs=max(epochs), learning_rate=rate, **{name: getattr(options, name) for name in names}),
+        epochs=tuple(epochs) if len(epochs) == len(NETWORKS) else None,
         patch_size=options.patch_size,
-        augmentation=Augmentation(factor=options.augmentation),
+        augmentation=Augmentation(factor=options.augmentation, **varied),
+        patch_augmentation=replace(SMALL_PATCHES, **varied),
         validation_share=options.validation_share,
         simulated_patches=options.simulated_patches,
         patches_an_epoch=options.patches_an_epoch,
@@ -140,13 +155,8 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
     )
 
 
-def _check_numbers(options: argparse.Namespace) -> None:
-    for name in ("width", "epochs", "patience", "batch", "decay_epochs", "augmentation", "processes"):
-        if getattr(options, name) < 1:
-            raise InputError(f"--{name.replace('_', '-')} must be at least 1")
-    for name in ("learning_rate", "decay"):
-        if (value := getattr(options, name)) is not None and not 0 < value <= 1:
-            raise InputError(f"--{name.replace('_', '-')} must lie above 0 and not above 1")
+def _check_sizes(options: argparse.Namespace) -> None:
+    _check_at_least_one(options, "width", "processes")
     if options.simulated_patches < 0 or (options.patches_an_epoch or 2) < 2:
         raise InputError("--simulated-patches must not be negative and --patches-an-epoch at least 2")
     if options.patch_size < LEAST_PATCH_SIZE:
@@ -155,6 +165,23 @@ def _check_numbers(options: argparse.Namespace) -> None:
         raise InputError("--validation-share must lie between 0 and 1")
     if options.width % 2:
         raise InputError("--width must be even: the last layer of the student has half as many nodes")
+
+
+def _check_schedule(options: argparse.Namespace) -> None:
+    if len(options.epochs) not in (1, 3) or min(options.epochs) < 1:
+        raise InputError("--epochs must be one number or three, and at least 1")
+    _check_at_least_one(options, "patience", "batch", "decay_epochs", "augmentation")
+    for name in ("learning_rate", "decay"):
+        if (value := getattr(options, name)) is not None and not 0 < value <= 1:
+            raise InputError(f"--{name.replace('_', '-')} must lie above 0 and not above 1")
+    if options.noise_variance < 0 or options.contrast < 1:
+        raise InputError("--noise-variance must not be negative and --contrast at least 1")
+
+
+def _check_at_least_one(options: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} must be at least 1")
 
 
 def _check_resume(output: Path, resume: bool) -> None:

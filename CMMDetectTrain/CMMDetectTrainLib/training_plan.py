@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from .patches import DETECTOR_PATCH_VOX
 from .training import MAY_CHANGE, Schedule
 
 NETWORKS = ("detector", "teacher", "student")
+SMALL_PATCHES = Augmentation(factor=5, translation_vox=3)
+"""Of the 24^3 patches of teacher and student."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,7 @@ class TrainingPlan:
     start : bundle to fine-tune, None trains from the beginning
     networks : which to train; the others are taken from ``start``
     schedule : of all three networks
+    epochs : of detector, teacher and student, instead of the schedule's
     patch_size : voxels along each axis of stage 1's patches
     augmentation : of stage 1's patches
     patch_augmentation : of the smaller patches of teacher and student
@@ -46,9 +49,10 @@ class TrainingPlan:
     start: Path | None = None
     networks: tuple[str, ...] = NETWORKS
     schedule: Schedule = field(default_factory=Schedule)
+    epochs: tuple[int, int, int] | None = None
     patch_size: int = DETECTOR_PATCH_VOX
     augmentation: Augmentation = field(default_factory=Augmentation)
-    patch_augmentation: Augmentation = field(default_factory=lambda: Augmentation(factor=5, translation_vox=3))
+    patch_augmentation: Augmentation = SMALL_PATCHES
     validation_share: float = 0.2
     validation_subjects: tuple[str, ...] = ()
     simulated_patches: int = 0
@@ -65,6 +69,12 @@ class TrainingPlan:
         """Seed of everything that is random."""
         return self.schedule.seed
 
+    def schedule_of(self, network: str) -> Schedule:
+        """Give the schedule of one network."""
+        if self.epochs is None:
+            return self.schedule
+        return replace(self.schedule, epochs=self.epochs[NETWORKS.index(network)])
+
     @property
     def needs_teacher(self) -> bool:
         """Whether something is learnt by or from the teacher."""
@@ -75,7 +85,7 @@ def plan_as_json(plan: TrainingPlan, start: ModelBundle | None) -> dict[str, Any
     """Give what two trainings must agree in for one to go on from the other; ``start`` is the plan's."""
     content = asdict(plan)
     content["start"] = None if start is None else dict(start.sha256)
-    del content["processes"]
+    del content["processes"], content["epochs"]
     for name in MAY_CHANGE:
         del content["schedule"][name]
     return json.loads(json.dumps(content))

@@ -80,6 +80,23 @@ def test_strong_blur_does_blur():
     assert max(peaks) == pytest.approx(0.9)
 
 
+def test_contrast_changes_what_differs_from_tissue_and_leaves_tissue_alone():
+    only_contrast = Augmentation(blur_vox=(0, 0), noise_variance=(0, 0), mirror=False, contrast=1.25)
+    channels, labels = patch()
+    channels[0, 12:, 8:] = 0.15
+    bright, dark = [], []
+    for seed in range(200):
+        changed, _ = only_contrast.apply(channels, labels, np.random.default_rng(seed))
+        assert changed[0, 10, 10, 10] == 0.25
+        assert np.array_equal(changed[1], channels[1])
+        bright.append(float(changed[0, 9, 2, 5]) - 0.25)
+        dark.append(0.25 - float(changed[0, 12, 8, 0]))
+    assert np.mean(np.array(bright) == bright[0]) < 0.7
+    assert min(bright) == pytest.approx(0.65 / 1.25, rel=0.05)
+    assert max(bright) == pytest.approx(0.75)  # 1 is the brightest that there is
+    assert (min(dark), max(dark)) == pytest.approx((0.1 / 1.25, 0.1 * 1.25), rel=0.05)
+
+
 def test_the_same_seed_changes_a_patch_in_the_same_way():
     channels, labels = patch()
     one, again, other = (Augmentation().apply(channels, labels, np.random.default_rng(seed))[0] for seed in (4, 4, 5))

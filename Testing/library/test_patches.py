@@ -187,6 +187,13 @@ def test_every_epoch_is_validated_on_the_same_patches_as_they_are(tmp_path):
     assert len(draws) == 4
 
 
+def test_validation_takes_a_small_part_of_the_patches_that_an_epoch_may_take(tmp_path):
+    places = split_places(tmp_path)
+    sampling = Sampling(Augmentation(factor=10), most=8)
+    assert len(draw_epoch(places, sampling, 0)) == 8
+    assert len(draw_validation(places, sampling)) == 2
+
+
 def test_a_data_set_gives_tensors(tmp_path):
     case = make_case(tmp_path)
     draws = [Draw(centered_place(case, (12.0, 12.0, 8.0), positive), (0,)) for positive in (True, False)]

@@ -82,6 +82,18 @@ def test_options_reach_the_plan(planned, tmp_path):
     assert (plan.simulated_patches, plan.processes, plan.given_brain, plan.distill) == (100, 2, True, False)
 
 
+def test_each_network_can_have_its_own_number_of_epochs(planned):
+    plan = planned("--epochs", "9", "3", "5")["plan"]
+    assert [plan.schedule_of(name).epochs for name in NETWORKS] == [9, 3, 5]
+    assert [planned("--epochs", "4")["plan"].schedule_of(name).epochs for name in NETWORKS] == [4, 4, 4]
+
+
+def test_noise_and_contrast_reach_the_patches_of_all_networks(planned):
+    plan = planned("--noise-variance", "0.004", "--contrast", "1.3")["plan"]
+    for augmentation in (plan.augmentation, plan.patch_augmentation):
+        assert (augmentation.noise_variance, augmentation.contrast) == ((0.001, 0.004), 1.3)
+
+
 def test_fine_tuning_begins_with_a_smaller_learning_rate_unless_one_is_given(planned):
     plan = planned("--from", "bundle")["plan"]
     assert (plan.start, plan.schedule.learning_rate) == (Path("bundle"), 1e-4)
@@ -95,7 +107,10 @@ def test_only_the_subjects_asked_for_are_used(planned):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("--epochs 0", "--epochs must be at least 1"),
+        ("--epochs 0", "--epochs must be one number or three, and at least 1"),
+        ("--epochs 3 2", "--epochs must be one number or three, and at least 1"),
+        ("--noise-variance -1", "--noise-variance must not be negative"),
+        ("--contrast 0.5", "--contrast at least 1"),
         ("--patches-an-epoch 1", "--patches-an-epoch at least 2"),
         ("--patch-size 8", "--patch-size must be at least 16"),
         ("--validation-share 1", "--validation-share must lie between 0 and 1"),
