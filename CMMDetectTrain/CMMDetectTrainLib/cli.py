@@ -65,7 +65,13 @@ def _add_simulate(commands: Commands[OneLineParser]) -> None:
     parser = commands.add_parser("simulate", help="make scans with known microbleeds")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder of the data set")
     parser.add_argument("-n", "--count", type=int, default=1, metavar="N", help="number of scans (default: 1)")
-    parser.add_argument("--protocol", default="random", metavar="NAME", help="a named protocol, or random (default)")
+    parser.add_argument(
+        "--protocol",
+        nargs="+",
+        default=["random"],
+        metavar="NAME",
+        help="named protocols, taken in turn, or random (default)",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the data set (default: 0)")
     parser.set_defaults(run=_simulate)
 

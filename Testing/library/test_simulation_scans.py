@@ -84,10 +84,10 @@ def test_a_data_set_is_written_whole_and_goes_on_where_it_stopped(
 
     monkeypatch.setattr(dataset, "simulate_scan", simulate)
     with pytest.raises(KeyboardInterrupt):
-        dataset.simulate_dataset(tmp_path / "set", count=3, protocol="fast", seed=1)
+        dataset.simulate_dataset(tmp_path / "set", count=3, protocols=["fast"], seed=1)
     assert sorted(path.name for path in (tmp_path / "set").glob("sub-*")) == ["sub-001"]
     messages: list[tuple[float, str]] = []
-    dataset.simulate_dataset(tmp_path / "set", 3, "fast", 1, lambda part, text: messages.append((part, text)))
+    dataset.simulate_dataset(tmp_path / "set", 3, ["fast"], 1, lambda part, text: messages.append((part, text)))
     assert len(made) == 4  # the first was not made again, the second was
     assert made[1] == made[2]
     assert messages[0][0] == 0.0
@@ -106,12 +106,26 @@ def test_a_data_set_is_written_whole_and_goes_on_where_it_stopped(
 
 
 def test_a_folder_with_another_data_set_is_refused(tmp_path: Path) -> None:
-    dataset._describe(tmp_path, "fast", 1)
+    dataset._describe(tmp_path, ["fast"], 1)
     with pytest.raises(InputError, match="another seed or protocol"):
-        dataset.simulate_dataset(tmp_path, 1, "fast", 2)
+        dataset.simulate_dataset(tmp_path, 1, ["fast"], 2)
     with pytest.raises(InputError, match="choose random, ukbb"):
-        dataset.simulate_dataset(tmp_path / "new", 1, "nothing", 2)
+        dataset.simulate_dataset(tmp_path / "new", 1, ["fast", "nothing"], 2)
     assert not (tmp_path / "new").exists()
+
+
+def test_subjects_take_the_protocols_in_turn(
+    tmp_path: Path, simulated: SimulatedScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def simulate(protocol: Protocol, seed: int) -> SimulatedScan:
+        asked.append(protocol.name)
+        return simulated
+
+    monkeypatch.setattr(dataset, "simulate_scan", simulate)
+    dataset.simulate_dataset(tmp_path, 3, ["fast", "MARS"], 1)
+    assert asked == ["fast", "mars", "fast"]
 
 
 def own_scan(modality: Modality) -> tuple[Scan, np.ndarray]:

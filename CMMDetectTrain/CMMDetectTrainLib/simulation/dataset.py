@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ RANDOM = "random"
 def simulate_dataset(
     output: Path,
     count: int = 1,
-    protocol: str = RANDOM,
+    protocols: Sequence[str] = (RANDOM,),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> None:
@@ -43,8 +43,8 @@ def simulate_dataset(
     ----------
     output : folder, made if it is not there
     count : number of subjects
-    protocol : name of a preset, or 'random'
-    seed : of the data set; subject n depends on it and on n only
+    protocols : names of presets, or 'random'; the subjects take them in turn
+    seed : of the data set; subject n depends on it, on n and on its protocol only
     progress : called with a fraction and a message
 
     Raises
@@ -57,16 +57,18 @@ def simulate_dataset(
     """
     if count < 1:
         raise InputError(f"{count} scans cannot be simulated; ask for at least 1")
-    name = protocol.lower()
-    if name != RANDOM:
-        find_protocol(name)
-    _describe(output, name, seed)
+    names = [name.lower() for name in protocols]
+    for name in names:
+        if name != RANDOM:
+            find_protocol(name)
+    _describe(output, names, seed)
     for number in range(1, count + 1):
         subject = f"sub-{number:03d}"
         if progress:
             progress((number - 1) / count, f"simulating {subject} of {count}")
         if not (output / subject).exists():
-            _write_subject(output, subject, *_draw(name, seed, number))
+            protocol = names[(number - 1) % len(names)]
+            _write_subject(output, subject, *_draw(protocol, seed, number))
     _write_participants(output)
     if progress:
         progress(1.0, f"{count} scans in {output}")
@@ -79,9 +81,9 @@ def _draw(protocol: str, seed: int, number: int) -> tuple[SimulatedScan, int]:
     return simulate_scan(drawn, scan_seed), scan_seed
 
 
-def _describe(output: Path, protocol: str, seed: int) -> None:
+def _describe(output: Path, protocols: list[str], seed: int) -> None:
     """Write the data set's description, or hold it against the one that is there."""
-    origin = {"Name": "cmmdetect simulate", "Protocol": protocol, "Seed": seed}
+    origin = {"Name": "cmmdetect simulate", "Protocol": ", ".join(protocols), "Seed": seed}
     path = output / "dataset_description.json"
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8")).get("GeneratedBy", [{}])[0]
