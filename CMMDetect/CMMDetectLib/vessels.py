@@ -16,6 +16,7 @@ from scipy import ndimage
 from scipy.cluster.vq import kmeans2
 
 from .frst import relative_to_median, resolved_axes, smooth_inside
+from .isolated_peaks import isolated_peaks
 from .symmetric_matrices import eigenvalues, eigenvector
 
 Floats = NDArray[np.float32]
@@ -37,6 +38,7 @@ SAMPLES_PER_LEVEL = 500
 ROUND = 0.6  # weakest over strongest curvature from which a peak is a blob; the end of a tube has about 0.5
 MIN_LENGTH_MM = 7.0  # of a segment; nine of ten microbleeds are shorter whatever their shape
 LONG_MM = 14.0  # of a segment; no microbleed is so long, however it blooms
+ALONE_MM = 3.5  # within it a peak ends that is no part of a vessel; half of `MIN_LENGTH_MM`
 HALO_MM = 0.8  # around a ridge, for its partial volume
 THREADS = 2
 
@@ -131,6 +133,8 @@ def remove_vessels(
     * Blooming: on SWI a microbleed reaches into the slices above and below it. Where slices are thicker than the
       pixel, a structure that is round when they are counted as one pixel high stays too, unless it is part of a
       segment of 14 mm or more.
+    * Isolated: segments are nets of all veins and sulci that touch. A bright spot among them stays if it ends within
+      3.5 mm (or as many slices as that is pixels), or is clearly brighter than what goes on from it to one side.
     * Nothing is sought within 2 mm of the mask's edge. A vessel that runs through thick slices looks like a
       microbleed in each of them; it stays, for the later stages to reject, and so does a lesion-sized bulge of
       a vessel. Lesions no wider than the vessel that they touch cannot be told from it.
@@ -164,7 +168,8 @@ def _find_vessels(image: Floats, mask: NDArray[np.bool_], grid: _Grid) -> NDArra
     short = (length_mm >= MIN_LENGTH_MM) & (length_mm < LONG_MM) & ~is_round & ~may_bloom
     removed = ndimage.binary_dilation(short, halo) & ~may_bloom
     removed |= ndimage.binary_dilation((length_mm >= LONG_MM) & ~is_round, halo)
-    return removed & mask & ~is_round
+    removed &= mask & ~is_round
+    return removed & ~_isolated(removed, levels[0], index, grid)
 
 
 def _without_rim(mask: NDArray[np.bool_], grid: _Grid) -> NDArray[np.bool_]:
@@ -320,9 +325,7 @@ def _round_structures(
     flat = whole.ravel()
     flat[index] = roundness
     peaks, at_level = index[is_blob], ridges.level[is_blob]
-    is_peak = np.ones(peaks.size, bool)
-    for step in grid.neighbors(grid.axes):
-        is_peak &= flat[peaks] >= flat[peaks + step]
+    is_peak = _is_peak(flat, peaks, grid)
     shield = np.zeros(grid.shape, np.float32)
     for number, level in enumerate(levels):
         centers = peaks[is_peak & (at_level == number)]
@@ -335,6 +338,22 @@ def _round_structures(
     kept = shield > 0
     kept.ravel()[index] &= shield.ravel()[index] > ROUND * ridges.strength
     return kept
+
+
+def _is_peak(values: Floats, index: Indices, grid: _Grid) -> NDArray[np.bool_]:
+    is_peak = np.ones(index.size, bool)
+    for step in grid.neighbors(grid.axes):
+        is_peak &= values[index] >= values[index + step]
+    return is_peak
+
+
+def _isolated(removed: NDArray[np.bool_], level: _Level, index: Indices, grid: _Grid) -> NDArray[np.bool_]:
+    """Spots in or next to what would be removed that end within `ALONE_MM`, or as many slices as that is pixels."""
+    near = ndimage.binary_dilation(removed, grid.ball(HALO_MM)) & level.stands_out
+    chosen = index[near.ravel()[index]]
+    peaks = chosen[_is_peak(level.image.ravel(), chosen, grid)]
+    voxel = [s / h for s, h in zip(grid.spacing_mm, grid.height, strict=True)]
+    return isolated_peaks(level.image, peaks, grid.ball(ALONE_MM, grid.height), voxel)
 
 
 def _segment_length_mm(vessels: NDArray[np.bool_], grid: _Grid) -> NDArray[np.float64]:

@@ -269,3 +269,50 @@ def test_a_lesion_that_blooms_into_the_slices_above_and_below_keeps_its_contrast
     image = with_bright(empty, mask, round_one)
     cleaned, _ = remove_vessels(image, mask, spacing_mm)
     assert kept_contrast(empty, image, cleaned, body(round_one, mask)) >= 0.95
+
+
+SLICES = [(0.94, 0.94, 1.75), (1.0, 1.0, 2.5), (0.8, 0.8, 1.5)]
+
+
+def blooming(shape, spacing_mm, center_mm, diameter_mm):
+    """A ball that is as many slices high as pixels wide."""
+    in_plane_mm = (*spacing_mm[:2], spacing_mm[0])
+    return phantoms.sphere(shape, in_plane_mm, np.divide(center_mm, spacing_mm) * in_plane_mm, diameter_mm)
+
+
+@pytest.mark.parametrize("diameter_mm", [2.5, 3.5])
+@pytest.mark.parametrize("spacing_mm", SLICES)
+def test_a_blooming_microbleed_within_a_net_of_veins_keeps_its_contrast(spacing_mm, diameter_mm):
+    empty, mask, middle = brain_for(spacing_mm)
+    ball = blooming(empty.shape, spacing_mm, middle, diameter_mm)
+    gap_mm = diameter_mm / 2 + 1.6
+    lines = [phantoms.straight_line(np.add(middle, (0, side * gap_mm, 0)), (1, 0, 0), 22) for side in (-1, 1)]
+    lines.append(phantoms.straight_line(np.add(middle, (gap_mm, 0, 0)), (0, 1, 0), 22))
+    net = np.max([phantoms.tube(empty.shape, spacing_mm, line, 1.6) for line in lines], axis=0)
+    image = with_bright(empty, mask, np.maximum(0.7 * net, ball))
+    cleaned, vessels = remove_vessels(image, mask, spacing_mm)
+    assert vessels[body(net, mask) & (ball == 0)].mean() >= 0.6
+    assert kept_contrast(empty, image, cleaned, body(ball, mask)) >= 0.9
+
+
+@pytest.mark.parametrize("diameter_mm", [2.5, 3.5])
+@pytest.mark.parametrize("spacing_mm", [*SLICES, (0.8, 0.8, 3.0)])
+def test_a_microbleed_at_the_end_of_a_vein_is_kept(spacing_mm, diameter_mm):
+    empty, mask, middle = brain_for(spacing_mm)
+    ball = blooming(empty.shape, spacing_mm, middle, diameter_mm)
+    tube = phantoms.tube(empty.shape, spacing_mm, [middle, np.add(middle, (12, 0, 0))], 1.6)
+    image = with_bright(empty, mask, np.maximum(0.7 * tube, ball))
+    cleaned, vessels = remove_vessels(image, mask, spacing_mm)
+    assert vessels[body(tube, mask) & (ball == 0)].mean() >= 0.5
+    assert kept_contrast(empty, image, cleaned, body(ball, mask)) >= 0.8
+
+
+@pytest.mark.parametrize("spacing_mm", SLICES)
+def test_a_microbleed_that_touches_a_sulcus_is_kept(spacing_mm):
+    empty, mask, middle = brain_for(spacing_mm)
+    sheet = phantoms.sheet(empty.shape, spacing_mm, middle, (0, 1, 0), 1.6, 9)
+    ball = blooming(empty.shape, spacing_mm, np.add(middle, (0, 0.8 + 1.5, 0)), 3.0)
+    image = with_bright(empty, mask, np.maximum(0.6 * sheet, ball))
+    cleaned, vessels = remove_vessels(image, mask, spacing_mm)
+    assert vessels[body(sheet, mask) & (ball == 0)].mean() >= 0.7
+    assert kept_contrast(empty, image, cleaned, body(ball, mask)) >= 0.8
