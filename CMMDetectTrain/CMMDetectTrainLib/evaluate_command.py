@@ -53,17 +53,18 @@ def _evaluate(options: argparse.Namespace) -> None:
         "brain": "masks of the data set" if options.brain_masks else "extracted",
     }
     summary = write_evaluation(output, records, method.settings, about)
-    Console().print(_stage_table(summary))
+    Console().print(_stage_table(summary["stages"][Rule.OVERLAP], "all, by overlap, after stage"))
+    large = summary["large_lesions"]["stages"][Rule.CENTER]
+    Console().print(_stage_table(large, "from 2 mm or 2 pixels, one to one, after stage"))
     Console().print(f"Written: {output / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-def _stage_table(summary: Mapping[str, Any]) -> Table:
+def _stage_table(stages: Mapping[str, Any], title: str) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("after stage")
+    table.add_column(title)
     for name in ("TPR", "FPavg", "precision", "F1"):
         table.add_column(name, justify="right")
     for number, stage in enumerate(Stage, 1):
-        measured = summary["stages"][Rule.OVERLAP][stage]
-        values = [measured[name]["value"] for name in ("tpr", "fp_avg", "precision", "f1")]
+        values = [stages[stage][name]["value"] for name in ("tpr", "fp_avg", "precision", "f1")]
         table.add_row(f"{number} {stage}", *["-" if value is None else f"{value:.2f}" for value in values])
     return table

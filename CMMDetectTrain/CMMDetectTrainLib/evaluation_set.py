@@ -199,15 +199,18 @@ def _measured(number: int, voxels: NDArray[np.intp], scan: Scan, known: TruthRec
     """Measure a lesion that has voxels, (N, 3); what the truth table knows of it goes before."""
     x, y, z = (round(float(value), 3) for value in to_world(scan.affine, voxels.mean(axis=0)))
     across = canonical_turn(scan.affine).order[2]
-    area = np.bincount(voxels[:, across]).max() * np.prod(np.delete(scan.spacing_mm, across))
+    pixel_mm2 = float(np.prod(np.delete(scan.spacing_mm, across)))
+    area = np.bincount(voxels[:, across]).max() * pixel_mm2
+    diameter = known.apparent_diameter_mm if known else round(2 * float(np.sqrt(area / np.pi)), 3)
     return Lesion(
         id=known.id if known else f"cmb-{number:04d}",
         x=x,
         y=y,
         z=z,
-        diameter_mm=known.apparent_diameter_mm if known else round(2 * float(np.sqrt(area / np.pi)), 3),
+        diameter_mm=diameter,
         volume_mm3=round(len(voxels) * float(np.prod(scan.spacing_mm)), 3),
         region=known.region if known else None,
+        diameter_vox=round(diameter / float(np.sqrt(pixel_mm2)), 3),
         counted=known.visible if known else True,
     )
 

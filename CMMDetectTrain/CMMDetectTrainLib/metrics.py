@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -21,6 +21,8 @@ FloatArray = NDArray[np.float64]
 DRAWS = 2000
 CONFIDENCE = 0.95
 Z_95 = 1.959964
+LARGE_MM, LARGE_VOX = 2.0, 2.0
+"""From either diameter on a microbleed is large enough to be told from noise by a reader."""
 
 
 class Rule(StrEnum):
@@ -39,6 +41,7 @@ class Lesion:
     x, y, z : center, RAS mm
     diameter_mm : apparent, of the circle with the area of the largest slice
     region : where it lies, None if not known
+    diameter_vox : the same diameter in pixels of the slice, None if not known
     counted : False where the scan does not show it; it need not be found, and finding it is no error
     """
 
@@ -49,7 +52,13 @@ class Lesion:
     diameter_mm: float
     volume_mm3: float
     region: str | None = None
+    diameter_vox: float | None = None
     counted: bool = True
+
+    @property
+    def is_large(self) -> bool:
+        """Whether its apparent diameter is at least 2 mm or 2 pixels."""
+        return self.diameter_mm >= LARGE_MM or (self.diameter_vox or 0.0) >= LARGE_VOX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +134,12 @@ class Estimate:
     value: float | None
     low: float | None
     high: float | None
+
+
+def counting_large(record: ScanRecord) -> ScanRecord:
+    """Give a record in which only large lesions count; smaller ones need not be found, and finding one is no error."""
+    lesions = tuple(replace(lesion, counted=lesion.counted and lesion.is_large) for lesion in record.lesions)
+    return replace(record, lesions=lesions)
 
 
 def score_scan(record: ScanRecord, rule: Rule, score: Callable[[Candidate], float | None]) -> Scores:

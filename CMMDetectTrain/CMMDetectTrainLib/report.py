@@ -99,16 +99,20 @@ def _head(summary: Mapping[str, Any]) -> str:
 
 
 def _stages(summary: Mapping[str, Any]) -> str:
-    def table(rule: Rule, metrics: Mapping[str, str]) -> str:
-        rows = [
-            [name, *(estimate_html(summary["stages"][rule][stage][key]) for key in metrics)]
-            for stage, name in STAGE_NAMES.items()
-        ]
-        return html_table(["", *metrics.values()], rows)
+    every, large = summary["stages"], summary["large_lesions"]
+    parts = [
+        f"<h3>{escape(title)}</h3>{_stage_table(every[rule], METRIC_NAMES)}" for rule, title in RULE_NAMES.items()
+    ]
+    parts += ["<h3>Mean of scans, by the overlap rule</h3>", _stage_table(every[Rule.OVERLAP], MACRO_NAMES)]
+    size = f"Only the {large['lesions']} microbleeds with an apparent diameter of at least 2 mm or 2 pixels"
+    for rule in Rule:
+        parts += [f"<h3>{size}, by the {rule} rule</h3>", _stage_table(large["stages"][rule], METRIC_NAMES)]
+    return f"<h2>After each stage</h2>{''.join(parts)}"
 
-    by_rule = (f"<h3>{escape(title)}</h3>{table(rule, METRIC_NAMES)}" for rule, title in RULE_NAMES.items())
-    means = f"<h3>Mean of scans, by the overlap rule</h3>{table(Rule.OVERLAP, MACRO_NAMES)}"
-    return f"<h2>After each stage</h2>{''.join(by_rule)}{means}"
+
+def _stage_table(stages: Mapping[str, Any], metrics: Mapping[str, str]) -> str:
+    rows = [[name, *(estimate_html(stages[stage][key]) for key in metrics)] for stage, name in STAGE_NAMES.items()]
+    return html_table(["", *metrics.values()], rows)
 
 
 def _froc(summary: Mapping[str, Any]) -> str:
@@ -238,6 +242,8 @@ def _definitions() -> str:
         "mean of scans: TPR over scans with microbleeds, precision over scans with detections, F1 over either.",
         "Overlap rule: a microbleed that several clusters touch counts once and none of them is false. Center rule: "
         "a second candidate on a microbleed is false; the assignment finds as many microbleeds as any could.",
+        "A microbleed that does not count, because its scan does not show it or it is too small for a table, need not "
+        "be found, and a candidate on it is not false.",
         "Intervals: percentiles of 2000 bootstrap samples of subjects. Where every sample gives the same value, as "
         "when all is found, the interval has no width and says less than it seems to.",
         "Knee point: the point of the FROC curve farthest above the straight line from the origin to its end.",

@@ -19,17 +19,18 @@ from .metrics import Estimate, Rule, ScanRecord, Scores
 FROC_FP_AVG = np.round(np.geomspace(0.01, 1000, 120), 4)
 NO_MIMIC = "no known mimic"
 FP_RATES = (0.125, 0.25, 0.5, 1, 2, 4, 8)
-SIZE_EDGES_MM = (3.0, 5.0, 10.0)
+SIZE_EDGES_MM = (2.0, 3.0, 5.0, 10.0)
 
 
 def summarize(records: Sequence[ScanRecord], settings: Settings, seed: int = 0) -> dict[str, Any]:
     """Compute all metrics of an evaluation: the content of ``metrics.json``.
 
     Metrics of groups, clean scans and calibration are by the overlap rule; those of the stages and the FROC curves by
-    both. Intervals are bootstrap intervals by subject.
+    both. Large lesions, see `metrics.Lesion`, have a part of their own. Intervals are bootstrap intervals by subject.
     """
     weights = metrics.bootstrap_weights([record.subject for record in records], seed)
     final = metrics.stage_counts(records, Rule.OVERLAP, Stage.FINAL)
+    large = [metrics.counting_large(record) for record in records]
     false = [item for record in records for item in record.findings if not item.touches]
     return {
         "scans": len(records),
@@ -39,12 +40,10 @@ def summarize(records: Sequence[ScanRecord], settings: Settings, seed: int = 0) 
         "scans_without_microbleeds": int(np.count_nonzero(final.lesions == 0)),
         "problems": {record.name: record.problem for record in records if record.problem},
         "settings": asdict(settings),
-        "stages": {
-            rule: {
-                stage: _as_json(metrics.estimates(metrics.stage_counts(records, rule, stage), weights))
-                for stage in Stage
-            }
-            for rule in Rule
+        "stages": _stages(records, weights),
+        "large_lesions": {
+            "lesions": sum(len(record.counted_lesions) for record in large),
+            "stages": _stages(large, weights),
         },
         "froc": {rule: {stage: _froc(records, rule, stage, settings, weights) for stage in Stage} for rule in Rule},
         "tpr_of_lesions": _lesion_groups(records, weights),
@@ -55,6 +54,15 @@ def summarize(records: Sequence[ScanRecord], settings: Settings, seed: int = 0) 
             stage: Counter(item.mimic or NO_MIMIC for item in false if stage.includes(item.candidate.stage))
             for stage in Stage
         },
+    }
+
+
+def _stages(records: Sequence[ScanRecord], weights: NDArray[np.float64]) -> dict[str, Any]:
+    return {
+        rule: {
+            stage: _as_json(metrics.estimates(metrics.stage_counts(records, rule, stage), weights)) for stage in Stage
+        }
+        for rule in Rule
     }
 
 

@@ -85,6 +85,7 @@ def test_a_data_set_with_masks_is_measured_from_the_command_line(evaluated):
     assert (final["tpr"], final["fp_avg"], final["precision"]) == (1.0, 2.0, pytest.approx(2 / 6))
     assert final["f1"] == pytest.approx(2 * 2 / (2 + 6))
     assert measured["stages"]["center"]["final"] == measured["stages"]["overlap"]["final"]
+    assert measured["large_lesions"] == {"lesions": 2, "stages": measured["stages"]}
     assert measured["clean_scans"]["final"]["fp_avg"]["value"] == 3
     assert set(measured["groups_of_scans"]["protocol"]) == {"ukbb", "oxvasc"}
     assert set(measured["groups_of_scans"]["field strength"]) == {"3.0 T"}
@@ -100,6 +101,8 @@ def test_the_lesion_table_says_where_every_lesion_is_and_whether_it_was_found(ev
     assert (nearest < 0.5).all()
     diameter = np.sort([float(row["diameter_mm"]) for row in rows])
     assert diameter == pytest.approx([4.0, 5.0], abs=0.7)
+    # pixels of 1 mm
+    assert [row["diameter_vox"] for row in rows] == [row["diameter_mm"] for row in rows]
 
 
 def test_the_report_holds_its_figures_and_needs_no_other_file(evaluated):
@@ -109,6 +112,7 @@ def test_the_report_holds_its_figures_and_needs_no_other_file(evaluated):
     for image in images:
         assert ElementTree.fromstring(b64decode(image)).tag.endswith("svg")
     assert "src=" not in page.replace('src="data:', "") and "href=" not in page
+    assert "Only the 2 microbleeds with an apparent diameter of at least 2 mm or 2 pixels" in page
     for heading in ("After each stage", "FROC", "Calibration", "Scans without microbleeds", "Definitions"):
         assert f"<h2>{heading}</h2>" in page
 
@@ -180,6 +184,7 @@ def test_labels_that_touch_stay_two_lesions_and_one_label_is_split_into_clusters
     save(tmp_path / "a_swi_microbleeds.nii.gz", labels)
     entry = find_scans(tmp_path)[0]
     several, numbered = read_lesions(entry, scan)
+    assert [(item.diameter_vox, item.is_large) for item in several] == [(1.596, False)] * 2
     assert [(item.id, item.volume_mm3) for item in several] == [("cmb-0003", 4.0), ("cmb-0007", 6.0)]
     assert np.array_equal(numbered, np.select([labels == 3, labels == 7], [1, 2]))
     save(tmp_path / "a_swi_microbleeds.nii.gz", (labels > 0).astype(np.uint8))

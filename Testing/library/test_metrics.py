@@ -80,6 +80,30 @@ def test_a_lesion_that_the_scan_does_not_show_is_neither_missed_nor_a_false_posi
     assert (found.found.item(), found.lesions.item(), found.false.item()) == (1, 1, 0)
 
 
+@pytest.mark.parametrize(
+    ("diameter_mm", "diameter_vox", "large"),
+    [(2.0, 1.5, True), (1.9, 2.0, True), (1.9, 1.9, False), (1.9, None, False)],
+)
+def test_a_lesion_is_large_from_2_mm_or_2_pixels(diameter_mm, diameter_vox, large):
+    assert lesion(1, 0, diameter_mm=diameter_mm, diameter_vox=diameter_vox).is_large is large
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_metrics_of_large_lesions_neither_miss_nor_punish_small_ones(rule):
+    lesions = [
+        lesion(1, 0, diameter_mm=1.5),
+        lesion(2, 40, diameter_mm=1.5),
+        lesion(3, 80, counted=False),
+        lesion(4, 99),
+    ]
+    found = [finding(0, touches=(1,)), finding(99, touches=(4,)), finding(200)]
+    summary = summarize([scan("sub-1", lesions, found)], Settings(0.3, 0.3, CutOffs()))
+    every, large = (stages[rule][Stage.FINAL] for stages in (summary["stages"], summary["large_lesions"]["stages"]))
+    assert (every["tpr"]["value"], every["fp_avg"]["value"]) == (pytest.approx(2 / 3), 1)
+    assert (large["tpr"]["value"], large["fp_avg"]["value"]) == (1, 1)
+    assert (summary["lesions"], summary["large_lesions"]["lesions"]) == (3, 1)
+
+
 def test_without_lesions_or_detections_a_ratio_is_not_defined():
     empty = values([scan("sub-1", [], [])], Rule.OVERLAP, Stage.FINAL)
     assert empty["tpr"] is None and empty["precision"] is None and empty["f1"] is None
