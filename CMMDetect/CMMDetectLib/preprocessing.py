@@ -316,7 +316,7 @@ def _bounding_box(mask: BoolArray, spacing_mm: tuple[float, ...]) -> tuple[slice
     """Bounding box of the mask with `CROP_MARGIN_MM` around it where the scan has that much."""
     box = []
     for axis, step_mm in enumerate(spacing_mm):
-        margin = int(np.ceil(CROP_MARGIN_MM / step_mm))
+        margin = int(np.ceil(CROP_MARGIN_MM / step_mm - 1e-3))  # files store 1 mm as 0.99999999
         occupied = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
         box.append(slice(max(0, int(occupied[0]) - margin), min(mask.shape[axis], int(occupied[-1]) + 1 + margin)))
     return box[0], box[1], box[2]

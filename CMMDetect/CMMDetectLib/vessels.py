@@ -174,7 +174,7 @@ def _find_vessels(image: Floats, mask: NDArray[np.bool_], grid: _Grid) -> NDArra
 
 def _without_rim(mask: NDArray[np.bool_], grid: _Grid) -> NDArray[np.bool_]:
     """The mask less `RIM_MM`; the border of the grid is no rim."""
-    size = [2 * int(np.ceil(r)) + 1 for r in grid.in_voxels(RIM_MM)]
+    size = [2 * int(np.ceil(r - 1e-3)) + 1 for r in grid.in_voxels(RIM_MM)]  # files store 1 mm as 0.99999999
     return ndimage.minimum_filter(mask.view(np.uint8), size, mode="nearest").view(bool)
 
 

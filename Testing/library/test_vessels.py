@@ -197,6 +197,16 @@ def test_turning_or_mirroring_the_grid_turns_the_result(spacing_mm, order, flips
     assert (found ^ expected).sum() <= 0.01 * expected.sum()
 
 
+def test_the_last_digit_of_a_stored_voxel_size_changes_nothing():
+    empty, mask, middle = brain_for((1.0, 1.0, 1.0))
+    rim = phantoms.tube(empty.shape, (1.0, 1.0, 1.0), phantoms.straight_line(middle, (1, 2, 2), 40), 2.5)
+    image = with_bright(empty, mask, rim)
+    stored = float(np.nextafter(np.float32(1), np.float32(0)))
+    _, vessels = remove_vessels(image, mask, (1.0, 1.0, 1.0))
+    _, others = remove_vessels(image, mask, (stored, stored, stored))
+    assert vessels.any() and np.array_equal(vessels, others)
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 3, 3), (2, 5, 1), (24, 24, 1), (1, 24, 24)])
 @pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (0.8, 0.8, 3.0)])
 def test_tiny_and_constant_volumes_pass_through(shape, spacing_mm):
