@@ -82,6 +82,7 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, metavar="X", help="first one; 0.001, or 0.0001 with --from")
     parser.add_argument("--decay", type=float, default=0.1, metavar="X", help="of the learning rate (default: 0.1)")
     parser.add_argument("--decay-epochs", type=int, default=2, metavar="N", help="between its steps (default: 2)")
+    parser.add_argument("--epsilon", type=float, default=1e-4, metavar="X", help="of Adam (default: 0.0001)")
     parser.add_argument("--augmentation", type=int, default=10, metavar="N", help="factor of stage 1 (default: 10)")
     parser.add_argument("--noise-variance", type=float, default=0.04, metavar="X", help="at most (default: 0.04)")
     parser.add_argument("--contrast", type=float, default=1.0, metavar="X", help="largest change (default: 1, none)")
@@ -132,7 +133,7 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
     _check_schedule(options)
     usual = FINE_TUNING_RATE if options.start else Schedule.learning_rate
     rate = usual if options.learning_rate is None else options.learning_rate
-    names = ("patience", "batch", "decay", "decay_epochs", "seed")
+    names = ("patience", "batch", "decay", "decay_epochs", "epsilon", "seed")
     epochs = options.epochs
     varied = {"noise_variance": (options.noise_variance / 4, options.noise_variance), "contrast": options.contrast}
     return TrainingPlan(
@@ -171,7 +172,7 @@ def _check_schedule(options: argparse.Namespace) -> None:
     if len(options.epochs) not in (1, 3) or min(options.epochs) < 1:
         raise InputError("--epochs must be one number or three, and at least 1")
     _check_at_least_one(options, "patience", "batch", "decay_epochs", "augmentation")
-    for name in ("learning_rate", "decay"):
+    for name in ("learning_rate", "decay", "epsilon"):
         if (value := getattr(options, name)) is not None and not 0 < value <= 1:
             raise InputError(f"--{name.replace('_', '-')} must lie above 0 and not above 1")
     if options.noise_variance < 0 or options.contrast < 1:

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from CMMDetectLib.networks import CandidateDetector, Student, Teacher
+from CMMDetectTrainLib.losses import segmentation_loss
 
 SIZES = [(24, 24, 24), (48, 40, 9), (7, 13, 5), (3, 2, 1), (1, 1, 1)]
 
@@ -41,6 +42,31 @@ def test_weights_start_from_a_truncated_normal_and_biases_from_a_tenth():
     assert convolution.weight.std().item() == pytest.approx(0.05 * 0.88, rel=0.05)  # two sigma cut off
     assert convolution.weight.abs().max().item() <= 0.1
     assert torch.all(convolution.bias == 0.1)
+
+
+@pytest.mark.parametrize("kind", [CandidateDetector, Teacher])
+def test_a_new_network_takes_few_voxels_for_microbleeds(kind):
+    torch.manual_seed(0)
+    with torch.no_grad():
+        found = kind(4)(torch.rand(2, 2, 16, 16, 16))
+    voxels = found if kind is CandidateDetector else found[0]
+    assert 0.003 < voxels.softmax(dim=1)[:, 1].mean().item() < 0.03
+
+
+def test_a_network_becomes_sure_of_microbleeds_that_are_few():
+    torch.manual_seed(0)
+    network = CandidateDetector(4)
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3, eps=1e-4)
+    channels, labels = torch.full((4, 2, 16, 16, 16), 0.25), torch.zeros(4, 16, 16, 16, dtype=torch.long)
+    channels += 0.02 * torch.randn(channels.shape)
+    channels[:, :, 7:9, 7:9, 7:9] = 0.9
+    labels[:, 7:9, 7:9, 7:9] = 1
+    for _ in range(60):
+        optimizer.zero_grad()
+        segmentation_loss(network(channels), labels).backward()
+        optimizer.step()
+    sure = network(channels).softmax(dim=1)[:, 1][labels == 1]
+    assert sure.min().item() > 0.9
 
 
 def test_logits_and_not_probabilities_come_out():
