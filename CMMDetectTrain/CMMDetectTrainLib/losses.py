@@ -16,46 +16,50 @@ ALPHA = 0.4
 BETA = 0.6
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Weighted cross entropy plus Dice loss (2.2): of the detector, and of the teacher's segmentor.
 
     Parameters
     ----------
     logits : (N, 2, I, J, K)
     labels : (N, I, J, K) of 0, 1 and `NOT_JUDGED`
+    weights : (N, I, J, K), how much each voxel counts in both; None for all alike
     """
     logits = logits.float()
-    return weighted_cross_entropy(logits, labels) + dice_loss(logits, labels)
+    weights = torch.ones_like(logits[:, 0]) if weights is None else weights
+    return weighted_cross_entropy(logits, labels, weights) + dice_loss(logits, labels, weights)
 
 
-def weighted_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Cross entropy in which a microbleed's voxel weighs `LESION_WEIGHT`, as a weighted mean.
 
-    >>> logits = torch.zeros(1, 2, 1, 1, 2)
-    >>> round(float(weighted_cross_entropy(logits, torch.tensor([[[[0, 1]]]]))), 4)
+    >>> logits, labels = torch.zeros(1, 2, 1, 1, 2), torch.tensor([[[[0, 1]]]])
+    >>> round(float(weighted_cross_entropy(logits, labels, torch.ones(1, 1, 1, 2))), 4)
     0.6931
     """
-    weights = torch.tensor([1.0, LESION_WEIGHT], device=logits.device)
-    return F.cross_entropy(logits, labels, weights, ignore_index=NOT_JUDGED)
+    by_class = torch.tensor([1.0, LESION_WEIGHT], device=logits.device)
+    each = F.cross_entropy(logits, labels, by_class, ignore_index=NOT_JUDGED, reduction="none")
+    counted = (labels == 0) + LESION_WEIGHT * (labels > 0)
+    return (weights * each).sum() / (weights * counted).sum()
 
 
-def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def dice_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """One minus the soft Dice overlap of the probability of microbleed with the truth, over the whole batch.
 
     Over the batch and not a patch: the Dice of a patch without a microbleed says nothing.
 
     >>> sure = torch.tensor([[[[[-50.0, 50.0]]], [[[50.0, -50.0]]]]])
-    >>> labels = torch.tensor([[[[1, 0]]]])
-    >>> round(float(dice_loss(sure, labels)), 4), round(float(dice_loss(-sure, labels)), 4)
+    >>> labels, alike = torch.tensor([[[[1, 0]]]]), torch.ones(1, 1, 1, 2)
+    >>> round(float(dice_loss(sure, labels, alike)), 4), round(float(dice_loss(-sure, labels, alike)), 4)
     (0.0, 0.6667)
     """
     probability = logits.softmax(dim=1)[:, 1]
-    truth, judged = (labels > 0).to(probability), (labels != NOT_JUDGED).to(probability)
+    truth, judged = weights * (labels > 0), weights * (labels != NOT_JUDGED)
     overlap = (probability * truth).sum()
     return 1 - (2 * overlap + SMOOTH) / ((probability * judged).sum() + truth.sum() + SMOOTH)
 
 
-def teacher_loss(outputs: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
+def teacher_loss(outputs: tuple[Tensor, Tensor], labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Segmentation loss plus binary cross entropy on whether the patch holds a microbleed (2.3.1).
 
     A patch whose only microbleed cannot be seen is not asked the second question.
@@ -63,7 +67,7 @@ def teacher_loss(outputs: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
     Parameters
     ----------
     outputs : voxel logits (N, 2, I, J, K) and patch logits (N, 2)
-    labels : (N, I, J, K)
+    labels, weights : (N, I, J, K), see `segmentation_loss`
     """
     voxels, patches = outputs
     # sigmoid of the difference of two logits is their softmax: true logits stay, as distillation needs them
@@ -71,7 +75,7 @@ def teacher_loss(outputs: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
     has_microbleed = (labels > 0).flatten(1).any(dim=1)
     judged = (has_microbleed | (labels != NOT_JUDGED).flatten(1).all(dim=1)).to(evidence)
     total = F.binary_cross_entropy_with_logits(evidence, has_microbleed.to(evidence), judged, reduction="sum")
-    return segmentation_loss(voxels, labels) + total / judged.sum().clamp(min=1)
+    return segmentation_loss(voxels, labels, weights) + total / judged.sum().clamp(min=1)
 
 
 def student_loss(

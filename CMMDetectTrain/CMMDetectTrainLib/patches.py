@@ -26,6 +26,9 @@ DETECTOR_PATCH_VOX = 48
 CLASSIFIER_PATCH_VOX = 24
 VALIDATION_PART = 4
 """Validation takes at most so small a part of the patches that an epoch may take."""
+USUAL_LESION_VOX = 30
+LESION_WEIGHTS = (0.1, 8.0)
+"""Least and greatest weight of a microbleed's voxels; that of one of `USUAL_LESION_VOX` voxels is 1."""
 LEAST_BRAIN_SHARE = 0.05
 """A patch without microbleed must hold this share of brain."""
 Start = tuple[int, int, int]
@@ -133,10 +136,10 @@ def every_place(places: Iterable[Place]) -> list[Draw]:
     return [Draw(place, (number,)) for number, place in enumerate(places)]
 
 
-class PatchSet(Dataset[tuple[Tensor, Tensor]]):
-    """The patches of an epoch with their voxel labels: (2, S, S, S) float32 and (S, S, S) int64.
+class PatchSet(Dataset[tuple[Tensor, ...]]):
+    """The patches of an epoch: channels (2, S, S, S) float32, labels (S, S, S) int64, weights (S, S, S) float32.
 
-    Labels are 0, 1 and `cases.NOT_JUDGED`.
+    Labels are 0, 1 and `cases.NOT_JUDGED`; weights are those of `lesion_weights`.
     """
 
     def __init__(self, draws: Sequence[Draw], augmentation: Augmentation = NONE) -> None:
@@ -146,15 +149,16 @@ class PatchSet(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self._draws)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         channels, labels = cut(self._draws[index], self._augmentation)
-        return torch.from_numpy(channels), torch.from_numpy(labels)
+        weights = lesion_weights(labels)
+        return torch.from_numpy(channels), torch.from_numpy(np.minimum(labels, 1)), torch.from_numpy(weights)
 
 
 class CandidateSet(PatchSet):
     """Patches around candidates with their class: (2, S, S, S) float32 and a 0 or 1."""
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         channels, _ = cut(self._draws[index], self._augmentation)
         return torch.from_numpy(channels), torch.tensor(int(self._draws[index].place.positive))
 
@@ -165,15 +169,29 @@ def cut(draw: Draw, augmentation: Augmentation) -> tuple[NDArray[np.float32], ND
     Returns
     -------
     channels : (2, S, S, S); beyond the case are zeros
-    labels : (S, S, S)
+    labels : (S, S, S) of 0, the number of a microbleed, and `cases.NOT_JUDGED`
     """
     place = draw.place
     rng = np.random.default_rng(draw.seed)
     start = np.array(place.start) + _within(place, augmentation.offset(rng))
     channels = cut_region(place.case.channels, start, place.size).astype(np.float32)
     labels = cut_region(place.case.labels[None], start, place.size)[0].astype(np.int64)
-    labels = np.where(labels > 0, 1, labels)
     return augmentation.apply(channels, labels, rng) if augmentation != NONE else (channels, labels)
+
+
+def lesion_weights(labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Weigh a patch's voxels so that each microbleed counts about alike, whatever its size; tissue weighs 1.
+
+    Microbleeds are counted one by one and differ in size by a factor of a hundred. Where each voxel counts alike, the
+    small ones, which are most, say nothing, and are not found.
+
+    >>> lesion_weights(np.array([0, 7, -1])).tolist()
+    [1.0, 8.0, 1.0]
+    """
+    size = np.bincount(np.maximum(labels, 0).ravel())
+    weight = np.clip(USUAL_LESION_VOX / np.maximum(size, 1), *LESION_WEIGHTS).astype(np.float32)
+    weight[0] = 1
+    return weight[np.maximum(labels, 0)]
 
 
 def cut_region(volume: NDArray[Any], start: NDArray[np.int64], size: int) -> NDArray[Any]:

@@ -54,10 +54,10 @@ def _voxel_task(
 
 
 def _detector_loss(network: nn.Module, batch: Batch) -> Tensor:
-    channels, labels = batch
-    return segmentation_loss(network(channels), labels)
+    channels, labels, weights = batch
+    return segmentation_loss(network(channels), labels, weights)
 
 
 def _teacher_loss(network: nn.Module, batch: Batch) -> Tensor:
-    channels, labels = batch
-    return teacher_loss(network(channels), labels)
+    channels, labels, weights = batch
+    return teacher_loss(network(channels), labels, weights)

@@ -27,26 +27,37 @@ def truth(*labels: int) -> torch.Tensor:
     return torch.tensor(labels).reshape(1, 1, 1, -1)
 
 
+ALIKE = torch.ones(1, 1, 1, 2)
+
+
 def softplus(value: float) -> float:
     return math.log1p(math.exp(value))
 
 
 def test_a_voxel_of_a_microbleed_weighs_ten_times_as_much():
     # cross entropies log(1 + e^-1) of the microbleed and log(1 + e^2) of tissue
-    found = weighted_cross_entropy(voxels((0.0, 1.0), (0.0, 2.0)), truth(1, 0))
+    found = weighted_cross_entropy(voxels((0.0, 1.0), (0.0, 2.0)), truth(1, 0), ALIKE)
     assert float(found) == pytest.approx((10 * softplus(-1.0) + softplus(2.0)) / 11)
 
 
 def test_the_weight_reaches_the_gradient():
     logits = voxels((0.0, 0.0), (0.0, 0.0)).requires_grad_()
-    weighted_cross_entropy(logits, truth(1, 0)).backward()
+    weighted_cross_entropy(logits, truth(1, 0), ALIKE).backward()
     of_lesion, of_tissue = logits.grad[0, 1, 0, 0]
     assert float(of_lesion / of_tissue) == pytest.approx(-10)
 
 
+def test_a_voxel_of_twice_the_weight_counts_as_two():
+    logits, labels = voxels((0.0, 1.0), (0.0, 2.0)), truth(1, 0)
+    twice, both = voxels((0.0, 1.0), (0.0, 2.0), (0.0, 1.0)), truth(1, 0, 1)
+    heavy = segmentation_loss(logits, labels, torch.tensor([2.0, 1.0]).reshape(1, 1, 1, 2))
+    assert float(heavy) == pytest.approx(float(segmentation_loss(twice, both)))
+    assert float(heavy) != pytest.approx(float(segmentation_loss(logits, labels)), abs=1e-3)
+
+
 def test_dice_of_probabilities_by_hand():
     # probabilities 3/4 and 1/2 of a microbleed and of tissue: 1 - (2 * 3/4 + 1) / (3/4 + 1/2 + 1 + 1)
-    found = dice_loss(voxels((0.0, math.log(3)), (0.0, 0.0)), truth(1, 0))
+    found = dice_loss(voxels((0.0, math.log(3)), (0.0, 0.0)), truth(1, 0), ALIKE)
     assert float(found) == pytest.approx(1 - 2.5 / 3.25)
 
 
@@ -54,12 +65,12 @@ def test_dice_looks_at_the_whole_batch():
     sure = voxels((9.0, -9.0)).repeat(2, 1, 1, 1, 1)
     sure[0] = -sure[0]
     labels = torch.stack([truth(1)[0], truth(0)[0]])
-    assert float(dice_loss(sure, labels)) == pytest.approx(0, abs=1e-6)
+    assert float(dice_loss(sure, labels, torch.ones(labels.shape))) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_detector_minimizes_the_sum_of_both():
     logits, labels = voxels((0.3, -1.0), (1.5, 0.2)), truth(1, 0)
-    both = weighted_cross_entropy(logits, labels) + dice_loss(logits, labels)
+    both = weighted_cross_entropy(logits, labels, ALIKE) + dice_loss(logits, labels, ALIKE)
     assert float(segmentation_loss(logits, labels)) == pytest.approx(float(both))
 
 
@@ -78,11 +89,12 @@ def test_what_is_said_of_voxels_that_are_not_judged_never_matters(seed):
     labels = torch.randint(-1, 2, (2, 3, 3, 3), generator=generator)
     labels[:, 0, 0, 0] = torch.tensor([0, 1])
     hidden = (labels == NOT_JUDGED)[:, None].expand_as(logits)
+    alike = torch.ones(labels.shape)
     changed = torch.where(hidden, 7 * torch.randn(logits.shape, generator=generator), logits).requires_grad_()
     for loss in (weighted_cross_entropy, dice_loss, segmentation_loss):
         changed.grad = None
-        value = loss(changed, labels)
-        assert float(value.detach()) == pytest.approx(float(loss(logits, labels)), rel=1e-5)
+        value = loss(changed, labels, alike)
+        assert float(value.detach()) == pytest.approx(float(loss(logits, labels, alike)), rel=1e-5)
         value.backward()
         assert not changed.grad[hidden].any()
         assert changed.grad[~hidden].any()

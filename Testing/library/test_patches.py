@@ -23,6 +23,7 @@ from CMMDetectTrainLib.patches import (
     draw_epoch,
     draw_validation,
     grid_places,
+    lesion_weights,
 )
 from training_cases import SPACING_MM, make_case
 
@@ -140,7 +141,7 @@ def test_a_patch_over_the_border_is_filled_with_zeros_and_moves_only_inward(tmp_
 
 def test_labels_are_zero_one_or_not_judged(tmp_path):
     case = make_case(tmp_path, balls=((8, 12, 8), (20, 12, 8), (8, 24, 8)), unseen=(2,))
-    _, labels = cut(Draw(Place(case, (0, 0, 0), 32, positive=True), (0,)), NONE)
+    _, labels, _ = PatchSet([Draw(Place(case, (0, 0, 0), 32, positive=True), (0,))])[0]
     assert sorted(np.unique(labels)) == [NOT_JUDGED, 0, 1]
     assert (labels == 1).sum() == 2 * (labels == NOT_JUDGED).sum()
 
@@ -194,11 +195,31 @@ def test_validation_takes_a_small_part_of_the_patches_that_an_epoch_may_take(tmp
     assert len(draw_validation(places, sampling)) == 2
 
 
+def test_small_and_large_microbleeds_count_alike():
+    labels = np.zeros((20, 20, 20), np.int64)
+    labels[2:4, 2:4, 2:4] = 7  # 8 voxels
+    labels[8:14, 8:14, 8:14] = 9  # 216 voxels
+    labels[17:19, 17, 17] = NOT_JUDGED
+    weights = lesion_weights(labels)
+    assert weights[labels == 7].sum() == pytest.approx(30)
+    assert weights[labels == 9].sum() == pytest.approx(30)
+    assert np.all(weights[labels <= 0] == 1)
+
+
+def test_one_voxel_does_not_outweigh_all_else_and_a_hemorrhage_of_voxels_still_counts():
+    one, many = np.zeros((30, 30, 30), np.int64), np.ones((30, 30, 30), np.int64)
+    one[3, 3, 3] = 1
+    assert lesion_weights(one).max() == 8
+    assert lesion_weights(many).min() == pytest.approx(0.1)
+
+
 def test_a_data_set_gives_tensors(tmp_path):
     case = make_case(tmp_path)
     draws = [Draw(centered_place(case, (12.0, 12.0, 8.0), positive), (0,)) for positive in (True, False)]
-    channels, labels = PatchSet(draws)[0]
+    channels, labels, weights = PatchSet(draws)[0]
     assert channels.shape == (2, 24, 24, 24) and str(channels.dtype) == "torch.float32"
+    assert weights.shape == (24, 24, 24) and str(weights.dtype) == "torch.float32"
+    assert set(labels.unique().tolist()) == {0, 1}
     assert labels.shape == (24, 24, 24) and str(labels.dtype) == "torch.int64"
     assert [int(CandidateSet(draws)[index][1]) for index in (0, 1)] == [1, 0]
 

@@ -69,9 +69,9 @@ def test_the_paper_is_the_default(planned):
 
 def test_options_reach_the_plan(planned, tmp_path):
     options = (
-        "--patch-size 32 --width 8 --epochs 3 --patience 2 --batch 4 --epsilon 1e-8 --decay 0.5 --decay-epochs 5 --augmentation 2 "
-        "--seed 7 --validation-share 0.5 --patches-an-epoch 80 --simulated-patches 100 --processes 2 --brain-masks "
-        "--no-distillation --networks detector student --name other --learning-rate 0.01"
+        "--patch-size 32 --width 8 --epochs 3 --patience 2 --batch 4 --epsilon 1e-8 --decay 0.5 --decay-epochs 5 "
+        "--augmentation 2 --seed 7 --validation-share 0.5 --patches-an-epoch 80 --simulated-patches 100 --processes 2 "
+        "--brain-masks --no-distillation --networks detector student --name other --learning-rate 0.01"
     )
     plan = planned(*options.split())["plan"]
     schedule = plan.schedule

@@ -333,7 +333,7 @@ def test_training_in_bfloat16_comes_near_training_in_float32(tmp_path):
 def test_reading_patches_warns_of_nothing(tmp_path, recwarn):
     case = make_case(tmp_path, shape=(32, 32, 16), balls=[(8, 8, 8)])
     patches = PatchSet(draw_epoch(grid_places(case, 16), Sampling(STILL), 0), STILL)
-    channels, labels = patches[0]
+    channels, labels, _ = patches[0]
     channels += 1
     labels += 1
     assert not [warning for warning in recwarn if "writable" in str(warning.message)]
