@@ -13,6 +13,7 @@ from CMMDetectLib.bundle import BundleDescription, ModelBundle, write_bundle
 from CMMDetectLib.networks import CandidateDetector, Student, Teacher
 from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import Modality
+from known_networks import unbiased
 from small_scans import SPACING_MM, stripped_brain
 
 set_num_threads(1)  # the networks of the tests are so small that threads only wait for each other
@@ -47,6 +48,7 @@ def stripped_scan(write_stripped_scan: Callable[..., Path]) -> Path:
 def small_bundle(tmp_path: Path) -> ModelBundle:
     """A bundle of narrow, untrained networks; a threshold of 0.3 lets them mark something."""
     manual_seed(5)
+    networks = {"detector": unbiased(CandidateDetector(4)), "student": Student(4), "teacher": Teacher(4)}
     description = BundleDescription(
         name="test",
         version="0",
@@ -59,5 +61,4 @@ def small_bundle(tmp_path: Path) -> ModelBundle:
         th_discrimination=0.3,
         cutoffs=CutOffs(),
     )
-    networks = {"detector": CandidateDetector(4), "student": Student(4), "teacher": Teacher(4)}
     return write_bundle(tmp_path / "bundle", description, networks)

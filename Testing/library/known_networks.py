@@ -1,11 +1,15 @@
 """Networks whose result is known without training."""
 
+from typing import TypeVar
+
 import torch
 from torch import nn
 
 from CMMDetectLib.networks import CandidateDetector
 
 STEEPNESS = 12.0
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def thresholding_detector(width: int, level: float) -> CandidateDetector:
@@ -29,4 +33,13 @@ def thresholding_detector(width: int, level: float) -> CandidateDetector:
         segmentor.logits.bias.zero_()
         segmentor.logits.weight[1, 0] = STEEPNESS
         segmentor.logits.bias[1] = -STEEPNESS * level
+    return network
+
+
+def unbiased(network: Network) -> Network:
+    """The untrained network without its expectation that microbleeds are few, so that it marks something."""
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith("segmentor.logits.bias"):
+                parameter.zero_()
     return network

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import phantoms
+from CMMDetectLib import networks
 from CMMDetectLib.candidates import Candidate, Stage
 from CMMDetectLib.cli import EXIT_INPUT
 from CMMDetectLib.devices import choose_compute
@@ -187,6 +188,7 @@ def sets(tmp_path_factory) -> tuple[Path, Path]:
 def test_the_ablation_goes_from_scans_to_six_rows_and_on_after_an_interruption(
     sets, tmp_path, monkeypatch, capsys, no_figures
 ):
+    monkeypatch.setattr(networks, "MICROBLEED_SHARE", 0.5)  # trained for a moment only, stage 1 must mark something
     output = tmp_path / "ablation"
     trained, train = [], experiments.train_bundle
 

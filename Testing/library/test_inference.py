@@ -10,7 +10,7 @@ from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.inference import cut_patches, microbleed_probability, patch_probability
 from CMMDetectLib.networks import CandidateDetector, Student
-from known_networks import thresholding_detector
+from known_networks import thresholding_detector, unbiased
 
 FLOAT32 = choose_compute("cpu", "float32")
 BFLOAT16 = choose_compute("cpu", "bfloat16")
@@ -23,7 +23,7 @@ def idle(fraction: float) -> None:
 def lively(kind: type[nn.Module]) -> nn.Module:
     """Give an untrained network other statistics and larger logits, so that its output varies over the volume."""
     torch.manual_seed(1)
-    network = kind(4)
+    network = unbiased(kind(4))
     with torch.no_grad():
         for _ in range(3):
             network.train()(torch.randn(2, 2, 16, 16, 16))
