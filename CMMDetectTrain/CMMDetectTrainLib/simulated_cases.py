@@ -16,6 +16,8 @@ from .cases import NOT_JUDGED, Case, CaseArrays, arrays_of, read_shelf, write_sh
 from .simulation.patches import PatchSource, SimulatedPatch
 
 PATCHES_PER_SHELF = 50
+HEAD_SHELVES = 5
+"""One shelf in so many is of heads, the others are of free tissue: a head takes as long to draw as five patches."""
 LEAST_BRAIN_SHARE = 0.02
 """A patch with less brain than this teaches nothing."""
 
@@ -68,15 +70,21 @@ def _shelves(
 
 def _shelf(job: tuple[Path, int, tuple[Modality, ...], int]) -> list[Case]:
     shelves, number, modalities, seed = job
-    source = {"simulated": PATCHES_PER_SHELF, "seed": seed, "shelf": number, "modalities": list(modalities)}
+    described = {"simulated": PATCHES_PER_SHELF, "seed": seed, "shelf": number, "modalities": list(modalities)}
     folder = shelves / f"simulated-{seed}-{number:05d}"
-    if found := read_shelf(folder, source):
+    if found := read_shelf(folder, described):
         return found
     own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    drawn = (patch for patch in PatchSource(modalities).stream(own_seed) if patch.brain.mean() > LEAST_BRAIN_SHARE)
+    source = PatchSource(modalities, anatomy_share=float(_is_of_heads(number)))
+    drawn = (patch for patch in source.stream(own_seed) if patch.brain.mean() > LEAST_BRAIN_SHARE)
     named = zip((f"{folder.name}-{index:02d}" for index in range(PATCHES_PER_SHELF)), drawn, strict=False)
-    write_shelf(folder, [arrays_of_patch(patch, name, folder.name) for name, patch in named], source)
-    return read_shelf(folder, source)
+    write_shelf(folder, [arrays_of_patch(patch, name, folder.name) for name, patch in named], described)
+    return read_shelf(folder, described)
+
+
+def _is_of_heads(number: int) -> bool:
+    # moved on by one every ten shelves, so that a choice of every so manieth shelf has its share of both
+    return (number + number // 10) % HEAD_SHELVES == 2
 
 
 def arrays_of_patch(patch: SimulatedPatch, name: str, subject: str) -> CaseArrays:

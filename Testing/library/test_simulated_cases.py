@@ -9,6 +9,7 @@ from CMMDetectTrainLib import simulated_cases as module
 from CMMDetectTrainLib.cases import NOT_JUDGED
 from CMMDetectTrainLib.simulated_cases import arrays_of_patch, simulated_cases
 from CMMDetectTrainLib.simulation.patches import PatchSource
+from CMMDetectTrainLib.splits import SIMULATED_VALIDATION
 
 SIZE = (24, 24, 24)
 
@@ -17,7 +18,7 @@ SIZE = (24, 24, 24)
 def small_patches(monkeypatch):
     """Few and small patches a shelf, without heads, which take seconds each."""
     monkeypatch.setattr(module, "PATCHES_PER_SHELF", 3)
-    monkeypatch.setattr(module, "PatchSource", lambda modalities: PatchSource(modalities, SIZE, anatomy_share=0.0))
+    monkeypatch.setattr(module, "PatchSource", lambda modalities, **_: PatchSource(modalities, SIZE, 0.0))
 
 
 def content(cases):
@@ -44,6 +45,21 @@ def test_more_patches_begin_with_the_same_and_another_seed_gives_others(tmp_path
     for one, same, different in zip(content(few), content(more), content(other), strict=False):
         assert np.array_equal(one, same)
         assert not np.array_equal(one, different)
+
+
+def test_one_shelf_in_five_is_of_heads_among_those_that_train_and_among_those_that_validate(tmp_path, monkeypatch):
+    shares = []
+
+    def source(modalities, anatomy_share):
+        shares.append(anatomy_share)
+        return PatchSource(modalities, SIZE, 0.0)
+
+    monkeypatch.setattr(module, "PATCHES_PER_SHELF", 1)
+    monkeypatch.setattr(module, "PatchSource", source)
+    simulated_cases(tmp_path, 50, (Modality.SWI,), seed=1)
+    assert set(shares) == {0.0, 1.0}
+    assert sum(shares) == 10
+    assert sum(shares[SIMULATED_VALIDATION - 1 :: SIMULATED_VALIDATION]) == 1
 
 
 @pytest.mark.parametrize("modality", list(Modality))

@@ -29,8 +29,8 @@ from .vasculature import Vessels, draw_vessels
 Array = NDArray[np.float32]
 Shape = tuple[int, int, int]
 #: Patches of one place of a head differ in protocol, deposits, vessels and noise.
-PATCHES_PER_PIECE = 4
-PIECES_PER_HEAD = 25
+PATCHES_PER_PIECE = 5
+PIECES_PER_HEAD = 5
 TALLEST_MM = 110.0
 LARGE_MIMIC_SHARE = 0.04
 BLUNT_SHARE = 0.3
