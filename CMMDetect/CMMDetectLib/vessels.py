@@ -16,6 +16,7 @@ from scipy import ndimage
 from scipy.cluster.vq import kmeans2
 
 from .frst import relative_to_median, resolved_axes, smooth_inside
+from .inpainting import inpaint
 from .isolated_peaks import isolated_peaks
 from .symmetric_matrices import eigenvalues, eigenvector
 
@@ -39,6 +40,8 @@ ROUND = 0.6  # weakest over strongest curvature from which a peak is a blob; the
 MIN_LENGTH_MM = 7.0  # of a segment; nine of ten microbleeds are shorter whatever their shape
 LONG_MM = 14.0  # of a segment; no microbleed is so long, however it blooms
 ALONE_MM = 3.5  # within it a peak ends that is no part of a vessel; half of `MIN_LENGTH_MM`
+BROAD_ALONE_MM = 4.5  # the same of a broad peak
+BROAD = 0.5  # of its height at the finest scale, which a peak has at the widest; a vessel of 2.5 mm has 0.4
 HALO_MM = 0.8  # around a ridge, for its partial volume
 THREADS = 2
 
@@ -134,7 +137,8 @@ def remove_vessels(
       pixel, a structure that is round when they are counted as one pixel high stays too, unless it is part of a
       segment of 14 mm or more.
     * Isolated: segments are nets of all veins and sulci that touch. A bright spot among them stays if it ends within
-      3.5 mm (or as many slices as that is pixels), or is clearly brighter than what goes on from it to one side.
+      3.5 mm, or 4.5 mm if it is broad (or as many slices as that is pixels), or is clearly brighter than what goes
+      on from it to one side.
     * Nothing is sought within 2 mm of the mask's edge. A vessel that runs through thick slices looks like a
       microbleed in each of them; it stays, for the later stages to reject, and so does a lesion-sized bulge of
       a vessel. Lesions no wider than the vessel that they touch cannot be told from it.
@@ -143,7 +147,7 @@ def remove_vessels(
     spacing = tuple(float(s) for s in spacing_mm)
     grid = _Grid(image.shape, spacing, resolved_axes(image.shape, spacing, THICK_SLICES))
     vessels = _find_vessels(image, mask, grid)
-    return _inpaint(image, vessels, mask), vessels
+    return inpaint(image, vessels, mask), vessels
 
 
 def _find_vessels(image: Floats, mask: NDArray[np.bool_], grid: _Grid) -> NDArray[np.bool_]:
@@ -169,7 +173,7 @@ def _find_vessels(image: Floats, mask: NDArray[np.bool_], grid: _Grid) -> NDArra
     removed = ndimage.binary_dilation(short, halo) & ~may_bloom
     removed |= ndimage.binary_dilation((length_mm >= LONG_MM) & ~is_round, halo)
     removed &= mask & ~is_round
-    return removed & ~_isolated(removed, levels[0], index, grid)
+    return removed & ~_isolated(removed, levels, index, grid)
 
 
 def _without_rim(mask: NDArray[np.bool_], grid: _Grid) -> NDArray[np.bool_]:
@@ -347,13 +351,21 @@ def _is_peak(values: Floats, index: Indices, grid: _Grid) -> NDArray[np.bool_]:
     return is_peak
 
 
-def _isolated(removed: NDArray[np.bool_], level: _Level, index: Indices, grid: _Grid) -> NDArray[np.bool_]:
-    """Spots in or next to what would be removed that end within `ALONE_MM`, or as many slices as that is pixels."""
-    near = ndimage.binary_dilation(removed, grid.ball(HALO_MM)) & level.stands_out
-    chosen = index[near.ravel()[index]]
-    peaks = chosen[_is_peak(level.image.ravel(), chosen, grid)]
+def _isolated(removed: NDArray[np.bool_], levels: list[_Level], index: Indices, grid: _Grid) -> NDArray[np.bool_]:
+    """Spots in or next to what would be removed that end near by: small ones and, in thin slices, broad ones."""
+    near = ndimage.binary_dilation(removed, grid.ball(HALO_MM))
     voxel = [s / h for s, h in zip(grid.spacing_mm, grid.height, strict=True)]
-    return isolated_peaks(level.image, peaks, grid.ball(ALONE_MM, grid.height), voxel)
+
+    def among(chosen: Indices, level: _Level, alone_mm: float) -> NDArray[np.bool_]:
+        chosen = chosen[(near & level.stands_out).ravel()[chosen]]
+        peaks = chosen[_is_peak(level.image.ravel(), chosen, grid)]
+        return isolated_peaks(level.image, peaks, grid.ball(alone_mm, grid.height), voxel)
+
+    isolated = among(index, levels[0], ALONE_MM)
+    if len(grid.axes) == 3:
+        is_broad = levels[-1].image.ravel()[index] > BROAD * levels[0].image.ravel()[index]
+        isolated |= among(index[is_broad], levels[-1], BROAD_ALONE_MM)
+    return isolated
 
 
 def _segment_length_mm(vessels: NDArray[np.bool_], grid: _Grid) -> NDArray[np.float64]:
@@ -373,28 +385,3 @@ def _segment_length_mm(vessels: NDArray[np.bool_], grid: _Grid) -> NDArray[np.fl
     # A rod of length L has the variance L^2 / 12 along itself.
     length_mm = np.sqrt(12 * np.linalg.eigvalsh(covariance)[:, -1].clip(0))
     return np.where(vessels, length_mm[linked], 0)
-
-
-def _inpaint(image: Floats, hole: NDArray[np.bool_], mask: NDArray[np.bool_]) -> Floats:
-    """Fill the hole from its rim inward, each voxel with the mean of its valid 26 neighbors.
-
-    Valid are voxels of the mask outside the hole, and voxels filled before; the background never is. As in
-    the paper the neighbors count alike, whatever the spacing.
-    """
-    painted, valid = np.pad(image, 1), np.pad(mask & ~hole, 1)
-    flat, is_valid = painted.ravel(), valid.ravel()
-    neighbors = _Grid(painted.shape, (1.0, 1.0, 1.0), (0, 1, 2)).neighbors((0, 1, 2))
-    waiting = np.flatnonzero(np.pad(hole, 1))
-    while waiting.size:
-        total, count = np.zeros((2, waiting.size), np.float32)
-        for step in neighbors:
-            usable = is_valid[waiting + step]
-            count += usable
-            total += np.where(usable, flat[waiting + step], 0)
-        ready = count > 0
-        if not ready.any():
-            break
-        flat[waiting[ready]] = total[ready] / count[ready]
-        is_valid[waiting[ready]] = True
-        waiting = waiting[~ready]
-    return painted[1:-1, 1:-1, 1:-1].copy()

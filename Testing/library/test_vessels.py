@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 import phantoms
-from CMMDetectLib.vessels import _inpaint, remove_vessels
+from CMMDetectLib.inpainting import inpaint
+from CMMDetectLib.vessels import remove_vessels
 
 FINE = [(0.5, 0.5, 0.5), (1.0, 1.0, 1.0), (0.8, 0.8, 1.2), (0.45, 0.45, 1.0)]
 THICK = [(0.8, 0.8, 3.0), (0.9, 0.8, 5.0)]
@@ -252,9 +253,9 @@ def test_a_painted_voxel_is_the_mean_of_its_valid_neighbors():
     image = np.arange(27, dtype=np.float32).reshape(3, 3, 3)
     hole, mask = np.zeros((2, 3, 3, 3), bool)
     hole[1, 1, 1], mask[:] = True, True
-    assert _inpaint(image, hole, mask)[1, 1, 1] == 13
+    assert inpaint(image, hole, mask)[1, 1, 1] == 13
     mask[0] = False  # background: 0 to 8
-    assert _inpaint(image, hole, mask)[1, 1, 1] == pytest.approx((sum(range(9, 27)) - 13) / 17)
+    assert inpaint(image, hole, mask)[1, 1, 1] == pytest.approx((sum(range(9, 27)) - 13) / 17)
 
 
 def test_a_wide_hole_is_filled_from_its_rim_inward():
@@ -262,13 +263,13 @@ def test_a_wide_hole_is_filled_from_its_rim_inward():
     hole = np.zeros(image.shape, bool)
     hole[2:7, 2:7, 2:7] = True
     image[hole] = 100
-    assert np.array_equal(_inpaint(image, hole, np.ones(image.shape, bool)), np.full((9, 9, 9), 2.0))
+    assert np.array_equal(inpaint(image, hole, np.ones(image.shape, bool)), np.full((9, 9, 9), 2.0))
 
 
 def test_a_hole_without_any_valid_neighbor_stays():
     image = np.random.default_rng(0).random((4, 4, 4), np.float32)
     everywhere = np.ones(image.shape, bool)
-    assert np.array_equal(_inpaint(image, everywhere, everywhere), image)
+    assert np.array_equal(inpaint(image, everywhere, everywhere), image)
 
 
 @pytest.mark.parametrize("spacing_mm", [(0.94, 0.94, 1.75), (1.0, 1.0, 2.5), (0.45, 0.45, 1.0)])
