@@ -16,7 +16,7 @@ from .cases import NOT_JUDGED, Case, CaseArrays, arrays_of, read_shelf, write_sh
 from .simulation.patches import PatchSource, SimulatedPatch
 
 PATCHES_PER_SHELF = 50
-HEAD_SHELVES = 5
+HEAD_SHELVES = 4
 """One shelf in so many is of heads, the others are of free tissue: a head takes as long to draw as five patches."""
 LEAST_BRAIN_SHARE = 0.02
 """A patch with less brain than this teaches nothing."""

@@ -39,7 +39,7 @@ def main() -> None:
     for what, seconds in (
         ("of free tissue", free),
         ("of heads, their drawing included", heads),
-        ("as for training, one shelf in five of heads", free + (heads - free) / HEAD_SHELVES),
+        (f"as for training, one shelf in {HEAD_SHELVES} of heads", free + (heads - free) / HEAD_SHELVES),
     ):
         print(f"48^3 patches {what}: {1 / seconds:.1f} a core second")
     protocol = find_protocol(options.protocol)

@@ -47,7 +47,7 @@ def test_more_patches_begin_with_the_same_and_another_seed_gives_others(tmp_path
         assert not np.array_equal(one, different)
 
 
-def test_one_shelf_in_five_is_of_heads_among_those_that_train_and_among_those_that_validate(tmp_path, monkeypatch):
+def test_one_shelf_in_four_is_of_heads_among_those_that_train_and_among_those_that_validate(tmp_path, monkeypatch):
     shares = []
 
     def source(modalities, anatomy_share):
@@ -56,7 +56,7 @@ def test_one_shelf_in_five_is_of_heads_among_those_that_train_and_among_those_th
 
     monkeypatch.setattr(module, "PATCHES_PER_SHELF", 1)
     monkeypatch.setattr(module, "PatchSource", source)
-    simulated_cases(tmp_path, 50, (Modality.SWI,), seed=1)
+    simulated_cases(tmp_path, 40, (Modality.SWI,), seed=1)
     assert set(shares) == {0.0, 1.0}
     assert sum(shares) == 10
     assert sum(shares[SIMULATED_VALIDATION - 1 :: SIMULATED_VALIDATION]) == 1
@@ -65,7 +65,8 @@ def test_one_shelf_in_five_is_of_heads_among_those_that_train_and_among_those_th
 @pytest.mark.parametrize("modality", list(Modality))
 def test_a_patch_has_the_scale_of_a_prepared_scan(modality):
     source, rng = PatchSource((modality,), SIZE, anatomy_share=0.0), np.random.default_rng(4)
-    for _ in range(3):
+    medians = []
+    for _ in range(8):
         patch = source.draw(rng)
         arrays = arrays_of_patch(patch, "name", "subject")
         image = arrays.channels[0]
@@ -73,7 +74,10 @@ def test_a_patch_has_the_scale_of_a_prepared_scan(modality):
         assert image.min() >= 0 and image.max() <= 1
         assert not image[~patch.brain].any()
         tissue = patch.brain & ~patch.vessels & (patch.truth.microbleeds == 0)
-        assert np.median(image[tissue]) == pytest.approx(TISSUE_LEVEL, abs=0.12)
+        medians.append(np.median(image[tissue]))
+    # one small patch may hold white matter alone, or basal ganglia
+    assert np.median(medians) == pytest.approx(TISSUE_LEVEL, abs=0.12)
+    assert np.ptp(medians) < 0.5
 
 
 def test_microbleeds_keep_their_numbers_and_those_that_cannot_be_seen_are_not_judged():

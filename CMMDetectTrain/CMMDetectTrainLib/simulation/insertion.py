@@ -18,7 +18,7 @@ from .modulation import modulation_of_deposit
 from .protocols import Protocol
 from .resolution import acquire_kspace
 from .swi import darkening
-from .truth import Shown, Truth, tell_truth
+from .truth import Shown, Truth, View, tell_truth
 
 Array = NDArray[np.float32]
 LEAST_DEPTH_MM = 3.0
@@ -101,7 +101,8 @@ def insert_deposits(
             turned[window] *= factor
     level = np.median(scan.array[brain]) if scan.modality.lesions_are_dark else 1.0
     signal = np.clip(scan.array / np.float32(level), 0.0, 2.0).astype(np.float32)
-    truth = tell_truth(scan.modality, shown, (), signal, None, grid, protocol)
+    view = View(scan.modality, array / np.float32(level), signal, brain)
+    truth = tell_truth(view, shown, (), None, grid, protocol)
     new_phase = None if turned is None else np.angle(turned).astype(np.float32)
     return Insertion(replace(scan, array=array), new_phase, truth)
 

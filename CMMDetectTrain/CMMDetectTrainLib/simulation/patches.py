@@ -22,7 +22,7 @@ from .modulation import LEAN, modulation_of_deposit
 from .protocols import Protocol, draw_protocol, draw_protocol_like
 from .sampling import SampledTissue, TissueSource, sample_tissue
 from .scanner import expose
-from .simulate import make_image
+from .simulate import make_image, view_of
 from .truth import Shown, Truth, tell_truth
 from .vasculature import Vessels, draw_vessels
 
@@ -34,6 +34,9 @@ PIECES_PER_HEAD = 5
 TALLEST_MM = 110.0
 LARGE_MIMIC_SHARE = 0.04
 BLUNT_SHARE = 0.3
+#: Where a patch shows cortex, this share of its deposits is sought there.
+CORTEX_SHARE = 0.4
+CORTEX_MM = 6.0
 #: A vessel is seen where it changes the complex signal by more than this share.
 VESSEL_CHANGE = 0.25
 
@@ -170,8 +173,7 @@ class PatchSource:
         image = make_image(exposure, modality, grid, protocol, rng, margin_vox=12)
         appearance = draw_appearance(rng)
         image = treat(image, exposure.tissue_signal, exposure.depth_mm, modality, appearance)
-        relative = exposure.magnitude / np.float32(exposure.tissue_signal)
-        truth = tell_truth(modality, shown, (), relative, None, grid, protocol)
+        truth = tell_truth(view_of(exposure, modality, image), shown, (), None, grid, protocol)
         gain, level = 1.0, 0.0
         if modality is not Modality.QSM:
             level = float(np.exp(rng.uniform(np.log(60.0), np.log(1500.0))))
@@ -255,10 +257,18 @@ def _patch_grid(center_mm: NDArray[np.float64], protocol: Protocol, size: Shape,
 def _points_in_brain(
     source: TissueSource, grid: Grid, rng: np.random.Generator, count: int
 ) -> Iterator[NDArray[np.float64]]:
-    """World points in the patch and at least 1 mm below the brain's hull; fewer than asked where there is no room."""
+    """World points in the patch and at least 1 mm below the brain's hull; fewer than asked where there is no room.
+
+    Most microbleeds are lobar, so some of the points are sought in the cortex: there the edge of the brain, sulcal
+    veins and voids look alike.
+    """
     if count == 0:
         return
-    index = rng.uniform(1.0, np.array(grid.shape) - 2.0, (8 * count, 3))
+    index = rng.uniform(1.0, np.array(grid.shape) - 2.0, (24 * count, 3))
     points = index @ grid.affine[:3, :3].T + grid.affine[:3, 3]
-    inside = source.depth_mm(points.astype(np.float32)) > 1.0
-    yield from points[inside][:count]
+    depth = source.depth_mm(points.astype(np.float32))
+    inside, depth = points[depth > 1.0], depth[depth > 1.0]
+    shallow = inside[depth < CORTEX_MM]
+    for number, point in enumerate(inside[:count]):
+        in_cortex = number < len(shallow) and rng.random() < CORTEX_SHARE
+        yield shallow[number] if in_cortex else point

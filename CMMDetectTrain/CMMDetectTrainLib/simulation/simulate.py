@@ -21,7 +21,7 @@ from .qsm import susceptibility_map
 from .resolution import extended
 from .scanner import Exposure, expose
 from .swi import susceptibility_weighted
-from .truth import Shown, Truth, tell_truth
+from .truth import Shown, Truth, View, tell_truth
 from .vasculature import draw_vessels
 
 Array = NDArray[np.float32]
@@ -103,13 +103,12 @@ def _develop(
     """Make the three modalities and their truth out of one acquisition."""
     gain = np.float32(np.exp(rng.uniform(np.log(60.0), np.log(1500.0))) / exposure.tissue_signal)
     images = {modality: make_image(exposure, modality, grid, protocol, rng) for modality in Modality}
+    truth = {
+        modality: tell_truth(view_of(exposure, modality, image), shown, places, exposure.vessels, grid, protocol)
+        for modality, image in images.items()
+    }
     images[Modality.SWI] *= gain
     images[Modality.T2STAR] *= gain
-    relative = exposure.magnitude / np.float32(exposure.tissue_signal)
-    truth = {
-        modality: tell_truth(modality, shown, places, relative, exposure.vessels, grid, protocol)
-        for modality in images
-    }
     return SimulatedScan(
         protocol,
         grid,
@@ -149,6 +148,13 @@ def make_image(
     inner = slice(margin_vox, -margin_vox)
     wide = extended(exposure.image, (margin_vox, margin_vox, 0))
     return susceptibility_weighted(wide, grid.spacing_mm, protocol)[inner, inner]
+
+
+def view_of(exposure: Exposure, modality: Modality, image: Array) -> View:
+    """Tell what can be seen in an image of one modality, in units of the exposure or in ppm."""
+    tissue = np.float32(exposure.tissue_signal)
+    relative = image / tissue if modality.lesions_are_dark else image
+    return View(modality, relative, exposure.magnitude / tissue, exposure.brain)
 
 
 def _qsm(exposure: Exposure, grid: Grid, protocol: Protocol, rng: np.random.Generator) -> Array:

@@ -26,6 +26,9 @@ APPARENT_SHARE = 0.75
 #: ... or, on QSM, if its susceptibility differs by more than this.
 APPARENT_PPM = 0.1
 LEAST_CONTRAST_TO_NOISE = 3.0
+#: ... and it is visible if the image shows this part of the contrast that it would have in even tissue.
+LEAST_CONTRAST_LEFT = 0.25
+SHELL_VOX = 2
 NEIGHBORS = np.ones((3, 3, 3), bool)
 
 
@@ -43,7 +46,7 @@ class TruthRecord:
     true_diameter_mm : of the sphere with the true volume (of a vessel: its caliber)
     apparent_diameter_mm : of the circle with the area of the largest slice of the mask
     volume_mm3 : of the mask
-    visible : whether this modality shows it above noise
+    visible : whether this modality shows it, above noise and apart from dark surroundings
     """
 
     id: str
@@ -83,11 +86,28 @@ class Shown:
     modulation: Modulation
 
 
+@dataclass(frozen=True)
+class View:
+    """What can be seen in a scan of one modality.
+
+    Attributes
+    ----------
+    modality : masks and visibility depend on it
+    image : (I, J, K) relative to the signal of ordinary tissue, or ppm
+    tissue : (I, J, K) magnitude without deposits, relative to ordinary tissue's
+    brain : (I, J, K) mask
+    """
+
+    modality: Modality
+    image: Array
+    tissue: Array
+    brain: BoolArray
+
+
 def tell_truth(
-    modality: Modality,
+    view: View,
     shown: Iterable[Shown],
     places: Iterable[tuple[Place, str]],
-    signal: Array,
     vessels: NDArray[np.complex64] | None,
     grid: Grid,
     protocol: Protocol,
@@ -96,10 +116,9 @@ def tell_truth(
 
     Parameters
     ----------
-    modality : masks and visibility depend on it
+    view : the scan
     shown : deposits
     places : mimics of the anatomy and their regions
-    signal : (I, J, K) tissue's magnitude relative to ordinary tissue's, without deposits
     vessels : change of the signal by vessels; None if not known
     grid, protocol : of the scan
     """
@@ -109,14 +128,14 @@ def tell_truth(
         bleed = item.deposit.kind == "microbleed"
         labels = microbleeds if bleed else mimics
         number = sum((record.kind == "microbleed") == bleed for record in records) + 1
-        weight = apparent_weight(item.modulation, grid, modality, protocol)
+        weight = apparent_weight(item.modulation, grid, view.modality, protocol)
         mask = apparent_mask(weight, item.modulation.window, item.deposit, grid)
-        visible = _is_visible(weight, mask, signal[item.modulation.window], modality, protocol)
+        visible = _is_visible(weight, mask, item.modulation.window, view, protocol)
         labels[item.modulation.window][mask] = number
         records.append(_record(number, item.deposit, item.region, mask, visible, grid))
     for place, region in places:
         number = sum(record.kind != "microbleed" for record in records) + 1
-        window, mask = _place_mask(place, vessels, modality, grid, protocol)
+        window, mask = _place_mask(place, vessels, view.modality, grid, protocol)
         mimics[window][mask & (mimics[window] == 0)] = number
         records.append(_record(number, place, region, mask, bool(mask.any()), grid))
     return Truth(tuple(records), microbleeds, mimics)
@@ -139,14 +158,24 @@ def apparent_mask(weight: Array, window: tuple[slice, slice, slice], deposit: De
     return np.isin(labels, np.unique(labels[near & dark])) if (near & dark).any() else np.zeros_like(dark)
 
 
-def _is_visible(weight: Array, mask: BoolArray, signal: Array, modality: Modality, protocol: Protocol) -> bool:
-    """Whether the mask is not empty and its contrast is above noise where it lies."""
+def _is_visible(
+    weight: Array, mask: BoolArray, window: tuple[slice, slice, slice], view: View, protocol: Protocol
+) -> bool:
+    """Whether the mask is not empty and a reader would see its contrast where it lies."""
     if not mask.any():
         return False
-    if modality is Modality.QSM:
+    if view.modality is Modality.QSM:
         return True
-    contrast = float(((1.0 - weight) * signal)[mask].max())
-    return contrast * protocol.snr >= LEAST_CONTRAST_TO_NOISE
+    contrast = float(((1.0 - weight) * view.tissue[window])[mask].max())
+    if contrast * protocol.snr < LEAST_CONTRAST_TO_NOISE:
+        return False
+    # in the void beside a sinus nothing can be seen, on SWI nor within the dark bands around it
+    shell = ndimage.binary_dilation(mask, NEIGHBORS, SHELL_VOX) & ~mask & view.brain[window]
+    if not shell.any():
+        return False
+    image = view.image[window]
+    seen = float(np.median(image[shell]) - np.quantile(image[mask], 0.2))
+    return seen >= LEAST_CONTRAST_LEFT * float(1.0 - weight[mask].min())
 
 
 def _place_mask(
