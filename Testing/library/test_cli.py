@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from CMMDetectLib import job
 from CMMDetectLib.candidates import Stage, at_stage, read_table
 from CMMDetectLib.cli import EXIT_INPUT, EXIT_INTERRUPTED, make_parser, run_command
 from CMMDetectTrainLib.cli import main
@@ -102,7 +103,6 @@ def refused(capsys: pytest.CaptureFixture[str], command: list[str]) -> str:
     [
         (["--modality", "flair"], "unknown modality 'flair'"),
         (["--method", "magic"], "choose from"),
-        (["--method", "paper"], "give one with --model"),
         (["--model", "nowhere"], "nowhere: no model bundle"),
         (["--mask", "nowhere.nii"], "nowhere.nii: no such file"),
         (["--echo", "2"], "there is no echo 2"),
@@ -115,6 +115,13 @@ def refused(capsys: pytest.CaptureFixture[str], command: list[str]) -> str:
 def test_a_wrong_option_is_refused_in_one_line(stripped_scan, tmp_path, capsys, options, expected):
     line = refused(capsys, ["detect", str(stripped_scan), "-o", str(tmp_path / "out"), *options])
     assert expected in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_papers_method_without_any_model_is_refused_in_one_line(stripped_scan, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(job, "SHIPPED_BUNDLE", tmp_path / "none")
+    line = refused(capsys, ["detect", str(stripped_scan), "-o", str(tmp_path / "out"), "--method", "paper"])
+    assert "give one with --model" in line
     assert not (tmp_path / "out").exists()
 
 
