@@ -232,10 +232,14 @@ class Head:
             if tissue in ("bone", "marrow", "fat", "muscle"):
                 chi += share * np.float32(TISSUES[tissue].chi_ppm)
         chi += np.clip(1.0 - solid, 0.0, 1.0) * np.float32(TISSUES["air"].chi_ppm)
-        return dipole_field(chi, grid.spacing_mm, grid.b0_direction, padding=1.4), affine
+        field = dipole_field(chi, grid.spacing_mm, grid.b0_direction, padding=1.4)
+        return _shimmed(field, grid.points().reshape(-1, 3), self.depth_on(grid).ravel() > 0), affine
 
     def background_field(self) -> tuple[Array, NDArray[np.float64]]:
-        """Field in ppm of air, bone and scalp on a coarse grid that follows the world's axes, and its affine."""
+        """Field in ppm of air, bone and scalp on a coarse grid that follows the world's axes, and its affine.
+
+        As the scanner leaves it, shimmed to the second order over the brain.
+        """
         return self._background
 
     def _bend_at(self, straight: Array) -> Array:
@@ -337,6 +341,14 @@ def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], width: float
     """Gaussian noise of unit standard deviation, smoothed over ``width`` lattice steps."""
     noise = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), width, mode="wrap")
     return (noise / noise.std()).astype(np.float32)
+
+
+def _shimmed(field: Array, points_mm: Array, inside: NDArray[np.bool_]) -> Array:
+    """Take off what the shim coils of a scanner compensate: the solid harmonics up to the second order."""
+    x, y, z = points_mm.T / np.float32(100.0)
+    terms = np.stack([np.ones_like(x), x, y, z, x * y, x * z, y * z, x * x - y * y, 2 * z * z - x * x - y * y], axis=1)
+    currents, *_ = np.linalg.lstsq(terms[inside], field.ravel()[inside], rcond=None)
+    return field - (terms @ currents).astype(np.float32).reshape(field.shape)
 
 
 def _layer(outside: Array, low: float, high: float) -> Array:
