@@ -25,7 +25,7 @@ from CMMDetectTrainLib.simulation.lesions import (
 )
 from CMMDetectTrainLib.simulation.modulation import LEAN, modulation_of_deposit
 from CMMDetectTrainLib.simulation.protocols import PRESETS, Protocol
-from CMMDetectTrainLib.simulation.truth import apparent_mask, apparent_weight
+from CMMDetectTrainLib.simulation.truth import Shown, View, apparent_mask, apparent_weight, tell_truth
 
 
 def places(moment: float, diameter_mm: float, count: int = 10) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -132,3 +132,26 @@ def test_a_soft_spot_is_darkest_in_its_middle_and_as_wide_as_drawn() -> None:
         assert left[i, j, k] < 0.85
         assert left[i, j, k] <= left[i + 2, j, k] + 0.05
         assert (left < 0.9).sum() * 0.64 < 4.0 * np.pi / 6.0 * (deposit.true_diameter_mm + 1.0) ** 3
+
+
+def test_a_microbleed_in_a_void_or_a_dark_band_cannot_be_seen() -> None:
+    protocol, grid = PRESETS["ukbb"], Grid((40, 40, 20), np.diag([0.8, 0.8, 3.0, 1.0]))
+    center = np.array([16.0, 16.0, 30.0])
+    blob = Blob(center, np.eye(3), 1.0, core_signal(protocol))
+    deposit = Deposit("microbleed", center, 4.0, 2.0, [blob])
+    modulation = modulation_of_deposit(deposit, grid, protocol)
+    assert modulation is not None
+    even, brain = np.ones(grid.shape, np.float32), np.ones(grid.shape, bool)
+    weight = apparent_weight(modulation, grid, Modality.SWI, protocol)
+
+    def is_visible(background: float, brain: np.ndarray = brain) -> bool:
+        image = background * even
+        image[modulation.window] *= weight
+        view = View(Modality.SWI, image, even, brain)
+        shown = [Shown(deposit, "cortex", modulation)]
+        return tell_truth(view, shown, (), None, grid, protocol).records[0].visible
+
+    assert is_visible(1.0)
+    assert is_visible(0.5)
+    assert not is_visible(0.1)
+    assert not is_visible(1.0, ~brain)
