@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from CMMDetectLib.preprocessing import TISSUE_LEVEL, PreparedScan, normalize_susceptibility
 from CMMDetectLib.scan import Modality, Scan
@@ -68,6 +69,8 @@ def _shelves(
         yield from pool.map(_shelf, jobs)
 
 
+# the many small matrices of a patch take five times as long where threads share each of them
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def _shelf(job: tuple[Path, int, tuple[Modality, ...], int]) -> list[Case]:
     shelves, number, modalities, seed = job
     described = {"simulated": PATCHES_PER_SHELF, "seed": seed, "shelf": number, "modalities": list(modalities)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from CMMDetectLib.scan import Modality, Scan
 
@@ -57,6 +58,7 @@ class SimulatedScan:
         return Scan(self.images[modality], self.grid.affine, modality, name)
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def simulate_scan(protocol: Protocol, seed: int, lesions: int | None = None, detail: Detail = FULL) -> SimulatedScan:
     """Simulate one scan of one person.
 
