@@ -34,8 +34,8 @@ PIECES_PER_HEAD = 5
 TALLEST_MM = 110.0
 LARGE_MIMIC_SHARE = 0.04
 BLUNT_SHARE = 0.3
-#: Where a patch shows cortex, this share of its deposits is sought there.
-CORTEX_SHARE = 0.4
+#: Deposits are so many times as dense in the cortex.
+CORTEX_WEIGHT = 3.0
 CORTEX_MM = 6.0
 #: A vessel is seen where it changes the complex signal by more than this share.
 VESSEL_CHANGE = 0.25
@@ -259,16 +259,16 @@ def _points_in_brain(
 ) -> Iterator[NDArray[np.float64]]:
     """World points in the patch and at least 1 mm below the brain's hull; fewer than asked where there is no room.
 
-    Most microbleeds are lobar, so some of the points are sought in the cortex: there the edge of the brain, sulcal
-    veins and voids look alike.
+    Most microbleeds are lobar, so the cortex gets more of them: there the edge of the brain, sulcal veins and voids
+    look alike.
     """
     if count == 0:
         return
     index = rng.uniform(1.0, np.array(grid.shape) - 2.0, (24 * count, 3))
     points = index @ grid.affine[:3, :3].T + grid.affine[:3, 3]
     depth = source.depth_mm(points.astype(np.float32))
-    inside, depth = points[depth > 1.0], depth[depth > 1.0]
-    shallow = inside[depth < CORTEX_MM]
-    for number, point in enumerate(inside[:count]):
-        in_cortex = number < len(shallow) and rng.random() < CORTEX_SHARE
-        yield shallow[number] if in_cortex else point
+    inside = depth > 1.0
+    weight = np.where(depth < CORTEX_MM, CORTEX_WEIGHT, 1.0) * inside
+    chosen = min(count, int(np.count_nonzero(inside)))
+    if chosen:
+        yield from points[rng.choice(len(points), chosen, replace=False, p=weight / weight.sum())]
