@@ -33,6 +33,10 @@ QSM_CEILING_PPM = 0.6
 QSM_SPREAD_PPM = 0.04
 #: Least and greatest volume of a brain that is found; of a small field of view, a twentieth is enough.
 BRAIN_ML = (50.0, 2500.0)
+#: Share of a volume's border that has the value of a background.
+BACKGROUND_SHARE = 0.25
+#: Ripples that interpolation leaves in the background of a stripped scan, in parts of its highest values.
+RIPPLE = 0.05
 CROP_MARGIN_MM = 5.0
 BIAS_GRID_MM, BIAS_KNOTS_MM = 8.0, 80.0
 #: Below this volume a bias field cannot be told from anatomy.
@@ -223,23 +227,30 @@ def find_brain(scan: Scan, brain_extraction: str = "bet") -> tuple[BoolArray, st
 
 def _stripped(scan: Scan) -> BoolArray | None:
     """Recognize a scan whose background was set to one value around a brain without a skull."""
-    value = _background_value(scan.array)
-    if value is None:
+    differs = _differs_from_background(scan.array)
+    if differs is None:
         return None
     # Noise may share its most frequent value with the background; a real background fills whole cells with it.
-    coarse = on_work_grid(scan.array != value, scan.spacing_mm) > 0.05
+    coarse = on_work_grid(differs, scan.spacing_mm) > 0.05
     if coarse.all() or not coarse.any():
         return None
     if scan.modality is not Modality.QSM and _has_skull(scan, largest_part(coarse)):
         return None
-    return scan.array != value
+    return differs
 
 
-def _background_value(array: FloatArray) -> float | None:
-    """Return the value that a quarter of the volume's border shares exactly, if there is one."""
+def _differs_from_background(array: FloatArray) -> BoolArray | None:
+    """Where a volume is not what much of its border is: exactly, or but for the ripples that resampling leaves."""
     border = np.concatenate([np.take(array, (0, -1), axis=axis).ravel() for axis in range(3)])
     values, counts = np.unique(border, return_counts=True)
-    return float(values[counts.argmax()]) if counts.max() >= 0.25 * border.size else None
+    if counts.max() >= BACKGROUND_SHARE * border.size:
+        return array != values[counts.argmax()]
+    level = np.median(border)
+    away = np.abs(array - level)
+    ripple = RIPPLE * float(np.percentile(away, 99))
+    if np.mean(np.abs(border - level) <= 0.02 * ripple) < BACKGROUND_SHARE:
+        return None
+    return away > ripple
 
 
 def _has_skull(scan: Scan, head: BoolArray) -> bool:

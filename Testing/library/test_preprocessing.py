@@ -1,5 +1,7 @@
 """Preprocessing: what a scan looks like when it reaches the detector."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -71,6 +73,22 @@ class TestTheMask:
         assert prepared.mask_source == "stripped"
         assert uncropped(prepared, prepared.mask)[voids].all()
         assert dice(uncropped(prepared, prepared.mask), inside) > 0.999
+
+    def test_a_stripped_scan_that_was_resampled_is_still_recognized(self, contrast):
+        modality, phantom = contrast
+        inside = phantom.inside_skull
+        moved = ndimage.shift(phantom.signal * inside, 0.4, order=3, mode="nearest")
+        assert (moved == 0).mean() < 0.01
+        prepared = prepare(scan_of(moved, modality))
+        assert prepared.mask_source == "stripped"
+        assert dice(uncropped(prepared, prepared.mask), inside) > 0.93
+
+    def test_a_masked_qsm_that_was_resampled_is_still_recognized(self):
+        scan, inside = susceptibility()
+        moved = replace(scan, array=ndimage.shift(scan.array, 0.4, order=3, mode="nearest"))
+        prepared = prepare(moved)
+        assert prepared.mask_source == "stripped"
+        assert dice(uncropped(prepared, prepared.mask), inside) > 0.93
 
     @pytest.mark.parametrize("slices", [slice(None), slice(30, 45)], ids=["whole", "slab"])
     def test_a_head_in_air_of_exactly_zero_is_not_taken_for_a_stripped_scan(self, modality_head_in_zero, slices):
