@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch.nn import functional
 from CMMDetectLib.candidates import write_json
 from CMMDetectLib.clusters import find_clusters, measure_clusters
 from CMMDetectLib.devices import Compute
-from CMMDetectLib.inference import fused, microbleed_probability
+from CMMDetectLib.inference import fused, microbleed_probabilities, microbleed_probability
 from CMMDetectLib.matching import shared_voxels
 from CMMDetectLib.networks import CandidateDetector, Student, Teacher
 from CMMDetectLib.results import prepare_folder
@@ -25,6 +25,9 @@ from .cases import NOT_JUDGED, Case
 from .losses import student_loss
 from .patches import CandidateSet, Place, Sampling, SplitPlaces, centered_place, draw_epoch, draw_validation
 from .training import Batch, Task, fingerprint
+
+BATCH = 8
+"""Patches that stage 1 runs over at once."""
 
 
 def candidate_places(
@@ -55,7 +58,8 @@ def candidate_places(
         path = folder / f"{shelf.name}-candidates.json"
         found = _read(path, key, on_shelf)
         if found is None:
-            found = [_candidates(detector, case, threshold, compute) for case in on_shelf]
+            probabilities = _probabilities(detector, on_shelf, compute)
+            found = [_candidates(case, p, threshold) for case, p in zip(on_shelf, probabilities, strict=True)]
             write_json(path, {"key": key, "cases": {case.name: f for case, f in zip(on_shelf, found, strict=True)}})
         for case, candidates in zip(on_shelf, found, strict=True):
             places += [centered_place(case, (i, j, k), bool(true)) for i, j, k, true in candidates]
@@ -102,12 +106,24 @@ def teacher_logits(guide: nn.Module, channels: Tensor) -> Tensor:
     return guide.classifier(guide.extractor(channels.to(dtype))[2]).float()  # type: ignore[operator]
 
 
+def _probabilities(
+    detector: CandidateDetector, on_shelf: Sequence[Case], compute: Compute
+) -> Iterator[NDArray[np.float32]]:
+    """Run stage 1 over the cases of a shelf: one scan, or many patches of one shape."""
+    if len(on_shelf) == 1:
+        channels, mask = np.asarray(on_shelf[0].channels, np.float32), np.array(on_shelf[0].mask)
+        yield microbleed_probability(detector, channels, mask, compute, lambda _: None)
+        return
+    for first in range(0, len(on_shelf), BATCH):
+        batch = on_shelf[first : first + BATCH]
+        channels = np.stack([np.asarray(case.channels, np.float32) for case in batch])
+        yield from microbleed_probabilities(detector, channels, np.stack([case.mask for case in batch]), compute)
+
+
 def _candidates(
-    detector: CandidateDetector, case: Case, threshold: float, compute: Compute
+    case: Case, probability: NDArray[np.float32], threshold: float
 ) -> list[tuple[float, float, float, int]]:
     """Centroid in voxels and class of each candidate of a case."""
-    channels = np.asarray(case.channels, np.float32)
-    probability = microbleed_probability(detector, channels, np.array(case.mask), compute, lambda _: None)
     labels, count = find_clusters(probability, threshold, case.spacing_mm)
     centers = measure_clusters(labels, count, probability, case.spacing_mm).centroid_vox
     true, unseen = _touching(labels, count, np.asarray(case.labels))

@@ -10,6 +10,7 @@ import torch
 from CMMDetectLib.networks import CandidateDetector, Teacher
 from CMMDetectTrainLib import distillation
 from CMMDetectTrainLib.augmentation import NONE, Augmentation
+from CMMDetectTrainLib.cases import Case, CaseArrays, read_shelf, write_shelf
 from CMMDetectTrainLib.distillation import candidate_places, student_task, teacher_logits
 from CMMDetectTrainLib.losses import student_loss
 from CMMDetectTrainLib.patches import Draw, Sampling, SplitPlaces, centered_place, cut
@@ -52,6 +53,11 @@ def task_with(teacher, folder, network=None):
 def batch_of(task):
     parts = [task.validation[index] for index in range(2)]
     return [torch.stack([part[number] for part in parts]) for number in (0, 1)]
+
+
+def arrays_of(case: Case) -> CaseArrays:
+    content = {name: np.array(getattr(case, name)) for name in ("channels", "labels", "mask")}
+    return CaseArrays(case.name, case.subject, case.modality, case.spacing_mm, **content)
 
 
 def test_candidates_are_true_where_they_share_a_voxel_with_a_microbleed(tmp_path):
@@ -105,6 +111,21 @@ def test_the_search_goes_on_where_it_stopped_and_begins_again_with_another_detec
     candidate_places(other, cases, 0.4, CPU, folder)
     assert len(searched) == 7
     assert json.loads((folder / "sub-00_swi-candidates.json").read_text())["cases"]
+
+
+def test_patches_that_share_a_shelf_have_the_candidates_that_each_has_alone(tmp_path):
+    alone = [make_case(tmp_path, f"sub-{n:02d}_swi", balls=SPOTS[: n % 3], seed=n) for n in range(11)]
+    write_shelf(tmp_path / "together", [arrays_of(case) for case in alone], {})
+    together = read_shelf(tmp_path / "together", {})
+    one_by_one, at_once = (
+        [
+            (place.case.name, place.start, place.positive)
+            for place in candidate_places(detector(), cases, 0.5, CPU, into)
+        ]
+        for cases, into in ((alone, tmp_path / "a"), (together, tmp_path / "b"))
+    )
+    assert len(at_once) == sum(n % 3 for n in range(11))
+    assert at_once == one_by_one
 
 
 def test_a_candidate_lies_in_the_center_of_its_patch(tmp_path):

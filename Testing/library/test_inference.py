@@ -8,7 +8,7 @@ from CMMDetectLib import inference
 from CMMDetectLib.clusters import find_clusters, measure_clusters
 from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.errors import InputError
-from CMMDetectLib.inference import cut_patches, microbleed_probability, patch_probability
+from CMMDetectLib.inference import cut_patches, microbleed_probabilities, microbleed_probability, patch_probability
 from CMMDetectLib.networks import CandidateDetector, Student
 from known_networks import thresholding_detector, unbiased
 
@@ -62,6 +62,16 @@ def test_skipping_tiles_without_brain_changes_nothing_within_it(detector):
     here = microbleed_probability(detector, channels, mask, FLOAT32, idle, 16)
     assert np.abs(here - everywhere)[mask].max() < 1e-5
     assert not here[~mask].any()
+
+
+def test_a_batch_of_patches_gives_what_each_gives_by_itself(detector):
+    rng = np.random.default_rng(2)
+    channels = rng.normal(size=(3, 2, 13, 12, 10)).astype(np.float32)
+    masks = rng.random((3, 13, 12, 10)) < 0.7
+    together = microbleed_probabilities(detector, channels, masks, FLOAT32)
+    for one, patch, mask in zip(together, channels, masks, strict=True):
+        assert one.std() > 0.01
+        assert np.abs(one - microbleed_probability(detector, patch, mask, FLOAT32, idle)).max() < 1e-5
 
 
 def test_the_network_that_is_given_is_not_changed(detector):
