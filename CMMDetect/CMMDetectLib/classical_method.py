@@ -20,8 +20,8 @@ from .postprocessing import CutOffs
 from .preprocessing import PreparedScan
 from .progress import Tick
 
-SYMMETRY_HALF = 0.12
-"""Radial symmetry that counts one half; a sharp sphere of 4 mm has about 0.7, a vessel less than 0.05."""
+SYMMETRY_HALF = 0.4
+"""Radial symmetry that counts one half; a sharp sphere of 3 mm has about 0.7, a vessel less than 0.2."""
 REACH_MM = 2.4
 """A voxel belongs to the symmetry peak within this distance."""
 BACKGROUND_MM = 5.0
