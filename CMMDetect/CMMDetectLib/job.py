@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from .bundle import SHIPPED_BUNDLE, read_bundle
@@ -105,7 +106,8 @@ def choose_method(job: DetectionJob, scan: Scan) -> Method:
     if job.method == "classical" or (job.method is None and model is None):
         return ClassicalMethod(_changed(ClassicalMethod().settings, job))
     if model is None:
-        raise InputError("no model is shipped with this version: give one with --model, or --method classical")
+        raise InputError("the model that comes with CMMDetect is gone: give one with --model, or --method classical")
+    _check_packages()
     bundle = read_bundle(model)
     if scan.modality not in bundle.description.modality:
         known = ", ".join(bundle.description.modality)
@@ -114,6 +116,12 @@ def choose_method(job: DetectionJob, scan: Scan) -> Method:
     from .paper_method import PaperMethod
 
     return PaperMethod(bundle, choose_compute(job.device, job.precision), _changed(bundle.settings, job))
+
+
+def _check_packages() -> None:
+    missing = [name for name in ("torch", "safetensors") if find_spec(name) is None]
+    if missing:
+        raise InputError(f"the networks need {' and '.join(missing)}: install what is missing, or --method classical")
 
 
 def _changed(settings: Settings, job: DetectionJob) -> Settings:

@@ -119,7 +119,7 @@ def _method(name: str, options: argparse.Namespace) -> Method:
     if name != "paper":
         return ClassicalMethod() if name == "classical" else BlobMethod()
     if options.model is None and not SHIPPED_BUNDLE.is_dir():
-        raise InputError("no model is shipped with this version: give one with --model")
+        raise InputError("the model that comes with CMMDetect is gone: give one with --model")
     bundle = read_bundle(options.model or SHIPPED_BUNDLE)
     return PaperMethod(bundle, choose_compute(options.device, options.precision))
 

@@ -125,6 +125,13 @@ def test_the_papers_method_without_any_model_is_refused_in_one_line(stripped_sca
     assert not (tmp_path / "out").exists()
 
 
+def test_packages_that_the_networks_miss_are_named(stripped_scan, small_bundle, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(job, "find_spec", lambda name: None if name == "torch" else find_spec(name))
+    command = ["detect", str(stripped_scan), "-o", str(tmp_path / "out"), "--model", str(small_bundle.folder)]
+    assert "the networks need torch: install what is missing, or --method classical" in refused(capsys, command)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_model_for_another_modality_is_refused(stripped_scan, small_bundle, tmp_path, capsys):
     description = json.loads((small_bundle.folder / "model.json").read_text())
     (small_bundle.folder / "model.json").write_text(json.dumps({**description, "modality": ["qsm"]}))
