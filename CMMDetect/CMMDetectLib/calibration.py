@@ -1,4 +1,4 @@
-"""From the student's own probability to one that keeps its word: of candidates shown as 0.8, 8 in 10 are true."""
+"""From the networks' own probabilities to one that keeps its word: of candidates shown as 0.8, 8 in 10 are true."""
 
 from __future__ import annotations
 
@@ -13,27 +13,37 @@ LEAST_PROBABILITY = 1e-7
 
 @dataclass(frozen=True)
 class Calibration:
-    """Platt scaling: the log odds of the network times ``slope`` plus ``offset``; the default changes nothing.
+    """Platt scaling of two networks: a weighted sum of their log odds; the default gives the student's probability.
 
-    A slope alone would be temperature scaling (1 / temperature). The offset is needed because the student is trained
-    with as many mimics as microbleeds, while stage 1 hands it many more.
+    The student looks at a small patch from close by, the detector has seen the surroundings: where both speak for a
+    microbleed, it is one more often than where only one of them does. The offset is needed because the student is
+    trained with as many mimics as microbleeds, while stage 1 hands it many more.
+
+    Attributes
+    ----------
+    slope : weight of the student's log odds
+    offset : log odds where both networks say one half
+    detection_slope : weight of the log odds of the highest probability that stage 1 has in the candidate
     """
 
     slope: float = 1.0
     offset: float = 0.0
+    detection_slope: float = 0.0
 
-    def apply(self, probability: ArrayLike) -> NDArray[np.float32]:
-        """Calibrate probabilities of any shape.
+    def apply(self, probability: ArrayLike, detection: ArrayLike) -> NDArray[np.float32]:
+        """Calibrate probabilities of the student and of stage 1, of any one shape.
 
-        >>> Calibration().apply([0.2, 0.5])
+        >>> Calibration().apply([0.2, 0.5], [0.9, 0.9])
         array([0.2, 0.5], dtype=float32)
-        >>> Calibration(offset=-float(np.log(9))).apply([0.5, 0.9]).round(3)
+        >>> Calibration(offset=-float(np.log(9))).apply([0.5, 0.9], [0.9, 0.9]).round(3)
         array([0.1, 0.5], dtype=float32)
+        >>> Calibration(detection_slope=1.0).apply([0.5, 0.9], [0.9, 0.1]).round(3)
+        array([0.9, 0.5], dtype=float32)
         """
         if self == Calibration():
             return np.asarray(probability, np.float32)
-        scaled = self.slope * log_odds(probability) + self.offset
-        return (1 / (1 + np.exp(-scaled))).astype(np.float32)
+        evidence = self.slope * log_odds(probability) + self.detection_slope * log_odds(detection)
+        return (1 / (1 + np.exp(-evidence - self.offset))).astype(np.float32)
 
 
 def log_odds(probability: ArrayLike) -> NDArray[np.float64]:

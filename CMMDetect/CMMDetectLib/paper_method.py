@@ -32,12 +32,12 @@ class PaperMethod:
     def discriminate(
         self, channels: NDArray[np.float32], prepared: PreparedScan, clusters: ClusterMeasures, tick: Tick
     ) -> NDArray[np.float32]:
-        """Run the student over a patch centered on each candidate (2.3.2), and calibrate what it says."""
+        """Run the student over a patch centered on each candidate (2.3.2), and weigh it with what stage 1 has said."""
         if not len(clusters.centroid_vox):
             return np.zeros(0, np.float32)
         student = self._bundle.student()
         probability = patch_probability(student, channels, clusters.centroid_vox, self._compute, tick)
-        return self._bundle.description.calibration.apply(probability)
+        return self._bundle.description.calibration.apply(probability, clusters.peak)
 
     def describe(self) -> dict[str, Any]:
         """Give bundle, checksums, device and precision."""

@@ -26,37 +26,41 @@ STEEPEST = 20.0
 
 
 def fit_calibration(records: Sequence[ScanRecord]) -> Calibration:
-    """Fit Platt scaling to the candidates of stage 1 (J. Platt, 1999).
+    """Fit Platt scaling of both networks' log odds to the candidates of stage 1 (J. Platt, 1999).
 
     The likelihood is largest of the smoothed classes that Platt gives: with T true candidates they stand for
-    (T + 1) / (T + 2) and not for 1, so that few candidates make no certainty.
+    (T + 1) / (T + 2) and not for 1, so that few candidates make no certainty. Neither weight may be negative.
 
     Parameters
     ----------
-    records : of validation scans, detected with the Th_Cdet in use and the network's own probability
+    records : of validation scans, detected with the Th_Cdet in use and the student's own probability
 
     Returns
     -------
     Calibration
         One that changes nothing where there are fewer than `LEAST_CANDIDATES` true or false candidates, or where
-        the network's probability does not rise with the truth.
+        the student's probability does not rise with the truth.
     """
-    probability, truth = _judgements(records)
+    student, detection, truth = _judgements(records)
     true = int(truth.sum())
     false = len(truth) - true
     if min(true, false) < LEAST_CANDIDATES:
         return Calibration()
-    score = log_odds(probability)
+    seen = log_odds(detection)
+    # about its mean, so that it stays 0 where all candidates have the same
+    evidence = np.stack([log_odds(student), np.ones(len(truth)), seen - seen.mean()])
     target = np.where(truth, (true + 1) / (true + 2), 1 / (false + 2))
 
-    def loss(parameters: NDArray[np.float64]) -> float:
-        scaled = parameters[0] * score + parameters[1]
+    def loss(weights: NDArray[np.float64]) -> float:
+        scaled = weights @ evidence
         return float(np.mean(np.logaddexp(0, scaled) - target * scaled))
 
-    start = np.array([1.0, np.log(true / false)])
-    fitted = minimize(loss, start, method="L-BFGS-B", bounds=[(0.0, STEEPEST), (None, None)])
-    slope, offset = (round(float(value), DECIMALS) for value in fitted.x)
-    return Calibration(slope, offset) if slope > 0 else Calibration()
+    start = np.array([1.0, np.log(true / false), 0.0])
+    weight = (0.0, STEEPEST)
+    fitted = minimize(loss, start, method="L-BFGS-B", bounds=[weight, (None, None), weight])
+    weights = fitted.x - [0, fitted.x[2] * seen.mean(), 0]
+    slope, offset, detection_slope = (round(float(value), DECIMALS) for value in weights)
+    return Calibration(slope, offset, detection_slope) if slope > 0 else Calibration()
 
 
 def judged_anew(record: ScanRecord, settings: Settings, calibration: Calibration | None = None) -> ScanRecord:
@@ -69,8 +73,8 @@ def judged_anew(record: ScanRecord, settings: Settings, calibration: Calibration
     findings = []
     for finding in record.findings:
         candidate = finding.candidate
-        if candidate.p_discrimination is not None:
-            p = float((calibration or Calibration()).apply(candidate.p_discrimination))
+        if candidate.p_discrimination is not None and candidate.p_detection is not None:
+            p = float((calibration or Calibration()).apply(candidate.p_discrimination, candidate.p_detection))
             candidate = _at_stage_one(candidate)
             candidate = postprocess(judged(candidate, p, settings.th_discrimination), settings.cutoffs)
         findings.append(replace(finding, candidate=candidate))
@@ -79,7 +83,8 @@ def judged_anew(record: ScanRecord, settings: Settings, calibration: Calibration
 
 def measured_calibration(records: Sequence[ScanRecord]) -> Reliability | None:
     """Compare the probability of stage 2 with the truth; None without candidates."""
-    return reliability(*_judgements(records))
+    probability, _, truth = _judgements(records)
+    return reliability(probability, truth)
 
 
 def calibration_figure(before: Sequence[ScanRecord], after: Sequence[ScanRecord]) -> ReportFigure | None:
@@ -96,13 +101,20 @@ def calibration_figure(before: Sequence[ScanRecord], after: Sequence[ScanRecord]
     return ReportFigure("Calibration before and after", caption, reliability_figure(drawn))
 
 
-def _judgements(records: Sequence[ScanRecord]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Probability of stage 2 and truth, (N,) each, of the candidates that stage 2 has judged."""
+def _judgements(
+    records: Sequence[ScanRecord],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Probability of stage 2, that of stage 1 and truth, (N,) each, of the candidates that stage 2 has judged."""
     true, false = (
-        [item.p_discrimination for item in items if item.p_discrimination is not None]
+        [
+            (item.p_discrimination, item.p_detection)
+            for item in items
+            if None not in (item.p_discrimination, item.p_detection)
+        ]
         for items in true_and_false(records, Stage.DETECTION)
     )
-    return np.array(true + false, np.float64), np.arange(len(true) + len(false)) < len(true)
+    probability, detection = np.array(true + false, np.float64).reshape(-1, 2).T
+    return probability, detection, np.arange(len(true) + len(false)) < len(true)
 
 
 def _at_stage_one(candidate: Candidate) -> Candidate:

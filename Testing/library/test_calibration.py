@@ -19,22 +19,24 @@ from CMMDetectTrainLib.calibration import calibration_figure, fit_calibration, j
 from CMMDetectTrainLib.metrics import Finding, Lesion, ScanRecord
 
 
-def records(seed: int = 0, per_scan: int = 250, scans: int = 20, slope: float = 0.5) -> list[ScanRecord]:
-    """Candidates whose true log odds are ``slope`` times those of the network, less 2."""
+def probability(odds: float) -> float:
+    return float(1 / (1 + np.exp(-odds)))
+
+
+def records(
+    seed: int = 0, per_scan: int = 250, scans: int = 20, slope: float = 0.5, detection_slope: float = 0.0
+) -> list[ScanRecord]:
+    """Candidates whose true log odds are so many times those of student and detector, less 2."""
     rng = np.random.default_rng(seed)
     made = []
     for number in range(scans):
-        score = rng.normal(0, 4, per_scan)
-        true = rng.random(per_scan) < 1 / (1 + np.exp(2 - slope * score))
-        findings = [
-            Finding(
-                candidate=Candidate(
-                    id=f"cmb-{n:04d}", x=0, y=0, z=0, p_detection=0.9, p_discrimination=float(1 / (1 + np.exp(-value)))
-                ),
-                touches=(f"lesion-{n}",) if is_true else (),
-            )
-            for n, (value, is_true) in enumerate(zip(score, true, strict=True))
-        ]
+        student, detector = rng.normal(0, 4, per_scan), rng.normal(2, 2 if detection_slope else 0, per_scan)
+        true = rng.random(per_scan) < 1 / (1 + np.exp(2 - slope * student - detection_slope * detector))
+        findings = []
+        for n, is_true in enumerate(true):
+            p = {"p_detection": probability(detector[n]), "p_discrimination": probability(student[n])}
+            candidate = Candidate(id=f"cmb-{n:04d}", x=0, y=0, z=0, **p)
+            findings.append(Finding(candidate=candidate, touches=(f"lesion-{n}",) if is_true else ()))
         lesions = [Lesion(id=f"lesion-{n}", x=0, y=0, z=0, diameter_mm=3, volume_mm3=14) for n in np.flatnonzero(true)]
         made.append(ScanRecord(name=f"scan-{number}", subject=f"{number}", lesions=lesions, findings=tuple(findings)))
     return made
@@ -44,6 +46,14 @@ def test_the_fit_finds_slope_and_offset_of_the_log_odds():
     fitted = fit_calibration(records())
     assert fitted.slope == pytest.approx(0.5, abs=0.05)
     assert fitted.offset == pytest.approx(-2, abs=0.15)
+    assert fitted.detection_slope == 0
+
+
+def test_what_stage_1_has_seen_counts_as_much_as_it_tells():
+    fitted = fit_calibration(records(detection_slope=0.8))
+    assert fitted.slope == pytest.approx(0.5, abs=0.05)
+    assert fitted.detection_slope == pytest.approx(0.8, abs=0.1)
+    assert fitted.offset == pytest.approx(-2, abs=0.25)
 
 
 def test_calibration_mends_the_probability_of_other_scans_too():
@@ -69,8 +79,9 @@ def test_perfectly_separated_candidates_make_no_certainty():
     ]
     fitted = fit_calibration(sure)
     true = sum(bool(item.touches) for item in sure[0].findings)
-    assert fitted.apply(0.99) == pytest.approx((true + 1) / (true + 2), abs=0.003)
-    assert fitted.apply(0.99) < 1
+    p = fitted.apply(0.99, probability(2))
+    assert p == pytest.approx((true + 1) / (true + 2), abs=0.003)
+    assert p < 1
 
 
 def test_few_or_misleading_candidates_leave_the_probability_as_it_is():
@@ -81,15 +92,16 @@ def test_few_or_misleading_candidates_leave_the_probability_as_it_is():
 
 def test_calibration_keeps_the_order_and_its_two_ends():
     p = np.array([0, 1e-9, 0.01, 0.5, 0.99, 1 - 1e-9, 1])
-    out = Calibration(0.5, -2).apply(p)
+    out = Calibration(0.5, -2, 0.3).apply(p, p)
     assert (np.diff(out) >= 0).all() and out[0] > 0 and out[-1] < 1
     assert log_odds([0.5]) == pytest.approx(0)
-    assert np.array_equal(Calibration().apply(p), p.astype(np.float32))
+    assert np.array_equal(Calibration().apply(p, p), p.astype(np.float32))
 
 
 def test_candidates_are_judged_anew_by_all_stages():
     def judge(p: float, **settings: float) -> Candidate:
-        candidate = Candidate(id="a", x=0, y=0, z=0, p_discrimination=p, volume_mm3=4.0, rejected_by="discrimination")
+        scores = {"p_detection": 0.9, "p_discrimination": p}
+        candidate = Candidate(id="a", x=0, y=0, z=0, **scores, volume_mm3=4.0, rejected_by="discrimination")
         record = ScanRecord(name="a", subject="a", findings=(Finding(candidate=candidate),))
         cutoffs = CutOffs(min_volume_mm3=settings.get("volume", 2.5))
         return judged_anew(record, Settings(0.1, 0.3, cutoffs), Calibration(offset=-2)).findings[0].candidate
@@ -109,7 +121,7 @@ def test_the_figure_shows_both_lines_and_needs_candidates():
 
 
 def test_a_bundle_carries_its_calibration_and_one_without_reads_too(small_bundle, tmp_path):
-    calibration = Calibration(0.7, -1.5)
+    calibration = Calibration(0.7, -1.5, 0.2)
     networks = {"detector": small_bundle.detector(), "student": small_bundle.student()}
     description = replace(small_bundle.description, calibration=calibration)
     bundle = write_bundle(tmp_path / "calibrated", description, networks)
@@ -123,11 +135,13 @@ def test_a_bundle_carries_its_calibration_and_one_without_reads_too(small_bundle
 
 def test_the_detector_shows_the_calibrated_probability(small_bundle, stripped_scan):
     scan, compute = read_scan(stripped_scan), choose_compute("cpu")
-    calibration = Calibration(0.5, -1.0)
+    calibration = Calibration(0.5, -1.0, 0.2)
     calibrated = replace(small_bundle, description=replace(small_bundle.description, calibration=calibration))
     before, after = (Detector(PaperMethod(bundle, compute)).detect(scan) for bundle in (small_bundle, calibrated))
     raw = {(item.x, item.y, item.z): item.p_discrimination for item in before.candidates}
     assert raw
     for item in after.candidates:
-        assert item.p_discrimination == pytest.approx(calibration.apply(raw[item.x, item.y, item.z]), abs=1e-5)
+        assert item.p_discrimination == pytest.approx(
+            calibration.apply(raw[item.x, item.y, item.z], item.p_detection), abs=1e-5
+        )
     assert after.provenance["calibration"] == asdict(calibration)
