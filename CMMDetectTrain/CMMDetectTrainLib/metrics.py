@@ -305,10 +305,12 @@ def wilson(share: FloatArray, number: NDArray[np.integer]) -> tuple[FloatArray, 
 
     >>> [round(float(end), 3) for end in wilson(np.array(0.5), np.array(10))]
     [0.237, 0.763]
+    >>> float(wilson(np.array(0.0), np.array(2))[0])
+    0.0
     """
     middle = (share + Z_95**2 / (2 * number)) / (1 + Z_95**2 / number)
     half = Z_95 / (1 + Z_95**2 / number) * np.sqrt(share * (1 - share) / number + Z_95**2 / (4 * number**2))
-    return middle - half, middle + half
+    return np.maximum(middle - half, 0), np.minimum(middle + half, 1)
 
 
 def natural_order(labels: Iterable[str]) -> list[str]:
