@@ -120,7 +120,9 @@ def attribute_figure(records: Sequence[ScanRecord], cutoffs: Mapping[str, float]
         figure = Figure(figsize=(10, 3.1), layout="constrained")
         for axes, attribute in zip(figure.subplots(1, len(ATTRIBUTES)), ATTRIBUTES, strict=True):
             values = [attribute_values(kind, attribute) for kind in kinds]
-            grid = density_grid(np.append(np.concatenate(values), cutoffs[attribute.cutoff]), attribute)
+            # a cut-off that rejects nothing may lie at minus infinity of a logarithmic axis
+            limits = [limit for limit in [cutoffs[attribute.cutoff]] if limit != attribute.no_cut]
+            grid = density_grid(np.concatenate([*values, limits]), attribute)
             for some, name, color, level in zip(values, ("microbleeds", "false"), (BLUE, ORANGE), (0, 1), strict=True):
                 label = f"{name} (n = {len(some)})"
                 axes.plot(some, np.full(len(some), -0.06 - 0.07 * level), "|", color=color, alpha=0.5, markersize=6)
@@ -128,9 +130,9 @@ def attribute_figure(records: Sequence[ScanRecord], cutoffs: Mapping[str, float]
                 height = height / max(height.max(), 1e-12)
                 axes.fill_between(grid, height, color=color, alpha=0.25, linewidth=0)
                 axes.plot(grid, np.where(height > 0, height, np.nan), color=color, label=label)
-            limit = cutoffs[attribute.cutoff]
-            axes.axvline(limit, color=INK, linestyle="--", linewidth=1)
-            axes.annotate(f" {limit:g}", (limit, 1.0), xycoords=("data", "axes fraction"), va="top", fontsize=9)
+            for limit in limits:
+                axes.axvline(limit, color=INK, linestyle="--", linewidth=1)
+                axes.annotate(f" {limit:g}", (limit, 1.0), xycoords=("data", "axes fraction"), va="top", fontsize=9)
             axes.set(xlabel=attribute.label, yticks=[], xscale="log" if attribute.logarithmic else "linear")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.spines["left"].set_visible(False)

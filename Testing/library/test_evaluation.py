@@ -20,9 +20,10 @@ from CMMDetectLib.methods import Settings
 from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import read_scan
 from CMMDetectTrainLib.evaluate_command import add_evaluate
-from CMMDetectTrainLib.evaluation import evaluate_dataset, lost_by, write_evaluation
+from CMMDetectTrainLib.evaluation import evaluate_dataset, lost_by, read_record, write_evaluation
 from CMMDetectTrainLib.evaluation_set import find_scans, read_lesions
 from CMMDetectTrainLib.metrics import Rule
+from CMMDetectTrainLib.report_figures import attribute_figure
 from CMMDetectTrainLib.report_page import ReportFigure
 from CMMDetectTrainLib.simulation.dataset import write_truth
 from CMMDetectTrainLib.simulation.truth import Truth, TruthRecord
@@ -115,6 +116,17 @@ def test_the_report_holds_its_figures_and_needs_no_other_file(evaluated):
     assert "Only the 2 microbleeds with an apparent diameter of at least 2 mm or 2 pixels" in page
     for heading in ("After each stage", "FROC", "Calibration", "Scans without microbleeds", "Definitions"):
         assert f"<h2>{heading}</h2>" in page
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_cut_off_that_rejects_nothing_is_not_drawn(evaluated):
+    records = [read_record(evaluated / "scans" / "sub-01_swi.json")]
+    cutoffs = {"min_volume_mm3": 0.0, "max_ellipticity": 1.0, "min_skull_distance_mm": 0.0}
+    lines = [
+        attribute_figure(records, {**cutoffs, **some}).count("stroke-dasharray")
+        for some in ({}, {"min_volume_mm3": 3.0})
+    ]
+    assert lines[1] == lines[0] + 1
 
 
 def test_an_evaluation_goes_on_where_it_stopped(dataset, evaluated, tmp_path, monkeypatch):
