@@ -25,7 +25,9 @@ MOST_LOST = 0.02
 LEAST_GAIN = 0.05
 """... and must remove a share of the false ones that is larger by this."""
 LEAST_CANDIDATES = 20
-"""Fewer true or false candidates than this say too little of their distribution; the paper's cut-off stays."""
+"""Fewer true or false candidates than this say too little of their probability."""
+LEAST_FOR_CUTOFF = 50
+"""Fewer true or false candidates than this say too little of the ends of a distribution, where a cut-off lies."""
 DECIMALS = 3
 
 
@@ -221,14 +223,18 @@ def choose_cutoffs(true: Sequence[Candidate], false: Sequence[Candidate]) -> Cut
     One attribute after the other, in the paper's order, each on what the one before leaves. A cut-off removes as many
     of the false candidates as it can while it loses at most `MOST_LOST` of the true ones: it stands where the share
     of the false ones that it removes exceeds the share of the true ones most. Where that gains less than
-    `LEAST_GAIN` nothing is cut; where there are fewer than `LEAST_CANDIDATES` of either kind the paper's stays.
+    `LEAST_GAIN` nothing is cut. Where there are fewer than `LEAST_FOR_CUTOFF` of either kind the paper's cut-off
+    stays, unless it loses more than `MOST_LOST` of the true ones: then nothing is cut.
     """
     cutoffs = CutOffs()
     for attribute in ATTRIBUTES:
         with_true, with_false = (attribute_values(items, attribute) for items in (true, false))
-        if min(len(with_true), len(with_false)) >= LEAST_CANDIDATES:
-            cutoffs = replace(cutoffs, **{attribute.cutoff: choose_cutoff(with_true, with_false, attribute)})
         limit = getattr(cutoffs, attribute.cutoff)
+        if min(len(with_true), len(with_false)) >= LEAST_FOR_CUTOFF:
+            limit = choose_cutoff(with_true, with_false, attribute)
+        elif len(_kept(true, attribute, limit)) < (1 - MOST_LOST) * len(true):
+            limit = attribute.no_cut
+        cutoffs = replace(cutoffs, **{attribute.cutoff: limit})
         true, false = (_kept(items, attribute, limit) for items in (true, false))
     return cutoffs
 

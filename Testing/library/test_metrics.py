@@ -308,9 +308,15 @@ def test_attributes_that_tell_nothing_cut_nothing():
 
 
 def test_too_few_candidates_leave_the_papers_cut_offs():
-    few = candidates([50.0] * 19, [0.1] * 19, [30.0] * 19)
+    few = candidates([50.0] * 49, [0.1] * 49, [30.0] * 49)
     many = candidates([1.0] * 90, [0.9] * 90, [1.0] * 90)
     assert thresholds.choose_cutoffs(few, many) == CutOffs()
+
+
+def test_where_candidates_are_few_a_cut_off_of_the_paper_goes_that_would_lose_microbleeds():
+    near_the_skull = candidates([50.0] * 40, [0.1] * 40, [30.0] * 35 + [3.0] * 5)
+    false = candidates([50.0] * 19, [0.1] * 19, [30.0] * 19)
+    assert thresholds.choose_cutoffs(near_the_skull, false) == CutOffs(min_skull_distance_mm=0.0)
 
 
 def test_a_density_sums_to_one_and_stays_on_its_axis():
