@@ -31,7 +31,10 @@ ARCHITECTURE = "shallow-unet-3d"
 INPUT_CHANNELS = ("image", "frst")
 NETWORKS = ("detector", "student", "teacher")
 REQUIRED = ("detector", "student")
-SHIPPED_BUNDLE = Path(__file__).resolve().parent.parent / "Resources" / "CMMDetect-model"
+_HERE = Path(__file__).resolve().parent
+_PLACES = (_HERE.parent / "Resources" / "CMMDetect-model", _HERE / "model")
+SHIPPED_BUNDLE = next((place for place in _PLACES if place.is_dir()), _PLACES[0])
+"""Beside the library in Slicer and in the sources, in it where pip installed it."""
 
 
 @dataclass(frozen=True, kw_only=True)

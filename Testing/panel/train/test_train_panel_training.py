@@ -184,6 +184,7 @@ def test_what_is_missing_is_said_before_anything_is_started(panel, folders):
     panel.refresh()
     assert panel.ui.estimateLabel.text == "Give the new model a name."
     panel.ui.modelNameLineEdit.setText("site")
+    panel.ui.startComboBox.setCurrentIndex(panel.ui.startComboBox.findData(""))
     panel.ui.networksComboBox.setCurrentIndex(1)
     assert panel.ui.estimateLabel.text == "From nothing, both stages have to be trained."
     panel.ui.networksComboBox.setCurrentIndex(0)

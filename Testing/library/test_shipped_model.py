@@ -1,0 +1,63 @@
+"""The model that comes with CMMDetect: what a user gets without asking for any."""
+
+import numpy as np
+import pytest
+
+from CMMDetectLib.bundle import SHIPPED_BUNDLE, read_bundle
+from CMMDetectLib.candidates import Candidate, Stage, at_stage
+from CMMDetectLib.detector import Detector
+from CMMDetectLib.job import DetectionJob, choose_method
+from CMMDetectLib.orientation import Turn
+from CMMDetectLib.paper_method import PaperMethod
+from CMMDetectLib.scan import Modality, Scan
+from small_scans import LESIONS_MM, SPACING_MM, lesion_positions, stripped_brain
+
+LARGEST_BYTES = 16 * 2**20
+AFFINE = np.diag([*SPACING_MM, 1.0])
+
+
+def small_scan() -> Scan:
+    return Scan(stripped_brain(), AFFINE, Modality.SWI, "small")
+
+
+def detect(scan: Scan) -> list[Candidate]:
+    method = choose_method(DetectionJob(scan="", output="", precision="float32"), scan)
+    return Detector(method).detect(scan).candidates
+
+
+@pytest.fixture(scope="module")
+def found() -> list[Candidate]:
+    return detect(small_scan())
+
+
+def test_the_bundle_is_whole_small_and_for_every_modality():
+    bundle = read_bundle(SHIPPED_BUNDLE)
+    assert set(bundle.description.modality) == set(Modality)
+    assert {"detector.safetensors", "student.safetensors", "teacher.safetensors"} == set(bundle.sha256)
+    assert sum(path.stat().st_size for path in SHIPPED_BUNDLE.iterdir()) < LARGEST_BYTES
+
+
+def test_its_card_tells_what_it_was_trained_on_and_what_it_is_not():
+    card = (SHIPPED_BUNDLE / "README.md").read_text(encoding="utf-8")
+    for words in ("simulated", "not a medical device", "Apache-2.0", "## Limits"):
+        assert words in card
+    assert read_bundle(SHIPPED_BUNDLE).description.license == "Apache-2.0"
+
+
+def test_it_is_the_default():
+    assert isinstance(choose_method(DetectionJob(scan="", output=""), small_scan()), PaperMethod)
+
+
+def test_it_finds_clear_microbleeds(found):
+    centers = np.array([(item.x, item.y, item.z) for item in at_stage(found, Stage.FINAL)])
+    away_mm = np.linalg.norm(centers[:, None] - lesion_positions(AFFINE), axis=2)
+    assert away_mm.min(axis=0) == pytest.approx(0, abs=2.0)
+    assert len(centers) <= len(LESIONS_MM) + 1
+
+
+def test_the_order_in_which_voxels_are_stored_does_not_matter(found):
+    turned = detect(small_scan().turned(Turn((1, 2, 0), (True, False, True))))
+    assert [item.stage for item in turned] == [item.stage for item in found]
+    for one, other in zip(found, turned, strict=True):
+        assert (other.x, other.y, other.z) == pytest.approx((one.x, one.y, one.z), abs=0.01)
+        assert other.p_detection == pytest.approx(one.p_detection, abs=1e-4)
