@@ -86,6 +86,13 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--augmentation", type=int, default=10, metavar="N", help="factor of stage 1 (default: 10)")
     parser.add_argument("--noise-variance", type=float, default=0.04, metavar="X", help="at most (default: 0.04)")
     parser.add_argument("--contrast", type=float, default=1.0, metavar="X", help="largest change (default: 1, none)")
+    parser.add_argument(
+        "--th-candidates",
+        type=float,
+        default=0.1,
+        metavar="P",
+        help="probability of stage 1 from which the student learns to judge, and the lowest threshold (default: 0.1)",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything that is random")
 
 
@@ -149,6 +156,7 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
         validation_share=options.validation_share,
         simulated_patches=options.simulated_patches,
         patches_an_epoch=options.patches_an_epoch,
+        th_candidates=options.th_candidates,
         distill=not options.no_distillation,
         brain_extraction=options.brain_extraction,
         given_brain=options.brain_masks,
@@ -172,7 +180,7 @@ def _check_schedule(options: argparse.Namespace) -> None:
     if len(options.epochs) not in (1, 3) or min(options.epochs) < 1:
         raise InputError("--epochs must be one number or three, and at least 1")
     _check_at_least_one(options, "patience", "batch", "decay_epochs", "augmentation")
-    for name in ("learning_rate", "decay", "epsilon"):
+    for name in ("learning_rate", "decay", "epsilon", "th_candidates"):
         if (value := getattr(options, name)) is not None and not 0 < value <= 1:
             raise InputError(f"--{name.replace('_', '-')} must lie above 0 and not above 1")
     if options.noise_variance < 0 or options.contrast < 1:

@@ -95,6 +95,10 @@ def test_noise_and_contrast_reach_the_patches_of_all_networks(planned):
         assert (augmentation.noise_variance, augmentation.contrast) == ((0.001, 0.004), 1.3)
 
 
+def test_the_student_can_learn_from_less_sure_candidates(planned):
+    assert planned("--th-candidates", "0.005")["plan"].th_candidates == 0.005
+
+
 def test_fine_tuning_begins_with_a_smaller_learning_rate_unless_one_is_given(planned):
     plan = planned("--from", "bundle")["plan"]
     assert (plan.start, plan.schedule.learning_rate) == (Path("bundle"), 1e-4)
@@ -117,6 +121,7 @@ def test_only_the_subjects_asked_for_are_used(planned):
         ("--validation-share 1", "--validation-share must lie between 0 and 1"),
         ("--width 3", "--width must be even"),
         ("--learning-rate 0", "--learning-rate must lie above 0"),
+        ("--th-candidates 0", "--th-candidates must lie above 0"),
         ("--decay -1", "--decay must lie above 0"),
         ("--epsilon 0", "--epsilon must lie above 0"),
         ("--networks teatcher", "--networks teatcher: not a network; choose from detector, teacher, student"),
