@@ -227,7 +227,7 @@ def find_brain(scan: Scan, brain_extraction: str = "bet") -> tuple[BoolArray, st
 
 def _stripped(scan: Scan) -> BoolArray | None:
     """Recognize a scan whose background was set to one value around a brain without a skull."""
-    differs = _differs_from_background(scan.array)
+    differs = _differs_from_background(scan)
     if differs is None:
         return None
     # Noise may share its most frequent value with the background; a real background fills whole cells with it.
@@ -239,12 +239,19 @@ def _stripped(scan: Scan) -> BoolArray | None:
     return differs
 
 
-def _differs_from_background(array: FloatArray) -> BoolArray | None:
-    """Where a volume is not what much of its border is: exactly, or but for the ripples that resampling leaves."""
+def _differs_from_background(scan: Scan) -> BoolArray | None:
+    """Where a volume is not what much of its border is: exactly, or but for the ripples that resampling leaves.
+
+    Ripples do not reach what resampling has added around a turned volume: it is exact at the border alone, and what
+    differs from that is larger than any brain.
+    """
+    array = scan.array
     border = np.concatenate([np.take(array, (0, -1), axis=axis).ravel() for axis in range(3)])
     values, counts = np.unique(border, return_counts=True)
     if counts.max() >= BACKGROUND_SHARE * border.size:
-        return array != values[counts.argmax()]
+        differs = array != values[counts.argmax()]
+        if np.count_nonzero(differs) * np.prod(scan.spacing_mm) / 1000 <= BRAIN_ML[1]:
+            return differs
     level = np.median(border)
     away = np.abs(array - level)
     ripple = RIPPLE * float(np.percentile(away, 99))

@@ -90,6 +90,18 @@ class TestTheMask:
         assert prepared.mask_source == "stripped"
         assert dice(uncropped(prepared, prepared.mask), inside) > 0.93
 
+    def test_a_masked_qsm_that_was_turned_in_a_large_field_of_view_is_still_recognized(self):
+        scan, inside = susceptibility()
+        wide = np.pad(scan.array, ((20, 20), (20, 20), (12, 12)))
+        turned = ndimage.rotate(wide, 10, reshape=False, order=3, mode="constant")
+        at_border = np.concatenate([turned[0].ravel(), turned[-1].ravel()])
+        assert np.mean(at_border == 0) > 0.25
+        assert np.count_nonzero(turned) * 8 / 1000 > 2500
+        prepared = prepare(replace(scan, array=turned))
+        assert prepared.mask_source == "stripped"
+        expected = ndimage.rotate(np.pad(inside, ((20, 20), (20, 20), (12, 12))), 10, reshape=False, order=0)
+        assert dice(uncropped(prepared, prepared.mask), expected) > 0.93
+
     @pytest.mark.parametrize("slices", [slice(None), slice(30, 45)], ids=["whole", "slab"])
     def test_a_head_in_air_of_exactly_zero_is_not_taken_for_a_stripped_scan(self, modality_head_in_zero, slices):
         modality, signal, inside = modality_head_in_zero
