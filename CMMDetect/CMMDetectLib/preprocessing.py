@@ -83,7 +83,7 @@ class PreparedScan:
     @property
     def brain_volume_ml(self) -> float:
         """Volume of the mask in milliliters."""
-        return float(np.count_nonzero(self.mask) * np.prod(self.spacing_mm) / 1000)
+        return _volume_ml(self.mask, self.spacing_mm)
 
 
 def prepare(scan: Scan, mask: BoolArray | None = None, brain_extraction: str = "bet") -> PreparedScan:
@@ -215,9 +215,9 @@ def find_brain(scan: Scan, brain_extraction: str = "bet") -> tuple[BoolArray, st
         mask, source = np.ones(scan.array.shape, bool), "tissue"
     if mask is None:
         mask, source = extract_brain(scan, brain_extraction)
-    voxel_ml = float(np.prod(scan.spacing_mm)) / 1000
-    volume_ml = np.count_nonzero(mask) * voxel_ml
-    if not min(BRAIN_ML[0], 0.05 * mask.size * voxel_ml) <= volume_ml <= BRAIN_ML[1]:
+    volume_ml = _volume_ml(mask, scan.spacing_mm)
+    whole_ml = mask.size * float(np.prod(scan.spacing_mm)) / 1000
+    if not min(BRAIN_ML[0], 0.05 * whole_ml) <= volume_ml <= BRAIN_ML[1]:
         raise InputError(
             f"{scan.path or scan.name}: found {volume_ml:.0f} mL ({source}), which cannot be a brain; "
             "give the brain with --mask"
@@ -250,7 +250,7 @@ def _differs_from_background(scan: Scan) -> BoolArray | None:
     values, counts = np.unique(border, return_counts=True)
     if counts.max() >= BACKGROUND_SHARE * border.size:
         differs = array != values[counts.argmax()]
-        if np.count_nonzero(differs) * np.prod(scan.spacing_mm) / 1000 <= BRAIN_ML[1]:
+        if _volume_ml(differs, scan.spacing_mm) <= BRAIN_ML[1]:
             return differs
     level = np.median(border)
     away = np.abs(array - level)
@@ -266,7 +266,7 @@ def _has_skull(scan: Scan, head: BoolArray) -> bool:
     Lower quartiles at each depth, because scalp and skull are not equally thick everywhere. What is larger than any
     brain is a head in any case.
     """
-    if np.count_nonzero(head) * WORK_MM**3 / 1000 > BRAIN_ML[1]:
+    if _volume_ml(head, (WORK_MM, WORK_MM, WORK_MM)) > BRAIN_ML[1]:
         return True
     signal = on_work_grid(scan.array, scan.spacing_mm)
     depth_mm = ndimage.distance_transform_edt(head, WORK_MM)
@@ -288,6 +288,10 @@ def _is_tissue(scan: Scan) -> bool:
             f"{scan.path or scan.name}: too small a field of view to find the brain in; give the brain with --mask"
         )
     return is_small or background < 0.02
+
+
+def _volume_ml(mask: BoolArray, spacing_mm: Sequence[float]) -> float:
+    return float(np.count_nonzero(mask) * np.prod(spacing_mm) / 1000)
 
 
 def _check_given(scan: Scan, mask: BoolArray) -> None:
@@ -346,7 +350,7 @@ def _without_bias(array: FloatArray, mask: BoolArray, spacing_mm: tuple[float, .
     The values that N4 sees are the means of masked voxels, cut to 0.2 to 2.5 times tissue: its logarithm takes
     neither voids nor negative values.
     """
-    if np.count_nonzero(mask) * np.prod(spacing_mm) / 1000 < BIAS_MINIMUM_ML:
+    if _volume_ml(mask, spacing_mm) < BIAS_MINIMUM_ML:
         return array
     extent_mm = np.multiply(array.shape, spacing_mm)
     grid = np.minimum(BIAS_GRID_MM, extent_mm / 4).tolist()
