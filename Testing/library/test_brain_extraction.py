@@ -39,6 +39,14 @@ def test_the_space_inside_the_skull_is_found(modality, spacing_mm, z_range_mm, l
     assert dice(bet(phantom.signal, spacing_mm), phantom.inside_skull) >= least
 
 
+def test_no_little_blocks_that_look_like_microbleeds_stand_on_the_mask():
+    phantom = head("swi", (1.0, 1.0, 1.5))
+    mask = bet(phantom.signal, phantom.spacing_mm)
+    disk = np.hypot(*np.mgrid[-3:4, -3:4]) <= 2.5
+    pieces, _ = ndimage.label(mask & ~ndimage.binary_opening(mask, disk[:, :, None]))
+    assert np.count_nonzero(np.bincount(pieces.ravel())[1:] >= 4) < 30
+
+
 @pytest.mark.parametrize("modality", ["swi", "t2star"])
 def test_noise_and_a_strong_receive_field_do_not_stop_it(modality):
     phantom = head(modality, (1.5, 1.5, 3.0), (-80, 85), noise=0.08, bias=-0.5)
