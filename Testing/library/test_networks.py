@@ -44,6 +44,14 @@ def test_weights_start_from_a_truncated_normal_and_biases_from_a_tenth():
     assert torch.all(convolution.bias == 0.1)
 
 
+@pytest.mark.parametrize(("width", "sigma"), [(64, 0.044), (8, 0.125)])
+def test_dense_layers_start_with_the_papers_sigma_at_its_width_and_with_more_where_they_are_narrow(width, sigma):
+    torch.manual_seed(0)
+    weight = Student(width).classifier.features[0].weight
+    assert weight.std().item() == pytest.approx(sigma * 0.88, rel=0.05)
+    assert weight.abs().max().item() <= 2 * sigma + 0.001
+
+
 @pytest.mark.parametrize("kind", [CandidateDetector, Teacher])
 def test_a_new_network_takes_few_voxels_for_microbleeds(kind):
     torch.manual_seed(0)
