@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,6 +32,7 @@ ARCHITECTURE = "shallow-unet-3d"
 INPUT_CHANNELS = ("image", "frst")
 NETWORKS = ("detector", "student", "teacher")
 REQUIRED = ("detector", "student")
+NOT_IN_OLDER = ("calibration", "pixel_mm", "student_width")
 _HERE = Path(__file__).resolve().parent
 _PLACES = (_HERE.parent / "Resources" / "CMMDetect-model", _HERE / "model")
 SHIPPED_BUNDLE = next((place for place in _PLACES if place.is_dir()), _PLACES[0])
@@ -53,6 +55,10 @@ class BundleDescription:
     cutoffs: CutOffs
     calibration: Calibration = field(default_factory=Calibration)
     """Of the student's probability, to which `th_discrimination` belongs; none in older bundles."""
+    student_width: int | None = None
+    """Of the student; None, as in older bundles, for `width`."""
+    pixel_mm: float | None = None
+    """In-plane pixel size of the networks' grid (`network_grid`); None, as in older bundles, for the scan's own."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """Measured performance with confidence intervals and what it was measured on."""
 
@@ -76,13 +82,13 @@ class ModelBundle:
         """Read the network of stage 1."""
         from .networks import CandidateDetector
 
-        return self._filled("detector", CandidateDetector(self.description.width))
+        return self._filled("detector", CandidateDetector, self.description.width)
 
     def student(self) -> Student:
         """Read the network of stage 2."""
         from .networks import Student
 
-        return self._filled("student", Student(self.description.width))
+        return self._filled("student", Student, self.description.student_width or self.description.width)
 
     def teacher(self) -> Teacher:
         """Read the network that the student was distilled from, for further distillation.
@@ -96,17 +102,16 @@ class ModelBundle:
 
         if weights_name("teacher") not in self.sha256:
             raise InputError(f"{self.folder}: the bundle has no teacher; train one or use another bundle")
-        return self._filled("teacher", Teacher(self.description.width))
+        return self._filled("teacher", Teacher, self.description.width)
 
-    def _filled(self, name: str, network: Network) -> Network:
+    def _filled(self, name: str, kind: Callable[[int], Network], width: int) -> Network:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        path = self.folder / weights_name(name)
+        path, network = self.folder / weights_name(name), kind(width)
         try:
             network.load_state_dict(load_file(path))
         except (SafetensorError, RuntimeError):
-            width = self.description.width
             raise InputError(f"{path}: these are not the weights of a {name} of width {width}") from None
         return network
 
@@ -180,11 +185,21 @@ def _parse(content: Any, path: Path) -> tuple[BundleDescription, dict[str, str]]
     try:
         if content["architecture"] != ARCHITECTURE or tuple(content["input_channels"]) != INPUT_CHANNELS:
             raise InputError(f"{path}: made for another architecture than this version of CMMDetect has")
-        names = [item.name for item in fields(BundleDescription) if item.name != "calibration"]
+        names = [item.name for item in fields(BundleDescription) if item.name not in NOT_IN_OLDER]
         values = {name: content[name] for name in names}
         values["modality"] = tuple(Modality(name) for name in content["modality"])
         values["cutoffs"] = CutOffs(**content["cutoffs"])
         values["calibration"] = Calibration(**content.get("calibration", {}))
+        values["pixel_mm"] = _pixel(content.get("pixel_mm"))
+        values["student_width"] = content.get("student_width")
         return BundleDescription(**values), dict(content["sha256"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a complete description of a model ({error})") from None
+
+
+def _pixel(value: Any) -> float | None:
+    if value is None:
+        return None
+    if not 0 < (pixel_mm := float(value)) < math.inf:
+        raise ValueError("pixel_mm must be above 0")
+    return pixel_mm

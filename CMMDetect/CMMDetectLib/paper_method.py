@@ -13,6 +13,7 @@ from .clusters import ClusterMeasures
 from .devices import Compute
 from .inference import microbleed_probability, patch_probability
 from .methods import Settings
+from .network_grid import NetworkGrid
 from .preprocessing import PreparedScan
 from .progress import Tick
 
@@ -27,7 +28,11 @@ class PaperMethod:
 
     def detect(self, channels: NDArray[np.float32], prepared: PreparedScan, tick: Tick) -> NDArray[np.float32]:
         """Run the U-Net over the whole volume (2.2)."""
-        return microbleed_probability(self._bundle.detector(), channels, prepared.mask, self._compute, tick)
+        grid = self._grid(prepared)
+        mask = grid.mask(prepared.mask)
+        seen = grid.channels(channels, mask)
+        probability = grid.back(microbleed_probability(self._bundle.detector(), seen, mask, self._compute, tick))
+        return probability * prepared.mask
 
     def discriminate(
         self, channels: NDArray[np.float32], prepared: PreparedScan, clusters: ClusterMeasures, tick: Tick
@@ -35,8 +40,9 @@ class PaperMethod:
         """Run the student over a patch centered on each candidate (2.3.2), and weigh it with what stage 1 has said."""
         if not len(clusters.centroid_vox):
             return np.zeros(0, np.float32)
-        student = self._bundle.student()
-        probability = patch_probability(student, channels, clusters.centroid_vox, self._compute, tick)
+        grid = self._grid(prepared)
+        seen, centers_vox = grid.channels(channels, grid.mask(prepared.mask)), grid.points(clusters.centroid_vox)
+        probability = patch_probability(self._bundle.student(), seen, centers_vox, self._compute, tick)
         return self._bundle.description.calibration.apply(probability, clusters.peak)
 
     def describe(self) -> dict[str, Any]:
@@ -48,3 +54,6 @@ class PaperMethod:
             "calibration": asdict(description.calibration),
             **self._compute.describe(),
         }
+
+    def _grid(self, prepared: PreparedScan) -> NetworkGrid:
+        return NetworkGrid.of(prepared.mask.shape, prepared.spacing_mm, self._bundle.description.pixel_mm)

@@ -110,8 +110,9 @@ def teacher_bundle(training: Sequence[ScanEntry], full: TrainedBundle, bench: Be
     def choose() -> ModelBundle:
         arm = classifier_arm(full.bundle.teacher(), provisional.width)
         networks = {"detector": full.bundle.detector(), "student": arm}
+        described = replace(provisional, name=f"{provisional.name}-teacher", student_width=provisional.width)
         validated = validate(
-            write_bundle(folder / "provisional", replace(provisional, name=f"{provisional.name}-teacher"), networks),
+            write_bundle(folder / "provisional", described, networks),
             entries,
             bench.compute,
             folder / "work",

@@ -107,6 +107,7 @@ class _Run:
         self.entries, self.plan, self.output, self.compute, self.progress = entries, plan, output, compute, progress
         self.start = read_bundle(plan.start) if plan.start else None
         self.work = work_folder(output)
+        self.pixel_mm = self.start.description.pixel_mm if self.start else plan.pixel_mm
 
     def train(self, reported: Reported, should_stop: Callable[[], bool]) -> TrainedBundle:
         # before the long preparation of the scans, which tells how many of them have microbleeds
@@ -117,7 +118,7 @@ class _Run:
         split = split_cases(scans, simulated, plan.validation_share, plan.seed, plan.validation_subjects)
         training = NetworkTraining(plan, self.start, self.compute, self.work, self.progress, reported, should_stop)
         networks = training.run(split)
-        description = self._describe(split, scans, training.width)
+        description = self._describe(split, scans, training)
         with self.progress.step("validation") as tick:
             return distributed.from_first(lambda: self._finish(description, networks, training, split, tick))
 
@@ -137,10 +138,9 @@ class _Run:
 
     def _scan_cases(self) -> list[Case]:
         def prepare_all() -> list[Case]:
-            cases = []
+            cases, shelves, plan = [], self.work / "cases", self.plan
             for number, entry in enumerate(self.entries, 1):
-                shelves, plan = self.work / "cases", self.plan
-                cases.append(case_of_scan(entry, shelves, plan.brain_extraction, plan.given_brain))
+                cases.append(case_of_scan(entry, shelves, plan.brain_extraction, plan.given_brain, self.pixel_mm))
                 tick(number / len(self.entries))
             return cases
 
@@ -152,12 +152,13 @@ class _Run:
         if not plan.simulated_patches:
             return []
         modalities = tuple(sorted({entry.modality for entry in self.entries}))
+        ordered = (plan.simulated_patches, modalities, plan.seed, plan.processes)
         with self.progress.step("simulation") as tick:
             return distributed.from_first(
-                lambda: simulated_cases(shelves, plan.simulated_patches, modalities, plan.seed, plan.processes, tick)
+                lambda: simulated_cases(shelves, *ordered, pixel_mm=self.pixel_mm, told=tick)
             )
 
-    def _describe(self, split: SplitCases, scans: Sequence[Case], width: int) -> BundleDescription:
+    def _describe(self, split: SplitCases, scans: Sequence[Case], training: NetworkTraining) -> BundleDescription:
         learnt = [case for case in scans if case.subject not in split.subjects]
         # labels below 1 are no microbleeds or such that cannot be seen
         lesions = sum(int((np.unique(case.labels) > 0).sum()) for case in learnt)
@@ -171,12 +172,14 @@ class _Run:
             version="1",
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
             license="Apache-2.0",
-            width=width,
+            width=training.width,
+            student_width=training.student_width,
             modality=tuple(sorted({case.modality for case in split.training})),
             trained_on=text,
             th_detection=self.plan.th_candidates,
             th_discrimination=0.0,
             cutoffs=CutOffs(),
+            pixel_mm=self.pixel_mm,
         )
 
     def _finish(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from CMMDetectLib.candidates import write_json
 from CMMDetectLib.detection import input_channels
 from CMMDetectLib.errors import InputError, OutputError
+from CMMDetectLib.network_grid import NetworkGrid
 from CMMDetectLib.orientation import canonical_turn
 from CMMDetectLib.preprocessing import PreparedScan, prepare
 from CMMDetectLib.progress import Progress
@@ -145,13 +146,20 @@ def read_shelf(folder: Path, source: dict[str, Any]) -> list[Case]:
     ]
 
 
-def case_of_scan(entry: ScanEntry, shelves: Path, brain_extraction: str = "bet", given_brain: bool = False) -> Case:
+def case_of_scan(
+    entry: ScanEntry,
+    shelves: Path,
+    brain_extraction: str = "bet",
+    given_brain: bool = False,
+    pixel_mm: float | None = None,
+) -> Case:
     """Prepare a scan as the detector does (2.1, 2.2) and put it on a shelf, unless it is there already.
 
     Parameters
     ----------
     shelves : folder of the shelves
     brain_extraction, given_brain : as of `evaluation.evaluate_dataset`
+    pixel_mm : of the networks' grid; None for the scan's own
 
     Raises
     ------
@@ -166,15 +174,21 @@ def case_of_scan(entry: ScanEntry, shelves: Path, brain_extraction: str = "bet",
     source = {
         "files": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files if path.exists()],
         "brain": "given" if brain else brain_extraction,
+        **grid_key(pixel_mm),
     }
     shelf = shelves / entry.name
     if not (found := read_shelf(shelf, source)):
-        write_shelf(shelf, [_arrays_of_scan(entry, brain_extraction, given_brain)], source)
+        write_shelf(shelf, [_arrays_of_scan(entry, brain_extraction, given_brain, pixel_mm)], source)
         found = read_shelf(shelf, source)
     return found[0]
 
 
-def _arrays_of_scan(entry: ScanEntry, brain_extraction: str, given_brain: bool) -> CaseArrays:
+def grid_key(pixel_mm: float | None) -> dict[str, float]:
+    """Give what a shelf's source says of the networks' grid: nothing where it is each scan's own."""
+    return {} if pixel_mm is None else {"pixel_mm": pixel_mm}
+
+
+def _arrays_of_scan(entry: ScanEntry, brain_extraction: str, given_brain: bool, pixel_mm: float | None) -> CaseArrays:
     scan = read_scan(entry.scan, entry.modality)
     mask = read_mask(entry.brain, scan) if given_brain and entry.brain else None
     lesions, labels = read_lesions(entry, scan)
@@ -185,20 +199,24 @@ def _arrays_of_scan(entry: ScanEntry, brain_extraction: str, given_brain: bool) 
         prepared = prepare(scan.turned(turn), None if mask is None else turn.apply(mask), brain_extraction)
     except InputError as error:
         raise InputError(f"{entry.scan}: {error}") from None
-    return arrays_of(prepared, turn.apply(labels)[prepared.crop], entry.name, entry.subject)
+    return arrays_of(prepared, turn.apply(labels)[prepared.crop], entry.name, entry.subject, pixel_mm)
 
 
-def arrays_of(prepared: PreparedScan, labels: NDArray[Any], name: str, subject: str) -> CaseArrays:
-    """Give a prepared scan's channels with its truth, (I, J, K) on its crop.
+def arrays_of(
+    prepared: PreparedScan, labels: NDArray[Any], name: str, subject: str, pixel_mm: float | None = None
+) -> CaseArrays:
+    """Give a prepared scan's channels with its truth, (I, J, K) on its crop, brought to the networks' grid.
 
     What of a microbleed lies outside the brain mask, where the image is 0, cannot be seen either.
     """
+    grid = NetworkGrid.of(prepared.mask.shape, prepared.spacing_mm, pixel_mm)
+    mask, truth = grid.mask(prepared.mask), grid.labels(labels.astype(np.int16))
     return CaseArrays(
         name=name,
         subject=subject,
         modality=prepared.scan.modality,
-        spacing_mm=prepared.spacing_mm,
-        channels=input_channels(prepared, Progress()),
-        labels=np.where((labels > 0) & ~prepared.mask, NOT_JUDGED, labels).astype(np.int16),
-        mask=prepared.mask,
+        spacing_mm=grid.spacing_mm(prepared.spacing_mm),
+        channels=grid.channels(input_channels(prepared, Progress()), mask),
+        labels=np.where((truth > 0) & ~mask, NOT_JUDGED, truth).astype(np.int16),
+        mask=mask,
     )

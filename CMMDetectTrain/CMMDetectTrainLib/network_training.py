@@ -48,7 +48,7 @@ class NetworkTraining:
     ) -> None:
         self.plan, self.start, self.compute, self.work = plan, start, compute, work
         self.progress, self.reported, self.should_stop = progress, reported, should_stop
-        self.width = start.description.width if start else plan.width
+        self.width, self.student_width = _widths(plan, start)
         self.curves: dict[str, list[EpochRecord]] = {}
         self.validation_candidates: Sequence[Place] = []
 
@@ -81,7 +81,7 @@ class NetworkTraining:
             network = getattr(self.start, name)()
         elif name in self.plan.networks:
             manual_seed(int(np.random.SeedSequence([self.plan.seed, NETWORKS.index(name)]).generate_state(1)[0]))
-            network = kind(self.width)
+            network = kind(self.student_width if name == "student" else self.width)
         else:
             raise InputError(
                 f"the {name} is not to be trained, so it must come from a bundle that has one: give --from"
@@ -120,3 +120,9 @@ class NetworkTraining:
             self.curves[task.name] = fit(
                 task, self.plan.schedule_of(task.name), self.compute, self.work / task.name, watch
             )
+
+
+def _widths(plan: TrainingPlan, start: ModelBundle | None) -> tuple[int, int]:
+    """Filters at full resolution: of detector and teacher, and of the student."""
+    described = start.description if start else plan
+    return described.width, described.student_width or described.width

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -13,12 +15,13 @@ from threadpoolctl import threadpool_limits
 from CMMDetectLib.preprocessing import TISSUE_LEVEL, PreparedScan, normalize_susceptibility
 from CMMDetectLib.scan import Modality, Scan
 
-from .cases import NOT_JUDGED, Case, CaseArrays, arrays_of, read_shelf, write_shelf
+from .cases import NOT_JUDGED, Case, CaseArrays, arrays_of, grid_key, read_shelf, write_shelf
 from .simulation.patches import PatchSource, SimulatedPatch
 
 PATCHES_PER_SHELF = 50
-HEAD_SHELVES = 4
-"""One shelf in so many is of heads, the others are of free tissue: a head takes as long to draw as five patches."""
+FREE_SHELVES = 3
+"""One shelf in so many is of free tissue, which is cheap and unlike anything else; the others are of heads, whose
+sulci, sinuses and veins are what a scan's false positives are made of."""
 LEAST_BRAIN_SHARE = 0.02
 """A patch with less brain than this teaches nothing."""
 
@@ -29,6 +32,7 @@ def simulated_cases(
     modalities: tuple[Modality, ...],
     seed: int,
     processes: int = 1,
+    pixel_mm: float | None = None,
     told: Callable[[float], None] | None = None,
 ) -> list[Case]:
     """Simulate patches, unless they are there already.
@@ -41,6 +45,7 @@ def simulated_cases(
     shelves : folder of the shelves
     count : patches, rounded up to whole shelves of `PATCHES_PER_SHELF`
     modalities : drawn with equal chance
+    pixel_mm : of the networks' grid; None for that of each patch's protocol
     told : is told the fraction that is done
 
     Raises
@@ -49,18 +54,26 @@ def simulated_cases(
         If a shelf cannot be written.
     """
     numbers = range(-(-count // PATCHES_PER_SHELF))
+    jobs = [_Job(shelves, number, modalities, seed, pixel_mm) for number in numbers]
     cases = []
-    for number, shelf in enumerate(_shelves(shelves, numbers, modalities, seed, processes), 1):
+    for number, shelf in enumerate(_shelves(jobs, processes), 1):
         cases += shelf
         if told is not None:
             told(number / len(numbers))
     return cases
 
 
-def _shelves(
-    shelves: Path, numbers: range, modalities: tuple[Modality, ...], seed: int, processes: int
-) -> Iterator[list[Case]]:
-    jobs = [(shelves, number, modalities, seed) for number in numbers]
+class _Job(NamedTuple):
+    """A shelf to fill."""
+
+    shelves: Path
+    number: int
+    modalities: tuple[Modality, ...]
+    seed: int
+    pixel_mm: float | None
+
+
+def _shelves(jobs: Sequence[_Job], processes: int) -> Iterator[list[Case]]:
     if processes < 2:
         yield from map(_shelf, jobs)
         return
@@ -71,36 +84,37 @@ def _shelves(
 
 # the many small matrices of a patch take five times as long where threads share each of them
 @threadpool_limits.wrap(limits=1, user_api="blas")
-def _shelf(job: tuple[Path, int, tuple[Modality, ...], int]) -> list[Case]:
-    shelves, number, modalities, seed = job
+def _shelf(job: _Job) -> list[Case]:
+    shelves, number, modalities, seed, pixel_mm = job
     described = {"simulated": PATCHES_PER_SHELF, "seed": seed, "shelf": number, "modalities": list(modalities)}
+    described |= grid_key(pixel_mm)
     folder = shelves / f"simulated-{seed}-{number:05d}"
     if found := read_shelf(folder, described):
         return found
     own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    source = PatchSource(modalities, anatomy_share=float(_is_of_heads(number)))
+    source = PatchSource(modalities, anatomy_share=float(_is_of_heads(number)), pixel_mm=pixel_mm)
     drawn = (patch for patch in source.stream(own_seed) if patch.brain.mean() > LEAST_BRAIN_SHARE)
     named = zip((f"{folder.name}-{index:02d}" for index in range(PATCHES_PER_SHELF)), drawn, strict=False)
-    write_shelf(folder, [arrays_of_patch(patch, name, folder.name) for name, patch in named], described)
+    write_shelf(folder, [arrays_of_patch(patch, name, folder.name, pixel_mm) for name, patch in named], described)
     return read_shelf(folder, described)
 
 
 def _is_of_heads(number: int) -> bool:
     # moved on by one every ten shelves, so that a choice of every so manieth shelf has its share of both
-    return (number + number // 10) % HEAD_SHELVES == 2
+    return (number + number // 10) % FREE_SHELVES != 2
 
 
-def arrays_of_patch(patch: SimulatedPatch, name: str, subject: str) -> CaseArrays:
+def arrays_of_patch(patch: SimulatedPatch, name: str, subject: str, pixel_mm: float | None = None) -> CaseArrays:
     """Give a simulated patch the scale of a prepared scan, and its channels.
 
     Parameters
     ----------
     subject : patches that may be of one head share it
+    pixel_mm : of the networks' grid; None for the patch's own
     """
     scan = Scan(patch.image, patch.grid.affine, patch.modality, name)
     if patch.modality.lesions_are_dark:
-        # the simulation knows the signal of ordinary tissue, which a patch full of CSF could not tell
-        image = 1 - patch.image * np.float32((1 - TISSUE_LEVEL) / patch.tissue_signal)
+        image = 1 - patch.image * np.float32((1 - TISSUE_LEVEL) / _tissue_signal(patch))
         image = np.where(patch.brain, np.clip(image, 0, 1), 0).astype(np.float32)
     else:
         image, _ = normalize_susceptibility(patch.image, patch.brain)
@@ -110,4 +124,20 @@ def arrays_of_patch(patch: SimulatedPatch, name: str, subject: str) -> CaseArray
     bleeds = [record for record in patch.truth.records if record.kind == "microbleed"]
     unseen = [number for number, record in enumerate(bleeds, 1) if not record.visible]
     labels[np.isin(labels, unseen)] = NOT_JUDGED
-    return arrays_of(prepared, labels, name, subject)
+    arrays = arrays_of(prepared, labels, name, subject, pixel_mm)
+    return arrays if pixel_mm is None else _square(arrays, patch.grid.shape[2])
+
+
+def _tissue_signal(patch: SimulatedPatch) -> float:
+    """Give what a whole scan would have taken for the signal of ordinary tissue.
+
+    The simulation knows that signal, which a patch full of CSF could not tell; but it knows it before phase mask and
+    filters have changed it, and a scan's own is what most of its voxels measure. In between lies what scans have.
+    """
+    return float(np.sqrt(patch.tissue_signal * np.median(patch.image[patch.brain])))
+
+
+def _square(arrays: CaseArrays, size: int) -> CaseArrays:
+    """Cut what patches of large pixels have too much across, up to one pixel: those of a shelf are of one shape."""
+    cut = (slice(size), slice(size))
+    return replace(arrays, channels=arrays.channels[:, *cut], labels=arrays.labels[cut], mask=arrays.mask[cut])

@@ -43,9 +43,14 @@ def split_cases(
     Raises
     ------
     InputError
-        If fewer than two subjects have microbleeds.
+        If fewer than two subjects have microbleeds, or the chosen ones are not there or leave none to learn from.
     """
     chosen = set(fixed) or split_subjects(scans, share, seed)
+    there = {case.subject for case in scans}
+    if unknown := sorted(chosen - there):
+        raise InputError(f"{unknown[0]}: not among the subjects that were given, so it cannot validate")
+    if chosen == there:
+        raise InputError("all subjects are to validate; leave some to learn from")
     shelves = sorted({case.subject for case in simulated})
     validating = chosen | set(shelves[SIMULATED_VALIDATION - 1 :: SIMULATED_VALIDATION])
     cases = [*scans, *simulated]

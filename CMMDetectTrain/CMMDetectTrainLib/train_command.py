@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .training import EpochRecord
 
 LEAST_PATCH_SIZE = 16
+LEAST_PIXEL_MM, LARGEST_PIXEL_MM = 0.2, 2.0
 """Smaller patches are all border."""
 
 
@@ -61,11 +62,19 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="filters at full resolution (default: 16, or as --from)",
     )
+    parser.add_argument("--student-width", type=int, metavar="N", help="of the student (default: as --width)")
+    parser.add_argument(
+        "--pixel",
+        type=float,
+        metavar="MM",
+        help="bring scans to this pixel size before the networks see them (default: their own, or as --from)",
+    )
     parser.add_argument("--patch-size", type=int, default=48, metavar="N", help="voxels, of stage 1 (default: 48)")
     parser.add_argument("--simulated-patches", type=int, default=0, metavar="N", help="simulate these as well")
     parser.add_argument("--patches-an-epoch", type=int, metavar="N", help="at most; default: all")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="that simulate (default: 1)")
     parser.add_argument("--validation-share", type=float, default=0.2, metavar="X", help="of the subjects")
+    parser.add_argument("--validation-subjects", nargs="+", default=[], metavar="NAME", help="instead of drawing them")
 
 
 def _add_schedule(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +90,14 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="patches a step (default: 8)")
     parser.add_argument("--learning-rate", type=float, metavar="X", help="first one; 0.001, or 0.0001 with --from")
     parser.add_argument("--decay", type=float, default=0.1, metavar="X", help="of the learning rate (default: 0.1)")
-    parser.add_argument("--decay-epochs", type=int, default=2, metavar="N", help="between its steps (default: 2)")
+    parser.add_argument(
+        "--decay-epochs",
+        type=int,
+        nargs="+",
+        default=[2],
+        metavar="N",
+        help="between its steps, one number or three as of --epochs (default: 2)",
+    )
     parser.add_argument("--epsilon", type=float, default=1e-4, metavar="X", help="of Adam (default: 0.0001)")
     parser.add_argument("--augmentation", type=int, default=10, metavar="N", help="factor of stage 1 (default: 10)")
     parser.add_argument("--noise-variance", type=float, default=0.04, metavar="X", help="at most (default: 0.04)")
@@ -140,20 +156,30 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
     _check_schedule(options)
     usual = FINE_TUNING_RATE if options.start else Schedule.learning_rate
     rate = usual if options.learning_rate is None else options.learning_rate
-    names = ("patience", "batch", "decay", "decay_epochs", "epsilon", "seed")
-    epochs = options.epochs
+    names = ("patience", "batch", "decay", "epsilon", "seed")
+    epochs, decay_epochs = tuple(options.epochs), tuple(options.decay_epochs)
+    schedule = Schedule(
+        epochs=max(epochs),
+        decay_epochs=max(decay_epochs),
+        learning_rate=rate,
+        **{name: getattr(options, name) for name in names},
+    )
     varied = {"noise_variance": (options.noise_variance / 4, options.noise_variance), "contrast": options.contrast}
     return TrainingPlan(
         name=options.name or Path(options.output).resolve().name,
         width=options.width,
+        student_width=options.student_width,
         start=Path(options.start) if options.start else None,
         networks=networks,
-        schedule=Schedule(epochs=max(epochs), learning_rate=rate, **{name: getattr(options, name) for name in names}),
-        epochs=tuple(epochs) if len(epochs) == len(NETWORKS) else None,
+        schedule=schedule,
+        epochs=epochs if len(epochs) == len(NETWORKS) else None,
+        decay_epochs=decay_epochs if len(decay_epochs) == len(NETWORKS) else None,
+        pixel_mm=options.pixel,
         patch_size=options.patch_size,
         augmentation=Augmentation(factor=options.augmentation, **varied),
         patch_augmentation=replace(SMALL_PATCHES, **varied),
         validation_share=options.validation_share,
+        validation_subjects=tuple(options.validation_subjects),
         simulated_patches=options.simulated_patches,
         patches_an_epoch=options.patches_an_epoch,
         th_candidates=options.th_candidates,
@@ -165,21 +191,26 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
 
 
 def _check_sizes(options: argparse.Namespace) -> None:
-    _check_at_least_one(options, "width", "processes")
+    _check_at_least_one(options, "processes")
     if options.simulated_patches < 0 or (options.patches_an_epoch or 2) < 2:
         raise InputError("--simulated-patches must not be negative and --patches-an-epoch at least 2")
     if options.patch_size < LEAST_PATCH_SIZE:
         raise InputError(f"--patch-size must be at least {LEAST_PATCH_SIZE}")
+    if options.pixel is not None and not LEAST_PIXEL_MM <= options.pixel <= LARGEST_PIXEL_MM:
+        raise InputError(f"--pixel must lie between {LEAST_PIXEL_MM:g} and {LARGEST_PIXEL_MM:g} mm")
     if not 0 < options.validation_share < 1:
         raise InputError("--validation-share must lie between 0 and 1")
-    if options.width % 2:
-        raise InputError("--width must be even: the last layer of the student has half as many nodes")
+    for name, width in (("width", options.width), ("student-width", options.student_width)):
+        if width is not None and (width < 1 or width % 2):
+            raise InputError(f"--{name} must be even: the last layer of a classifier has half as many nodes")
 
 
 def _check_schedule(options: argparse.Namespace) -> None:
-    if len(options.epochs) not in (1, 3) or min(options.epochs) < 1:
-        raise InputError("--epochs must be one number or three, and at least 1")
-    _check_at_least_one(options, "patience", "batch", "decay_epochs", "augmentation")
+    for name in ("epochs", "decay_epochs"):
+        values = getattr(options, name)
+        if len(values) not in (1, 3) or min(values) < 1:
+            raise InputError(f"--{name.replace('_', '-')} must be one number or three, and at least 1")
+    _check_at_least_one(options, "patience", "batch", "augmentation")
     for name in ("learning_rate", "decay", "epsilon", "th_candidates"):
         if (value := getattr(options, name)) is not None and not 0 < value <= 1:
             raise InputError(f"--{name.replace('_', '-')} must lie above 0 and not above 1")

@@ -26,10 +26,13 @@ class TrainingPlan:
     ----------
     name : of the bundle
     width : filters at full resolution; of ``start`` if there is one
+    student_width : of the student; None for ``width``
     start : bundle to fine-tune, None trains from the beginning
     networks : which to train; the others are taken from ``start``
     schedule : of all three networks
-    epochs : of detector, teacher and student, instead of the schedule's
+    epochs, decay_epochs : of detector, teacher and student, instead of the schedule's
+    pixel_mm : in-plane pixel size of the networks' grid, of ``start`` if there is one; None for each scan's own, as
+        in the paper
     patch_size : voxels along each axis of stage 1's patches
     augmentation : of stage 1's patches
     patch_augmentation : of the smaller patches of teacher and student
@@ -46,10 +49,13 @@ class TrainingPlan:
 
     name: str
     width: int = 16
+    student_width: int | None = None
     start: Path | None = None
     networks: tuple[str, ...] = NETWORKS
     schedule: Schedule = field(default_factory=Schedule)
     epochs: tuple[int, int, int] | None = None
+    decay_epochs: tuple[int, int, int] | None = None
+    pixel_mm: float | None = None
     patch_size: int = DETECTOR_PATCH_VOX
     augmentation: Augmentation = field(default_factory=Augmentation)
     patch_augmentation: Augmentation = SMALL_PATCHES
@@ -71,9 +77,9 @@ class TrainingPlan:
 
     def schedule_of(self, network: str) -> Schedule:
         """Give the schedule of one network."""
-        if self.epochs is None:
-            return self.schedule
-        return replace(self.schedule, epochs=self.epochs[NETWORKS.index(network)])
+        own = {"epochs": self.epochs, "decay_epochs": self.decay_epochs}
+        place = NETWORKS.index(network)
+        return replace(self.schedule, **{name: values[place] for name, values in own.items() if values is not None})
 
     @property
     def needs_teacher(self) -> bool:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -63,6 +64,31 @@ def test_weights_of_another_width_are_refused(small_bundle, tmp_path):
     bundle = write_bundle(tmp_path / "mixed", small_bundle.description, networks)
     with pytest.raises(InputError, match="not the weights of a student of width 4"):
         bundle.student()
+
+
+def test_a_student_can_have_a_width_of_its_own(small_bundle, tmp_path):
+    networks = {"detector": small_bundle.detector(), "student": Student(8)}
+    described = replace(small_bundle.description, student_width=8, pixel_mm=0.8)
+    back = read_bundle(write_bundle(tmp_path / "mixed", described, networks).folder)
+    assert (back.description.student_width, back.description.pixel_mm) == (8, 0.8)
+    assert back.student().extractor.at_full.outputs == 8
+
+
+@pytest.mark.parametrize("name", ["calibration", "pixel_mm", "student_width"])
+def test_a_bundle_of_an_older_version_can_be_read(small_bundle, name):
+    path = small_bundle.folder / "model.json"
+    content = json.loads(path.read_text())
+    del content[name]
+    path.write_text(json.dumps(content))
+    assert read_bundle(small_bundle.folder).description == small_bundle.description
+
+
+@pytest.mark.parametrize("pixel", [0, -1, "wide", float("inf")])
+def test_an_impossible_pixel_size_is_refused(small_bundle, pixel):
+    path = small_bundle.folder / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pixel_mm": pixel}))
+    with pytest.raises(InputError, match=r"model\.json: not a complete description"):
+        read_bundle(small_bundle.folder)
 
 
 def test_a_pickle_is_never_loaded(small_bundle, tmp_path):

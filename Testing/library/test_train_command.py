@@ -89,6 +89,16 @@ def test_each_network_can_have_its_own_number_of_epochs(planned):
     assert [planned("--epochs", "4")["plan"].schedule_of(name).epochs for name in NETWORKS] == [4, 4, 4]
 
 
+def test_the_student_and_the_networks_grid_can_have_sizes_of_their_own(planned):
+    plan = planned("--width", "8", "--student-width", "16", "--pixel", "0.8", "--decay-epochs", "3", "2", "5")["plan"]
+    assert (plan.width, plan.student_width, plan.pixel_mm) == (8, 16, 0.8)
+    assert [plan.schedule_of(name).decay_epochs for name in NETWORKS] == [3, 2, 5]
+
+
+def test_validation_subjects_can_be_named(planned):
+    assert planned("--validation-subjects", "sub-02")["plan"].validation_subjects == ("sub-02",)
+
+
 def test_noise_and_contrast_reach_the_patches_of_all_networks(planned):
     plan = planned("--noise-variance", "0.004", "--contrast", "1.3")["plan"]
     for augmentation in (plan.augmentation, plan.patch_augmentation):
@@ -120,6 +130,10 @@ def test_only_the_subjects_asked_for_are_used(planned):
         ("--patch-size 8", "--patch-size must be at least 16"),
         ("--validation-share 1", "--validation-share must lie between 0 and 1"),
         ("--width 3", "--width must be even"),
+        ("--student-width 5", "--student-width must be even"),
+        ("--pixel 8", "--pixel must lie between 0.2 and 2 mm"),
+        ("--decay-epochs 2 2", "--decay-epochs must be one number or three"),
+        ("--validation-subjects sub-99", "sub-99: not among the subjects"),
         ("--learning-rate 0", "--learning-rate must lie above 0"),
         ("--th-candidates 0", "--th-candidates must lie above 0"),
         ("--decay -1", "--decay must lie above 0"),

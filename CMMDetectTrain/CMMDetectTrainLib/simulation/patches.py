@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -89,7 +90,8 @@ class PatchSource:
     Parameters
     ----------
     modalities : drawn with equal chance
-    size : voxels
+    size : voxels; slices may be fewer and are then filled up
+    pixel_mm : of the pixels that ``size`` counts in plane, as many as cover it are drawn; None for the protocol's own
     anatomy_share : share of patches from random heads; the others are of free tissue
     lesion_free_share : share of patches without a microbleed
     """
@@ -100,11 +102,13 @@ class PatchSource:
         size: Shape = (48, 48, 48),
         anatomy_share: float = 0.2,
         lesion_free_share: float = 0.25,
+        pixel_mm: float | None = None,
     ) -> None:
         self.modalities = modalities
         self.size = size
         self.anatomy_share = anatomy_share
         self.lesion_free_share = lesion_free_share
+        self.pixel_mm = pixel_mm
         self._head: tuple[Head, Vessels] | None = None
         self._piece: _Piece | None = None
         self._uses = 0
@@ -128,7 +132,7 @@ class PatchSource:
         if rng.random() < self.anatomy_share:
             return self._of_head(modality, rng)
         protocol = _for_patch(draw_protocol(rng))
-        grid = _patch_grid(np.zeros(3), protocol, self.size, rng)
+        grid = _patch_grid(np.zeros(3), protocol, self._shape(protocol), rng)
         vessels = draw_free_vessels(rng, grid)
         return self._scan(draw_tissue(rng, grid), vessels, modality, grid, protocol, rng)
 
@@ -152,7 +156,7 @@ class PatchSource:
         head, vessels = self._head
         protocol = _for_patch(draw_protocol(rng))
         center = draw_position(head, int(rng.choice([1, 1, 2, 2, 2, 3, 4, 5, 6])), rng)
-        grid = _patch_grid(center, protocol, self.size, rng)
+        grid = _patch_grid(center, protocol, self._shape(protocol), rng)
         return _Piece(sample_tissue(head, grid, LEAN.thin_slice_mm), vessels.segments, protocol)
 
     def _scan(
@@ -190,7 +194,14 @@ class PatchSource:
             protocol=protocol,
             vessels=np.abs(exposure.vessels - np.complex64(1.0)) > VESSEL_CHANGE,
         )
-        return _padded(patch, self.size)
+        return _padded(patch, self.size[2])
+
+    def _shape(self, protocol: Protocol) -> Shape:
+        i, j, k = self.size
+        if self.pixel_mm is None:
+            return self.size
+        across, along, _ = protocol.spacing_mm
+        return math.ceil(i * self.pixel_mm / across), math.ceil(j * self.pixel_mm / along), k
 
     def _draw_deposits(
         self, source: TissueSource, modality: Modality, grid: Grid, protocol: Protocol, rng: np.random.Generator
@@ -226,9 +237,10 @@ def _for_patch(protocol: Protocol) -> Protocol:
     return replace(protocol, bias=0.4 * protocol.bias)
 
 
-def _padded(patch: SimulatedPatch, size: Shape) -> SimulatedPatch:
-    """Fill a patch of few thick slices to the full size with what is no brain."""
-    missing = size[2] - patch.grid.shape[2]
+def _padded(patch: SimulatedPatch, slices: int) -> SimulatedPatch:
+    """Fill a patch of few thick slices to the full height with what is no brain."""
+    across, along, drawn = patch.grid.shape
+    missing = slices - drawn
     before = missing // 2
     pads = ((0, 0), (0, 0), (before, missing - before))
     truth = patch.truth
@@ -239,7 +251,7 @@ def _padded(patch: SimulatedPatch, size: Shape) -> SimulatedPatch:
         brain=np.pad(patch.brain, pads),
         vessels=np.pad(patch.vessels, pads),
         truth=truth,
-        grid=patch.grid.block((0, 0, -before), size),
+        grid=patch.grid.block((0, 0, -before), (across, along, slices)),
     )
 
 

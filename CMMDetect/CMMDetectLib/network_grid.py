@@ -1,0 +1,93 @@
+"""The grid on which networks look at a scan: pixels of one size, slices as they are.
+
+A network counts in voxels. Three of them across are a vein on a grid of 0.4 mm and a microbleed on one of 1.2 mm, and
+nothing in its channels tells the two grids apart. So images are brought to one pixel size before a network sees them,
+and what it says is brought back; everything else works on the scan's own grid. Slices are not resampled: between
+thick ones there is nothing that interpolation could find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class NetworkGrid:
+    """A scan's grid, slices along its last axis, and that of a network.
+
+    Attributes
+    ----------
+    scan_shape : (I, J, K) of the scan
+    shape : (I', J', K) of the network
+    """
+
+    scan_shape: Shape
+    shape: Shape
+
+    @classmethod
+    def of(cls, scan_shape: Sequence[int], spacing_mm: Sequence[float], pixel_mm: float | None) -> NetworkGrid:
+        """Give the grid with pixels of about ``pixel_mm``; None leaves the scan's.
+
+        >>> NetworkGrid.of((100, 120, 30), (0.4, 0.4, 5.0), 0.8).shape
+        (50, 60, 30)
+        """
+        i, j, k = scan_shape
+        if pixel_mm is None:
+            return cls((i, j, k), (i, j, k))
+        across, along = (max(1, round(n * step / pixel_mm)) for n, step in zip((i, j), spacing_mm[:2], strict=True))
+        return cls((i, j, k), (across, along, k))
+
+    def spacing_mm(self, spacing_mm: Sequence[float]) -> tuple[float, float, float]:
+        """Give the voxel size of the network's grid from that of the scan's."""
+        i, j, k = (step * old / new for step, old, new in zip(spacing_mm, self.scan_shape, self.shape, strict=True))
+        return i, j, k
+
+    def channels(self, channels: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Bring (C, I, J, K) to the network's grid, smoothed before where pixels become fewer; 0 outside the mask.
+
+        Parameters
+        ----------
+        mask : (I', J', K), on the network's grid
+        """
+        if self.shape == self.scan_shape:
+            return channels
+        # as much as a box of the new pixel would smooth, beyond what the old one has
+        sigma = [max(0.0, 0.5 * (old / new - 1)) for old, new in zip(self.scan_shape, self.shape, strict=True)]
+        smooth = (ndimage.gaussian_filter(channel, sigma) if any(sigma) else channel for channel in channels)
+        return np.stack([_resampled(channel, self.shape, 1) * mask for channel in smooth])
+
+    def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Bring a mask to the network's grid."""
+        return _resampled(mask.astype(np.uint8), self.shape, 0) > 0
+
+    def labels(self, labels: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Bring labels to the network's grid; none gets lost, however small it is."""
+        found = _resampled(labels, self.shape, 0)
+        for number in np.setdiff1d(labels[labels > 0], found):
+            center = np.argwhere(labels == number).mean(axis=0)[None]
+            found[tuple(np.rint(self.points(center)[0]).astype(int))] = number
+        return found
+
+    def points(self, points_vox: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Bring (N, 3) voxel coordinates of the scan's grid to the network's."""
+        last = np.array(self.shape) - 1
+        return np.clip((points_vox + 0.5) * np.array(self.shape) / np.array(self.scan_shape) - 0.5, 0, last)
+
+    def back(self, probability: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Bring a network's (I', J', K) map to the scan's grid."""
+        return _resampled(probability, self.scan_shape, 1)
+
+
+def _resampled(volume: NDArray[Any], shape: Shape, order: int) -> NDArray[Any]:
+    if volume.shape == shape:
+        return volume
+    zoom = [new / old for new, old in zip(shape, volume.shape, strict=True)]
+    return ndimage.zoom(volume, zoom, order=order, mode="nearest", grid_mode=True)
