@@ -25,6 +25,7 @@ VIEW_PX = 690
 GAP_PX = 6
 MICROBLEED_MM = (2.5, 8.0)
 """The reader of the picture takes what is as large as a microbleed for one."""
+SAME_SLICE_MM = 2.0
 QUALITY = 88
 BACKGROUND = "#33363b"
 
@@ -62,13 +63,23 @@ def draw_review(panel, folder: Path) -> None:
 
 
 def draw_stages(panel, folder: Path) -> None:
-    """All stages in the whole brain, through a slab."""
+    """Candidates of stages 1 and 3 in the whole brain, in the slices through the one with most others beside it."""
     panel.ui.keysButton.setChecked(False)
     panel.ui.inputsCollapsibleButton.collapsed = False
     panel.ui.detectionCheckBox.setChecked(True)
     for name in slicer.app.layoutManager().sliceViewNames():
-        slicer.app.layoutManager().sliceWidget(name).fitSliceToBackground()
+        widget = slicer.app.layoutManager().sliceWidget(name)
+        widget.fitSliceToBackground()
+        widget.view.node.JumpSliceByOffsetting(*amid(panel))
     save(compose(panel), folder / "stages.jpg")
+
+
+def amid(panel) -> tuple[float, float, float]:
+    """Position of the candidate that shares its axial slice with most others."""
+    session = panel.keeper.session
+    places = np.array([(item.x, item.y, item.z) for item in map(session.__getitem__, panel.review.listed)])
+    together = np.abs(places[:, None, 2] - places[:, 2]) < SAME_SLICE_MM
+    return tuple(places[together.sum(axis=1).argmax()])
 
 
 def compose(panel) -> qt.QImage:
