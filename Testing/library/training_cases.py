@@ -103,7 +103,8 @@ def write_scan(folder: Path, name: str, spots: Sequence[Sequence[float]] = SPOTS
 
 def write_start(folder: Path, level: float = 0.6) -> ModelBundle:
     """A bundle whose stage 1 finds the balls of `write_scan`; student and teacher know nothing."""
-    torch.manual_seed(8)
+    # of width 2 the student has one node before its logits, which must not be off for every patch
+    torch.manual_seed(9)
     description = BundleDescription(
         name="start",
         version="3",
