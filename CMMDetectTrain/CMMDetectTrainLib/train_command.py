@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from .training import EpochRecord
 
 LEAST_PATCH_SIZE = 16
-LEAST_PIXEL_MM, LARGEST_PIXEL_MM = 0.2, 2.0
 """Smaller patches are all border."""
+LEAST_PIXEL_MM, LARGEST_PIXEL_MM = 0.2, 2.0
 
 
 def add_train(commands: argparse._SubParsersAction[OneLineParser]) -> None:

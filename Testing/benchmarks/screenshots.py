@@ -67,10 +67,11 @@ def draw_stages(panel, folder: Path) -> None:
     panel.ui.keysButton.setChecked(False)
     panel.ui.inputsCollapsibleButton.collapsed = False
     panel.ui.detectionCheckBox.setChecked(True)
+    place = amid(panel)
     for name in slicer.app.layoutManager().sliceViewNames():
         widget = slicer.app.layoutManager().sliceWidget(name)
         widget.fitSliceToBackground()
-        widget.view.node.JumpSliceByOffsetting(*amid(panel))
+        widget.view.node.JumpSliceByOffsetting(*place)
     save(compose(panel), folder / "stages.jpg")
 
 

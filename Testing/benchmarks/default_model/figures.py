@@ -22,9 +22,10 @@ from CMMDetectLib.candidates import Stage
 from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib import metrics
+from CMMDetectTrainLib.calibration import measured_calibration
 from CMMDetectTrainLib.metrics import Rule, ScanRecord, score_scan
 from CMMDetectTrainLib.report_figures import COLORS, GRAY, STYLE
-from CMMDetectTrainLib.thresholds import froc, score_swept, true_and_false
+from CMMDetectTrainLib.thresholds import froc, score_swept
 
 NAMES = {Modality.SWI: "SWI", Modality.T2STAR: "T2*-GRE", Modality.QSM: "QSM"}
 CURVES = (
@@ -73,11 +74,7 @@ def _operating_point(records: Sequence[ScanRecord]) -> tuple[float, float]:
 def _draw_reliability(axes: Axes, measured: Measured) -> None:
     axes.plot([0, 1], [0, 1], color=GRAY, linestyle="--", linewidth=1)
     for modality, color in zip(NAMES, COLORS, strict=False):
-        true, false = (
-            [item.p_discrimination for item in items if item.p_discrimination is not None]
-            for items in true_and_false(measured.get(("paper", modality), []), Stage.DETECTION)
-        )
-        item = metrics.reliability([*true, *false], [*([1] * len(true)), *([0] * len(false))])
+        item = measured_calibration(measured.get(("paper", modality), []))
         if item is not None:
             ends = np.maximum([item.share - item.low, item.high - item.share], 0)
             axes.errorbar(item.mean, item.share, ends, fmt="o-", color=color, capsize=2, label=NAMES[modality])
