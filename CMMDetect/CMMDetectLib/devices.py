@@ -35,8 +35,8 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     ----------
     device : 'auto', 'cpu', 'cuda' or 'mps'
     precision : 'auto', 'float32' or 'bfloat16'
-        bfloat16 is three to five times faster on processors with matrix units for it and hundreds of times slower
-        on those without, so 'auto' looks.
+        bfloat16 is two to five times faster on processors that multiply it and hundreds of times slower on those
+        that do not, so 'auto' looks.
 
     Raises
     ------
@@ -59,6 +59,6 @@ def _has_fast_bfloat16(device: str) -> bool:
 
     if device == "cuda":
         return torch.cuda.get_device_capability()[0] >= AMPERE
-    # a private query, so ask for it: an older or newer torch without it falls back to float32
-    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return device == "cpu" and has_amx is not None and bool(has_amx())
+    # private queries, so ask for them: an older or newer torch without one does without it
+    queries = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return device == "cpu" and any(query is not None and query() for query in queries)

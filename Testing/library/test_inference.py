@@ -142,6 +142,8 @@ def test_a_device_that_is_not_there_is_refused():
 
 
 def test_auto_takes_bfloat16_only_where_the_processor_has_it(monkeypatch):
-    for has_it, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda answer=has_it: answer)
+    for has_matrices, has_vectors in ((True, False), (False, True), (False, False)):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda answer=has_matrices: answer)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda answer=has_vectors: answer)
+        expected = torch.bfloat16 if has_matrices or has_vectors else torch.float32
         assert choose_compute("cpu").dtype is expected
