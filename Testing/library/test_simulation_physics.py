@@ -262,6 +262,7 @@ def test_protocols_are_found_by_name_and_drawn_within_what_clinics_use() -> None
     assert all(0.36 <= p.spacing_mm[1] <= 1.33 and 0.7 <= p.spacing_mm[2] <= 6.0 for p in drawn)
     assert max(p.spacing_mm[2] for p in drawn) > 5.0
     assert min(p.spacing_mm[2] for p in drawn) < 1.2
+    assert np.median([p.spacing_mm[2] for p in drawn if not p.three_dimensional]) > 4.0
     assert all(8.0 <= p.te_ms <= 42.0 and 15.0 <= p.snr <= 80.0 for p in drawn)
     other = draw_protocol_like(drawn[0], rng)
     assert (other.spacing_mm, other.three_dimensional) == (drawn[0].spacing_mm, drawn[0].three_dimensional)

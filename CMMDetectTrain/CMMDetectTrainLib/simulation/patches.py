@@ -35,6 +35,8 @@ PIECES_PER_HEAD = 5
 TALLEST_MM = 110.0
 LARGE_MIMIC_SHARE = 0.04
 BLUNT_SHARE = 0.3
+#: Microbleeds beyond the first in a patch that has one, on average: each is one more example at hardly any cost.
+FURTHER_MICROBLEEDS = 2.5
 #: Deposits are so many times as dense in the cortex.
 CORTEX_WEIGHT = 3.0
 CORTEX_MM = 6.0
@@ -206,7 +208,7 @@ class PatchSource:
     def _draw_deposits(
         self, source: TissueSource, modality: Modality, grid: Grid, protocol: Protocol, rng: np.random.Generator
     ) -> list[Deposit]:
-        count = 0 if rng.random() < self.lesion_free_share else 1 + rng.poisson(1.0)
+        count = 0 if rng.random() < self.lesion_free_share else 1 + rng.poisson(FURTHER_MICROBLEEDS)
         deposits = []
         for point in _points_in_brain(source, grid, rng, count):
             deposits.append(_draw_one_microbleed(point, protocol, rng))

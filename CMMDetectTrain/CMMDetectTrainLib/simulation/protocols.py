@@ -167,7 +167,7 @@ def draw_protocol(rng: np.random.Generator, preset: str | None = None) -> Protoc
         return _with_random_quality(find_protocol(preset), rng)
     chances = [share for _, _, share in FIELDS]
     field_t, (shortest, longest), _ = FIELDS[rng.choice(len(FIELDS), p=chances)]
-    three_dimensional = bool(rng.random() < 0.65)
+    three_dimensional = bool(rng.random() < 0.5)
     te_ms = float(rng.uniform(shortest, longest))
     spacing = draw_spacing(rng, three_dimensional)
     across, along, height = HEAD_MM
@@ -201,9 +201,9 @@ def draw_protocol_like(protocol: Protocol, rng: np.random.Generator) -> Protocol
 
 
 def draw_spacing(rng: np.random.Generator, three_dimensional: bool) -> tuple[float, float, float]:
-    """Draw voxel spacings: 0.4-1.2 mm in plane; slices of 0.7-3.2 mm in 3D, 2-6 mm in 2D."""
+    """Draw voxel spacings: 0.4-1.2 mm in plane; slices of 0.7-3.2 mm in 3D, of 2-6 mm, mostly thick ones, in 2D."""
     in_plane = float(rng.uniform(0.4, 1.2))
-    through = rng.uniform(max(0.7, in_plane), 3.2) if three_dimensional else rng.uniform(2.0, 6.0)
+    through = rng.uniform(max(0.7, in_plane), 3.2) if three_dimensional else rng.triangular(2.0, 5.5, 6.0)
     ratio = float(rng.uniform(0.9, 1.1)) if rng.random() < 0.15 else 1.0
     return round(in_plane, 4), round(in_plane * ratio, 4), round(float(through), 3)
 
