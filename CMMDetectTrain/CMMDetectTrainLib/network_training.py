@@ -67,6 +67,8 @@ class NetworkTraining:
             self._fit(teacher_task(teacher, split_grid(split, CLASSIFIER_PATCH_VOX), small))
         student = self._network("student", Student)
         if "student" in plan.networks:
+            if not self._has("student"):
+                start_from_detector(student, detector)
             places = self._candidates(detector, split)
             self.validation_candidates = places.validation
             self._fit(student_task(student, teacher if plan.distill else None, places, small, self.compute))

@@ -24,10 +24,17 @@ def teacher_task(network: Teacher, places: SplitPlaces, sampling: Sampling) -> T
     return _voxel_task("teacher", network, _teacher_loss, places, sampling)
 
 
-def start_from_detector(teacher: Teacher, detector: CandidateDetector) -> None:
-    """Begin the teacher's extractor and segmentor with the weights of stage 1 (2.3.1); the classifier stays new."""
-    teacher.extractor.load_state_dict(detector.extractor.state_dict())
-    teacher.segmentor.load_state_dict(detector.segmentor.state_dict())
+def start_from_detector(network: Teacher | Student, detector: CandidateDetector) -> None:
+    """Begin with the weights of stage 1; the classifier stays new.
+
+    The teacher takes extractor and segmentor (2.3.1). The student takes the extractor, if it is as wide; the paper
+    does not say what it begins with, and an extractor that knows microbleeds saves it most of its epochs.
+    """
+    if isinstance(network, Teacher):
+        network.segmentor.load_state_dict(detector.segmentor.state_dict())
+    elif network.extractor.at_full.outputs != detector.extractor.at_full.outputs:
+        return
+    network.extractor.load_state_dict(detector.extractor.state_dict())
 
 
 def ignore_frst(network: CandidateDetector | Teacher | Student) -> None:

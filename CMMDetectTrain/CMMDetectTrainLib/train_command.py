@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LEAST_PATCH_SIZE = 16
 """Smaller patches are all border."""
+BY_NETWORK = ("epochs", "decay_epochs", "batch")
+"""Options of which each network may have its own."""
 LEAST_PIXEL_MM, LARGEST_PIXEL_MM = 0.2, 2.0
 
 
@@ -87,7 +89,14 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         help="at most, of each network, or of detector, teacher and student (default: 100)",
     )
     parser.add_argument("--patience", type=int, default=20, metavar="N", help="epochs without progress (default: 20)")
-    parser.add_argument("--batch", type=int, default=8, metavar="N", help="patches a step (default: 8)")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        nargs="+",
+        default=[8],
+        metavar="N",
+        help="patches a step, one number or three as of --epochs (default: 8)",
+    )
     parser.add_argument("--learning-rate", type=float, metavar="X", help="first one; 0.001, or 0.0001 with --from")
     parser.add_argument("--decay", type=float, default=0.1, metavar="X", help="of the learning rate (default: 0.1)")
     parser.add_argument(
@@ -156,12 +165,11 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
     _check_schedule(options)
     usual = FINE_TUNING_RATE if options.start else Schedule.learning_rate
     rate = usual if options.learning_rate is None else options.learning_rate
-    names = ("patience", "batch", "decay", "epsilon", "seed")
-    epochs, decay_epochs = tuple(options.epochs), tuple(options.decay_epochs)
+    names = ("patience", "decay", "epsilon", "seed")
+    by_network = {name: tuple(getattr(options, name)) for name in BY_NETWORK}
     schedule = Schedule(
-        epochs=max(epochs),
-        decay_epochs=max(decay_epochs),
         learning_rate=rate,
+        **{name: max(numbers) for name, numbers in by_network.items()},
         **{name: getattr(options, name) for name in names},
     )
     varied = {"noise_variance": (options.noise_variance / 4, options.noise_variance), "contrast": options.contrast}
@@ -172,8 +180,7 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
         start=Path(options.start) if options.start else None,
         networks=networks,
         schedule=schedule,
-        epochs=epochs if len(epochs) == len(NETWORKS) else None,
-        decay_epochs=decay_epochs if len(decay_epochs) == len(NETWORKS) else None,
+        **{name: numbers if len(numbers) == len(NETWORKS) else None for name, numbers in by_network.items()},
         pixel_mm=options.pixel,
         patch_size=options.patch_size,
         augmentation=Augmentation(factor=options.augmentation, **varied),
@@ -206,11 +213,11 @@ def _check_sizes(options: argparse.Namespace) -> None:
 
 
 def _check_schedule(options: argparse.Namespace) -> None:
-    for name in ("epochs", "decay_epochs"):
+    for name in BY_NETWORK:
         values = getattr(options, name)
         if len(values) not in (1, 3) or min(values) < 1:
             raise InputError(f"--{name.replace('_', '-')} must be one number or three, and at least 1")
-    _check_at_least_one(options, "patience", "batch", "augmentation")
+    _check_at_least_one(options, "patience", "augmentation")
     for name in ("learning_rate", "decay", "epsilon", "th_candidates"):
         if (value := getattr(options, name)) is not None and not 0 < value <= 1:
             raise InputError(f"--{name.replace('_', '-')} must lie above 0 and not above 1")

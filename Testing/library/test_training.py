@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 
 from CMMDetectLib.devices import Compute
 from CMMDetectLib.errors import CancelledError, InputError, OutputError
-from CMMDetectLib.networks import CandidateDetector, Teacher
+from CMMDetectLib.networks import CandidateDetector, Student, Teacher
 from CMMDetectTrainLib.augmentation import Augmentation
 from CMMDetectTrainLib.losses import segmentation_loss
 from CMMDetectTrainLib.patches import PatchSet, Sampling, SplitPlaces, draw_epoch, grid_places
@@ -350,6 +350,17 @@ def test_the_teacher_begins_with_the_weights_of_stage_1_and_a_new_classifier():
     assert all(torch.equal(value, before[name]) for name, value in teacher.classifier.state_dict().items())
     channels = torch.randn(1, 2, 16, 16, 16)
     assert torch.equal(teacher.eval()(channels)[0], detector.eval()(channels))
+
+
+def test_the_student_begins_with_what_stage_1_sees_if_it_is_as_wide():
+    torch.manual_seed(3)
+    detector, student, wider = CandidateDetector(2), Student(2), Student(4)
+    classifier, own = fingerprint(student.classifier), fingerprint(wider)
+    start_from_detector(student, detector)
+    start_from_detector(wider, detector)
+    assert fingerprint(student.extractor) == fingerprint(detector.extractor)
+    assert fingerprint(student.classifier) == classifier
+    assert fingerprint(wider) == own
 
 
 def test_a_network_without_the_radial_symmetry_transform_never_looks_at_it(tmp_path):
