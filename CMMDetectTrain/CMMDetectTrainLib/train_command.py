@@ -95,7 +95,7 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[8],
         metavar="N",
-        help="patches a step, one number or three as of --epochs (default: 8)",
+        help="patches a step, one number or three as of --epochs (default: 8; narrow classifiers learn better by 32)",
     )
     parser.add_argument("--learning-rate", type=float, metavar="X", help="first one; 0.001, or 0.0001 with --from")
     parser.add_argument("--decay", type=float, default=0.1, metavar="X", help="of the learning rate (default: 0.1)")
@@ -166,10 +166,9 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
     usual = FINE_TUNING_RATE if options.start else Schedule.learning_rate
     rate = usual if options.learning_rate is None else options.learning_rate
     names = ("patience", "decay", "epsilon", "seed")
-    by_network = {name: tuple(getattr(options, name)) for name in BY_NETWORK}
     schedule = Schedule(
         learning_rate=rate,
-        **{name: max(numbers) for name, numbers in by_network.items()},
+        **{name: max(getattr(options, name)) for name in BY_NETWORK},
         **{name: getattr(options, name) for name in names},
     )
     varied = {"noise_variance": (options.noise_variance / 4, options.noise_variance), "contrast": options.contrast}
@@ -180,7 +179,9 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
         start=Path(options.start) if options.start else None,
         networks=networks,
         schedule=schedule,
-        **{name: numbers if len(numbers) == len(NETWORKS) else None for name, numbers in by_network.items()},
+        epochs=_one_each(options.epochs),
+        decay_epochs=_one_each(options.decay_epochs),
+        batch=_one_each(options.batch),
         pixel_mm=options.pixel,
         patch_size=options.patch_size,
         augmentation=Augmentation(factor=options.augmentation, **varied),
@@ -195,6 +196,14 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
         given_brain=options.brain_masks,
         processes=options.processes,
     )
+
+
+def _one_each(numbers: list[int]) -> tuple[int, int, int] | None:
+    """Give the three networks' own numbers, or None where one is for all."""
+    if len(numbers) == 1:
+        return None
+    detector, teacher, student = numbers
+    return detector, teacher, student
 
 
 def _check_sizes(options: argparse.Namespace) -> None:
