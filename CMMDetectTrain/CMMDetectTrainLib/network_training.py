@@ -60,15 +60,11 @@ class NetworkTraining:
         detector = self._network("detector", CandidateDetector)
         if "detector" in plan.networks:
             self._fit(detector_task(detector, split_grid(split, plan.patch_size), large))
-        teacher = self._network("teacher", Teacher) if plan.needs_teacher or self._has("teacher") else None
+        teacher = self._network("teacher", Teacher, detector) if plan.needs_teacher or self._has("teacher") else None
         if teacher is not None and "teacher" in plan.networks:
-            if not self._has("teacher"):
-                start_from_detector(teacher, detector)
             self._fit(teacher_task(teacher, split_grid(split, CLASSIFIER_PATCH_VOX), small))
-        student = self._network("student", Student)
+        student = self._network("student", Student, detector)
         if "student" in plan.networks:
-            if not self._has("student"):
-                start_from_detector(student, detector)
             places = self._candidates(detector, split)
             self.validation_candidates = places.validation
             self._fit(student_task(student, teacher if plan.distill else None, places, small, self.compute))
@@ -77,13 +73,17 @@ class NetworkTraining:
     def _has(self, name: str) -> bool:
         return self.start is not None and weights_name(name) in self.start.sha256
 
-    def _network(self, name: str, kind: Callable[[int], Network]) -> Network:
-        """Take a network from the bundle to start from, or draw its weights."""
+    def _network(
+        self, name: str, kind: Callable[[int], Network], detector: CandidateDetector | None = None
+    ) -> Network:
+        """Take a network from the bundle to start from, or draw its weights, but for those that stage 1 has."""
         if self._has(name):
             network = getattr(self.start, name)()
         elif name in self.plan.networks:
             manual_seed(int(np.random.SeedSequence([self.plan.seed, NETWORKS.index(name)]).generate_state(1)[0]))
             network = kind(self.student_width if name == "student" else self.width)
+            if detector is not None and not isinstance(network, CandidateDetector):
+                start_from_detector(network, detector)
         else:
             raise InputError(
                 f"the {name} is not to be trained, so it must come from a bundle that has one: give --from"

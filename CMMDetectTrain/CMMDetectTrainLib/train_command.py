@@ -80,33 +80,12 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_schedule(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--epochs",
-        type=int,
-        nargs="+",
-        default=[100],
-        metavar="N",
-        help="at most, of each network, or of detector, teacher and student (default: 100)",
-    )
+    _add_by_network(parser, "epochs", 100, "at most")
     parser.add_argument("--patience", type=int, default=20, metavar="N", help="epochs without progress (default: 20)")
-    parser.add_argument(
-        "--batch",
-        type=int,
-        nargs="+",
-        default=[8],
-        metavar="N",
-        help="patches a step, one number or three as of --epochs (default: 8; narrow classifiers learn better by 32)",
-    )
+    _add_by_network(parser, "batch", 8, "patches a step; narrow classifiers learn better by 32")
     parser.add_argument("--learning-rate", type=float, metavar="X", help="first one; 0.001, or 0.0001 with --from")
     parser.add_argument("--decay", type=float, default=0.1, metavar="X", help="of the learning rate (default: 0.1)")
-    parser.add_argument(
-        "--decay-epochs",
-        type=int,
-        nargs="+",
-        default=[2],
-        metavar="N",
-        help="between its steps, one number or three as of --epochs (default: 2)",
-    )
+    _add_by_network(parser, "decay-epochs", 2, "between the steps of --decay")
     parser.add_argument("--epsilon", type=float, default=1e-4, metavar="X", help="of Adam (default: 0.0001)")
     parser.add_argument("--augmentation", type=int, default=10, metavar="N", help="factor of stage 1 (default: 10)")
     parser.add_argument("--noise-variance", type=float, default=0.04, metavar="X", help="at most (default: 0.04)")
@@ -119,6 +98,12 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         help="probability of stage 1 from which the student learns to judge, and the lowest threshold (default: 0.1)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything that is random")
+
+
+def _add_by_network(parser: argparse.ArgumentParser, name: str, default: int, what: str) -> None:
+    """Add an option of `BY_NETWORK`."""
+    described = f"{what}; one number, or those of detector, teacher and student (default: {default})"
+    parser.add_argument(f"--{name}", type=int, nargs="+", default=[default], metavar="N", help=described)
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -15,73 +15,59 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from figures import LEAST_FP, NAMES, Measured
-from matplotlib.axes import Axes
+from figures import LEAST_FP, NAMES, finish_froc, swept_scores
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from targets import read_evaluations
 
 from CMMDetectLib.candidates import Stage
-from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib import metrics
-from CMMDetectTrainLib.metrics import Rule, ScanRecord, Scores, score_scan
+from CMMDetectTrainLib.metrics import ScanRecord
 from CMMDetectTrainLib.report_figures import COLORS, STYLE
-from CMMDetectTrainLib.thresholds import froc, froc_band, score_swept, tpr_at
+from CMMDetectTrainLib.thresholds import froc, froc_band, tpr_at
 
 MOST_FP = 20.0
 TABLE_FP = (0.5, 1.0, 2.0, 5.0)
-POINTS = 60
+DRAWN_FP = np.geomspace(LEAST_FP, MOST_FP, 60)
+Models = Mapping[str, Mapping[tuple[str, Modality], Sequence[ScanRecord]]]
 
 
-def draw(models: Mapping[str, Measured]) -> Figure:
+def draw(models: Models) -> Figure:
     """Draw a panel a modality, a curve with its band a model."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(12, 4.2), layout="constrained")
         panels = figure.subplots(1, len(NAMES))
         for axes, modality in zip(panels, NAMES, strict=True):
             for (name, measured), color in zip(models.items(), COLORS, strict=False):
-                _draw_curve(axes, measured["paper", modality], name, color)
-            axes.set(xscale="log", xlim=(LEAST_FP, MOST_FP), ylim=(0, 1), title=NAMES[modality], ylabel="TPR")
-            axes.set_xlabel("False positives a scan")
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axes.grid(color="#e6e9ec", linewidth=0.8)
+                tpr, low, high = reached(measured["paper", modality], DRAWN_FP)
+                axes.fill_between(DRAWN_FP, low, high, color=color, alpha=0.15, linewidth=0)
+                axes.plot(DRAWN_FP, tpr, color=color, label=name)
+            finish_froc(axes, modality, MOST_FP)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=len(models))
     return figure
 
 
-def table(models: Mapping[str, Measured]) -> list[str]:
+def table(models: Models) -> list[str]:
     """Give the rows of a Markdown table: TPR with its interval at some numbers of false positives a scan."""
     heads = " | ".join(f"at {fp_avg:g}" for fp_avg in TABLE_FP)
     rows = [f"| model | modality | {heads} |", "|---" * (len(TABLE_FP) + 2) + "|"]
     for name, measured in models.items():
         for modality, label in NAMES.items():
-            scores, weights = _scores(measured["paper", modality])
-            curve = froc(scores)
-            low, high = froc_band(scores, weights, np.array(TABLE_FP))
-            cells = (
-                f"{0 if curve is None else tpr_at(curve, fp_avg):.2f} ({a:.2f}-{b:.2f})"
-                for fp_avg, a, b in zip(TABLE_FP, low, high, strict=True)
-            )
+            found = zip(*reached(measured["paper", modality], np.array(TABLE_FP)), strict=True)
+            cells = (f"{tpr:.2f} ({low:.2f}-{high:.2f})" for tpr, low, high in found)
             rows.append(f"| {name} | {label} | {' | '.join(cells)} |")
     return rows
 
 
-def _draw_curve(axes: Axes, records: Sequence[ScanRecord], name: str, color: str) -> None:
-    scores, weights = _scores(records)
+def reached(records: Sequence[ScanRecord], fp_avg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give TPR after stage 2 and both ends of its interval, (3, G), at so many false positives a scan, (G,)."""
+    scores = swept_scores(records, Stage.DISCRIMINATION)
     curve = froc(scores)
     if curve is None:
-        return
-    fp_avg = np.geomspace(LEAST_FP, MOST_FP, POINTS)
-    axes.fill_between(fp_avg, *froc_band(scores, weights, fp_avg), color=color, alpha=0.15, linewidth=0)
-    axes.plot(fp_avg, [tpr_at(curve, value) for value in fp_avg], color=color, label=name)
-
-
-def _scores(records: Sequence[ScanRecord]) -> tuple[list[Scores], np.ndarray]:
-    """Score the candidates that stage 2 has judged, and weigh the scans for the intervals."""
-    score = score_swept(Stage.DISCRIMINATION, CutOffs())
-    large = [metrics.counting_large(record) for record in records]
-    scores = [score_scan(record, Rule.CENTER, score) for record in large]
-    return scores, metrics.bootstrap_weights([record.subject for record in records])
+        return np.zeros((3, len(fp_avg)))
+    low, high = froc_band(scores, metrics.bootstrap_weights([record.subject for record in records]), fp_avg)
+    return np.array([[tpr_at(curve, value) for value in fp_avg], low, high])
 
 
 def main() -> None:
@@ -90,10 +76,8 @@ def main() -> None:
     parser.add_argument("picture", type=Path, metavar="PICTURE")
     parser.add_argument("experiments", nargs="+", metavar="NAME=EXPERIMENT")
     options = parser.parse_args()
-    models: dict[str, Mapping[tuple[str, Modality], list[ScanRecord]]] = {}
-    for text in options.experiments:
-        name, _, folder = text.partition("=")
-        models[name] = read_evaluations(sorted((Path(folder) / "evaluations").iterdir()))
+    named = (text.partition("=") for text in options.experiments)
+    models = {name: read_evaluations(sorted((Path(folder) / "evaluations").iterdir())) for name, _, folder in named}
     draw(models).savefig(options.picture, dpi=80)
     print("\n".join(table(models)))
 

@@ -23,7 +23,7 @@ from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib import metrics
 from CMMDetectTrainLib.calibration import measured_calibration
-from CMMDetectTrainLib.metrics import Rule, ScanRecord, score_scan
+from CMMDetectTrainLib.metrics import Rule, ScanRecord, Scores, score_scan
 from CMMDetectTrainLib.report_figures import COLORS, GRAY, STYLE
 from CMMDetectTrainLib.thresholds import froc, score_swept
 
@@ -50,24 +50,35 @@ def draw(measured: Measured) -> Figure:
     return figure
 
 
+def swept_scores(records: Sequence[ScanRecord], stage: Stage) -> list[Scores]:
+    """Score the candidates that a stage has judged by its probability, one to one with the large microbleeds."""
+    score = score_swept(stage, CutOffs())
+    return [score_scan(metrics.counting_large(record), Rule.CENTER, score) for record in records]
+
+
+def finish_froc(axes: Axes, modality: Modality, most_fp: float) -> None:
+    """Give a FROC panel its axes."""
+    axes.set(xscale="log", xlim=(LEAST_FP, most_fp), ylim=(0, 1), title=NAMES[modality], ylabel="TPR")
+    axes.set_xlabel("False positives a scan")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.grid(color="#e6e9ec", linewidth=0.8)
+
+
 def _draw_froc(axes: Axes, measured: Measured, modality: Modality) -> None:
     for (method, stage, label), color in zip(CURVES, COLORS, strict=False):
-        records = [metrics.counting_large(record) for record in measured.get((method, modality), [])]
-        curve = froc([score_scan(record, Rule.CENTER, score_swept(stage, CutOffs())) for record in records])
+        records = measured.get((method, modality), [])
+        curve = froc(swept_scores(records, stage))
         if curve is None:
             continue
         false = np.clip(np.append(LEAST_FP, curve.fp_avg), LEAST_FP, None)
         axes.plot(false, np.append(0, curve.tpr), drawstyle="steps-post", color=color, label=label)
         if stage is Stage.DISCRIMINATION:
             axes.plot(*_operating_point(records), "o", color=color)
-    axes.set(xscale="log", xlim=(LEAST_FP, MOST_FP), ylim=(0, 1), title=NAMES[modality], ylabel="TPR")
-    axes.set_xlabel("False positives a scan")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.grid(color="#e6e9ec", linewidth=0.8)
+    finish_froc(axes, modality, MOST_FP)
 
 
 def _operating_point(records: Sequence[ScanRecord]) -> tuple[float, float]:
-    counts = metrics.stage_counts(records, Rule.CENTER, Stage.FINAL)
+    counts = metrics.stage_counts([metrics.counting_large(record) for record in records], Rule.CENTER, Stage.FINAL)
     return max(float(counts.false.mean()), LEAST_FP), float(counts.found.sum() / counts.lesions.sum())
 
 

@@ -12,12 +12,12 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from targets import lines_of, read_evaluations
+from targets import FINAL_TPR, lines_of, read_evaluations
 
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib.metrics import Estimate, ScanRecord
 
-COLUMNS = (Modality.SWI, Modality.T2STAR, Modality.QSM)
+COLUMNS = tuple(FINAL_TPR)
 SHOWN = {
     "paper": {
         "paper: TPR after stage 1": ("stage 1 TPR", 2),
