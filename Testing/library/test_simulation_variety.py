@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib.simulation.anatomy import Head, draw_head
 from CMMDetectTrainLib.simulation.appearance import Appearance, draw_appearance, treat
+from CMMDetectTrainLib.simulation.freeform import draw_free_vessels
 from CMMDetectTrainLib.simulation.grid import Grid
+from CMMDetectTrainLib.simulation.mimics import through_plane_veins
 from CMMDetectTrainLib.simulation.patches import PATCHES_PER_PIECE, PatchSource
 from CMMDetectTrainLib.simulation.sampling import sample_tissue
 from CMMDetectTrainLib.simulation.template import load_template
@@ -57,6 +60,52 @@ def test_a_head_without_perivascular_spaces_has_its_other_vessels(heads: list[He
     vessels = draw_vessels(heads[0], _NoSpaces(np.random.PCG64(3)))
     found = {KINDS[kind] for kind in np.unique(vessels.kind)}
     assert found == set(KINDS) - {"perivascular"}
+
+
+def free_ends(first_mm: np.ndarray, others_mm: np.ndarray) -> np.ndarray:
+    """Which points have none of the others at their place."""
+    away, _ = cKDTree(others_mm).query(first_mm)
+    return np.asarray(away > 0.05)
+
+
+def test_no_vein_begins_or_stops_thick_where_it_would_look_like_a_microbleed(heads: list[Head]) -> None:
+    for head in heads:
+        vessels = draw_vessels(head, np.random.default_rng(5))
+        for kind in ("medullary", "cortical", "sulcal"):
+            veins = vessels.segments[vessels.kind == KINDS.index(kind)]
+            begins = free_ends(veins.start_mm, veins.end_mm)
+            assert begins.sum() > 100
+            assert np.quantile(veins.radius_mm[begins], 0.95) < 0.18
+            assert veins.radius_mm.max() > 0.2
+            stops = free_ends(veins.end_mm, veins.start_mm)
+            if kind == "sulcal":
+                sinuses = vessels.segments[vessels.segments.radius_mm > 1.0]
+                sinus, _ = cKDTree(sinuses.start_mm).query(veins.end_mm[stops])
+                assert sinus.max() < 8.0
+            else:
+                assert np.quantile(veins.radius_mm[stops], 0.95) < 0.2
+
+
+def test_pial_veins_join_and_get_thicker_on_their_way(heads: list[Head]) -> None:
+    vessels = draw_vessels(heads[0], np.random.default_rng(6))
+    veins = vessels.segments[vessels.kind == KINDS.index("sulcal")]
+    starts, places = np.unique(veins.start_mm, axis=0, return_index=True)
+    assert len(starts) == len(veins)  # blood goes one way from everywhere
+    away, onward = cKDTree(starts).query(veins.end_mm)
+    thinner = veins.radius_mm[places][onward] < 0.75 * veins.radius_mm
+    assert np.mean(thinner[away < 0.01]) < 0.02
+    tributaries = np.bincount(onward[away < 0.01])
+    assert 0.05 < np.mean(tributaries[tributaries > 0] > 1) < 0.6
+
+
+def test_veins_across_the_slices_and_those_of_patches_are_thin_at_both_ends(heads: list[Head]) -> None:
+    grid = Grid((60, 60, 20), np.diag([1.0, 1.0, 5.0, 1.0]))
+    across, _ = through_plane_veins(heads[0], grid, np.random.default_rng(1))
+    free = draw_free_vessels(np.random.default_rng(2), grid)
+    for veins in (across, free):
+        ends = free_ends(veins.start_mm, veins.end_mm) | free_ends(veins.end_mm, veins.start_mm)
+        assert ends.any()
+        assert np.median(veins.radius_mm[ends]) < 0.6 * np.median(veins.radius_mm[~ends])
 
 
 def test_two_heads_have_different_sulci_and_both_have_a_falx(heads: list[Head]) -> None:

@@ -22,7 +22,7 @@ FIELD_GRID = 24
 EDGE_SCALE = 0.5
 MOST_VESSELS = 300
 VESSEL_STEPS = 8
-VESSEL_STEP_MM = 3.0
+VESSEL_STEPS_MM = (3.0, 8.0)
 DEEP_TISSUES = (*IRON_RICH, "thalamus", "white_lesion", "white_lesion")
 
 
@@ -182,7 +182,7 @@ def draw_tissue(rng: np.random.Generator, grid: Grid) -> FreeTissue:
 
 
 def draw_free_vessels(rng: np.random.Generator, grid: Grid) -> Segments:
-    """Draw vessels that cross a patch: parallel, winding, and many along the slice normal."""
+    """Draw vessels that cross a patch: parallel, winding, and many along the slice normal; thin at both ends."""
     volume_ml = float(np.prod(np.array(grid.shape) * grid.spacing_mm)) / 1000.0
     density = float(np.exp(rng.uniform(np.log(0.1), np.log(5.0)))) if rng.random() < 0.88 else 0.0
     count = min(int(rng.poisson(density * volume_ml)), MOST_VESSELS)
@@ -195,17 +195,22 @@ def draw_free_vessels(rng: np.random.Generator, grid: Grid) -> Segments:
     radius = np.minimum(rng.uniform(0.15, 0.4) * np.exp(0.5 * rng.standard_normal(count)), 1.5)
     chi = rng.uniform(0.15, 0.55) * np.exp(rng.normal(0, 0.1, count))
     jitter = float(rng.uniform(0.03, 0.5))
+    step_mm = rng.uniform(*VESSEL_STEPS_MM, (count, 1))
     starts, ends = [], []
     for _ in range(VESSEL_STEPS):
         direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-6)
         starts.append(position)
-        position = position + direction * VESSEL_STEP_MM
+        position = position + direction * step_mm
         ends.append(position)
         direction = direction + jitter * rng.standard_normal((count, 3))
+    start, end = np.concatenate(starts), np.concatenate(ends)
+    # the middle of each vessel lies where its start was drawn
+    ahead = np.tile(0.5 * (end[len(end) - count :] - start[:count]), (VESSEL_STEPS, 1))
+    caliber = np.sin(np.pi * (np.arange(VESSEL_STEPS) + 0.5) / VESSEL_STEPS) ** 0.7
     return Segments(
-        np.concatenate(starts).astype(np.float32),
-        np.concatenate(ends).astype(np.float32),
-        np.tile(radius, VESSEL_STEPS).astype(np.float32),
+        (start - ahead).astype(np.float32),
+        (end - ahead).astype(np.float32),
+        np.outer(caliber, radius).ravel().astype(np.float32),
         np.tile(chi, VESSEL_STEPS).astype(np.float32),
         np.full(count * VESSEL_STEPS, rng.uniform(0.7, 1.0), np.float32),
     )

@@ -16,6 +16,7 @@ from .vasculature import KINDS, Vessels
 
 Array = NDArray[np.float32]
 MOST_OF_A_KIND = 12
+PIECES_OF_A_VEIN = 8
 #: MNI mm where calcium gathers; most left and right.
 CALCIFIED_SITES = (
     (19.0, -3.0, -1.0),
@@ -106,14 +107,22 @@ def through_plane_veins(head: Head, grid: Grid, rng: np.random.Generator) -> tup
     count = int(rng.poisson(5))
     centers = np.array([draw_position(head, 1 + int(rng.integers(2)), rng) for _ in range(count)]).reshape(-1, 3)
     course = normal + rng.normal(0.0, 0.15, (count, 3))
-    half = rng.uniform(4.0, 12.0, (count, 1)) * course
+    half = rng.uniform(9.0, 25.0, (count, 1)) * course
     radius = rng.uniform(0.2, 0.6, count).astype(np.float32)
+    chi = rng.uniform(0.2, 0.5, count).astype(np.float32)
+    # thin at both ends, as no vein begins or stops thick
+    borders = np.linspace(-1.0, 1.0, PIECES_OF_A_VEIN + 1)
+    start, end = (
+        (centers + half * along[:, None, None]).reshape(-1, 3).astype(np.float32)
+        for along in (borders[:-1], borders[1:])
+    )
+    caliber = np.cos(0.5 * np.pi * (borders[:-1] + borders[1:]) / 2.0).astype(np.float32)
     segments = Segments(
-        (centers - half).astype(np.float32),
-        (centers + half).astype(np.float32),
-        radius,
-        rng.uniform(0.2, 0.5, count).astype(np.float32),
-        np.full(count, 0.85, np.float32),
+        start,
+        end,
+        np.outer(caliber, radius).ravel(),
+        np.tile(chi, PIECES_OF_A_VEIN),
+        np.full(len(start), 0.85, np.float32),
     )
     places = [Place("end_on_vein", c, 2.0 * float(r)) for c, r in zip(centers, radius, strict=True)]
     return segments, [place for place in places if grid.contains(place.center_mm)]

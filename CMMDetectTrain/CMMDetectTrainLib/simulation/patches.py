@@ -146,8 +146,12 @@ class PatchSource:
         else:
             protocol = _for_patch(draw_protocol_like(piece.protocol, rng))
         piece.uses += 1
-        vessels = piece.vessels[rng.random(len(piece.vessels)) < rng.uniform(0.7, 1.1)]
-        vessels = replace(vessels, chi_ppm=vessels.chi_ppm * np.float32(rng.uniform(0.7, 1.4)))
+        # all thinner or all thicker: left out piece by piece, veins would fall into what looks like microbleeds
+        vessels = replace(
+            piece.vessels,
+            radius_mm=piece.vessels.radius_mm * np.float32(rng.uniform(0.7, 1.15)),
+            chi_ppm=piece.vessels.chi_ppm * np.float32(rng.uniform(0.7, 1.4)),
+        )
         return self._scan(piece.tissue, vessels, modality, piece.tissue.grid, protocol, rng)
 
     def _next_piece(self, rng: np.random.Generator) -> _Piece:

@@ -1,4 +1,4 @@
-"""Veins, sinuses and arteries of a head: guided random walks in the average brain's space."""
+"""Veins, sinuses and arteries of a head, drawn in the average brain's space. No vessel begins or ends thick."""
 
 from __future__ import annotations
 
@@ -11,31 +11,58 @@ from scipy import ndimage
 
 from .anatomy import Head
 from .deposits import Segments
+from .drainage import Branching, pial_veins
 from .folding import DEEPEST_FOLD_MM
 from .template import COARSE_MM, Template
 
 Array = NDArray[np.float32]
 Guide = Callable[[Array], Array]
 BRANCH_ANGLE = 0.6
+SULCAL_SOURCES = 4500
 
-# polylines in MNI mm of the right side; radius in mm; whether there is a left one
-DEEP_VEINS: tuple[tuple[tuple[tuple[float, float, float], ...], float, bool], ...] = (
-    (((2.5, 6, 15), (2.5, -6, 17), (2.5, -20, 15), (3, -32, 10), (1, -40, 6)), 0.9, True),  # internal cerebral
-    (
-        ((1, -40, 6), (0, -46, 6), (0, -58, 4), (0, -72, 2), (0, -88, -4), (0, -98, -6)),
-        1.9,
-        False,
-    ),  # straight sinus
-    (((6, 6, 15), (13, -2, 17), (18, -12, 18), (20, -22, 17)), 0.5, True),  # thalamostriate
-    (((3, 7, 14), (6, 18, 12), (8, 28, 9)), 0.45, True),  # septal
-    (((14, 2, -18), (20, -12, -14), (17, -25, -6), (8, -36, 1), (1, -41, 5)), 0.7, True),  # basal (Rosenthal)
-    (((0, -98, -6), (20, -94, -12), (44, -78, -20), (56, -58, -26), (52, -46, -38), (40, -42, -52)), 3.0, True),
+Line = tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Course:
+    """A vessel that everybody has, MNI mm of the right side.
+
+    Attributes
+    ----------
+    points_mm : along it
+    radius_mm : of it
+    paired : whether there is a left one
+    fades : whether its last part gets thin, since it goes on in branches too thin to be seen
+    """
+
+    points_mm: Line
+    radius_mm: float
+    paired: bool = True
+    fades: bool = False
+
+
+DEEP_VEINS = (
+    Course(((2.5, 6, 15), (2.5, -6, 17), (2.5, -20, 15), (3, -32, 10), (1, -40, 6)), 0.9),  # internal cerebral
+    Course(((2.5, 6, 15), (6, 6, 15), (13, -2, 17), (18, -12, 18), (20, -22, 17)), 0.5, fades=True),  # thalamostriate
+    Course(((2.5, 6, 15), (3, 7, 14), (6, 18, 12), (8, 28, 9)), 0.45, fades=True),  # septal
+    Course(((1, -41, 5), (8, -36, 1), (17, -25, -6), (20, -12, -14), (14, 2, -18)), 0.7, fades=True),  # Rosenthal's
 )
-ARTERIES: tuple[tuple[tuple[tuple[float, float, float], ...], float, bool], ...] = (
-    (((12, 8, -42), (10, 2, -28), (13, 3, -18), (28, 4, -18), (40, 2, -12), (44, -8, -4)), 1.4, True),  # ICA, MCA
-    (((13, 3, -18), (4, 18, -16), (3, 34, -6), (4, 40, 8), (4, 30, 24)), 0.9, True),  # ACA
-    (((6, -30, -62), (0, -20, -48), (0, -14, -34), (0, -14, -20)), 1.5, True),  # vertebral, basilar
-    (((0, -14, -20), (14, -22, -16), (20, -36, -8), (14, -60, -2)), 1.0, True),  # PCA
+STRAIGHT_SINUS = Course(
+    ((1, -40, 6), (0, -46, 6), (0, -58, 4), (0, -72, 2), (0, -88, -4), (0, -98, -6)), 1.9, paired=False
+)
+TRANSVERSE_SINUS = Course(
+    ((0, -98, -6), (20, -94, -12), (44, -78, -20), (56, -58, -26), (52, -46, -38), (40, -42, -52)), 3.0
+)
+ARTERIES = (
+    # internal carotid and middle cerebral, anterior cerebral, vertebral and basilar, posterior cerebral
+    Course(
+        ((12, 8, -42), (10, 2, -28), (13, 3, -18), (28, 4, -18), (40, 2, -12), (44, -8, -4), (46, -22, 6)),
+        1.4,
+        fades=True,
+    ),
+    Course(((13, 3, -18), (4, 18, -16), (3, 34, -6), (4, 40, 8), (4, 30, 24), (4, 12, 32)), 0.9, fades=True),
+    Course(((6, -30, -62), (0, -20, -48), (0, -14, -34), (0, -14, -20)), 1.5),
+    Course(((0, -14, -20), (14, -22, -16), (20, -36, -8), (14, -60, -2), (10, -76, 4)), 1.0, fades=True),
 )
 
 
@@ -69,7 +96,7 @@ class Growth:
     persistence, pull, jitter : weights of the old direction, of the guide and of chance
     branching : chance a step
     taper : share of the radius left at the end
-    least_depth_mm : below the brain's hull, where it stops
+    least_depth_mm : below the brain's hull, where it stops, thin
     """
 
     step_mm: float
@@ -82,10 +109,11 @@ class Growth:
     least_depth_mm: float
 
 
-MEDULLARY = Growth(3.5, (12, 42), 1.0, 0.25, 0.12, 0.08, 0.5, 4.0)
-CORTICAL = Growth(2.5, (5, 16), 1.0, 0.2, 0.15, 0.03, 0.6, 1.0)
-SULCAL = Growth(2.4, (12, 70), 1.0, 0.5, 0.22, 0.05, 0.5, -1.5)
+MEDULLARY = Growth(3.5, (12, 42), 1.0, 0.25, 0.12, 0.08, 0.2, 4.0)
+CORTICAL = Growth(2.5, (5, 16), 1.0, 0.2, 0.15, 0.03, 0.3, 1.0)
 PERIVASCULAR = Growth(3.0, (4, 16), 1.0, 0.3, 0.1, 0.0, 0.7, 4.0)
+#: Over this length a vein fades out where it would begin or stop thick.
+FADING_MM = 6.0
 
 
 def draw_vessels(head: Head, rng: np.random.Generator) -> Vessels:
@@ -96,25 +124,27 @@ def draw_vessels(head: Head, rng: np.random.Generator) -> Vessels:
     vessels : in world mm, with their susceptibility (oxygenation differs between people) and signal
     """
     template = head.template
-    density = float(np.exp(rng.normal(0.0, 0.35)))
+    density = float(np.exp(rng.normal(0.0, 0.5)))
     caliber = float(np.exp(rng.normal(0.0, 0.15)))
     outward, inward = _guide(template, template.outward), _guide(template, template.inward)
     spaces = int(rng.gamma(1.0, 120.0))
     grown = [
         _grow(template, _medullary_seeds(template, rng, int(600 * density), outward), outward, MEDULLARY, rng),
         _grow(template, _cortical_seeds(template, rng, int(700 * density), inward), inward, CORTICAL, rng),
-        _grow(template, _sulcal_seeds(head, rng, int(750 * density)), _along_sulci(head), SULCAL, rng),
-        _polylines(DEEP_VEINS, rng, _sagittal_sinus(template)),
-        _polylines(ARTERIES, rng),
+        _sulcal(head, rng, int(SULCAL_SOURCES * density)),
+        _along((*DEEP_VEINS, *_sinuses(template)), rng),
+        _along(ARTERIES, rng),
         _grow(template, _space_seeds(template, rng, spaces, outward), outward, PERIVASCULAR, rng),
     ]
-    start, end, radius = (np.concatenate(part) for part in zip(*(tree[:3] for tree in grown), strict=True))
-    kind = np.repeat(np.arange(len(grown), dtype=np.uint8), [len(tree[2]) for tree in grown])
-    branches = np.concatenate([tree[3] for tree in grown[:3]])
+    start, end, radius = (
+        np.concatenate(part) for part in zip(*((b.start, b.end, b.radius_mm) for b in grown), strict=True)
+    )
+    kind = np.repeat(np.arange(len(grown), dtype=np.uint8), [len(branching.radius_mm) for branching in grown])
+    joints = np.concatenate([branching.joints for branching in grown])
     radius = (radius * caliber * np.exp(rng.normal(0, 0.1, len(radius)))).astype(np.float32)
     chi, signal = _blood(kind, rng)
     segments = Segments(head.to_world(start), head.to_world(end), radius, chi, signal)
-    return Vessels(segments, kind, head.to_world(branches))
+    return Vessels(segments, kind, head.to_world(joints))
 
 
 def _blood(kind: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Array, Array]:
@@ -137,8 +167,8 @@ def _grow(
     guide: Guide,
     growth: Growth,
     rng: np.random.Generator,
-) -> tuple[Array, Array, Array, Array]:
-    """Walk from every seed; branches start new walks. Gives segment starts, ends, radii and branch points."""
+) -> Branching:
+    """Walk from every seed; branches start new walks."""
     # an empty part each, since a head may have no seed of a kind
     starts, ends, branches = ([np.zeros((0, 3), np.float32)] for _ in range(3))
     radii = [np.zeros(0, np.float32)]
@@ -149,14 +179,16 @@ def _grow(
         noise = rng.standard_normal(position.shape, dtype=np.float32) * np.float32(growth.jitter)
         direction = _unit(growth.persistence * direction + growth.pull * guide(position) + noise)
         after = position + np.float32(growth.step_mm) * direction
-        now = initial * (growth.taper + (1.0 - growth.taper) * left / whole)
+        below = template.at(template.depth_mm, after, order=1) - growth.least_depth_mm
+        from_ends = np.minimum(below, whole - left + 1.0)
+        now = initial * (growth.taper + (1.0 - growth.taper) * left / whole) * np.clip(from_ends / FADING_MM, 0.2, 1.0)
         starts.append(position)
         ends.append(after)
         radii.append(now)
         splits = (rng.random(len(position)) < growth.branching) & (now > 0.08)
         branches.append(after[splits & (now > 0.2)])
         aside = _unit(direction + BRANCH_ANGLE * _unit(rng.standard_normal(direction.shape, dtype=np.float32)))
-        inside = template.at(template.depth_mm, after) > growth.least_depth_mm
+        inside = below > 0.0
         left = np.where(inside, left - np.float32(growth.step_mm), 0.0).astype(np.float32)
         splits &= inside
         position, direction, initial, left, whole = (
@@ -169,7 +201,7 @@ def _grow(
                 (whole, 0.6 * np.maximum(whole, 2.0)),
             )
         )
-    return np.concatenate(starts), np.concatenate(ends), np.concatenate(radii), np.concatenate(branches)
+    return Branching(*(np.concatenate(parts) for parts in (starts, ends, radii, branches)))
 
 
 def _medullary_seeds(
@@ -200,17 +232,20 @@ def _space_seeds(
     return start, outward(start), _radii(rng, count, 0.35, 0.35, 1.2)
 
 
-def _sulcal_seeds(head: Head, rng: np.random.Generator, count: int) -> tuple[Array, Array, Array]:
-    """In sulci and on the surface, in any direction."""
+def _sulcal(head: Head, rng: np.random.Generator, count: int) -> Branching:
+    """Veins that begin in sulci and on the surface."""
     template = head.template
     sulci = (template.sulcal > 0.2) & (template.depth_mm > -1.5) & (template.ventricle_mm > 6.0)
     if head.folding is not None:
         sheet, above = np.moveaxis(head.folding.maps, 3, 0)
         sulci &= (template.depth_mm < 2.0) | (template.depth_mm > DEEPEST_FOLD_MM)
         sulci |= (np.abs(sheet) < 1.2) & (above > 1.0) & (template.depth_mm > -1.5)
-    start = _random_points(template, sulci, rng, count)
-    direction = _unit(rng.standard_normal((count, 3), dtype=np.float32))
-    return start, direction, _radii(rng, count, 0.38, 0.45, 1.2)
+    within = sulci & (template.depth_mm > 3.0)
+    sources = np.concatenate(
+        [_random_points(template, within, rng, 2 * count // 3), _random_points(template, sulci, rng, count // 3)]
+    )
+    sinuses = np.concatenate([_fine(course, side) for course in _sinuses(template) for side in _sides(course)])
+    return pial_veins(head, sources, sinuses, rng)
 
 
 def _radii(rng: np.random.Generator, count: int, median: float, spread: float, largest: float) -> Array:
@@ -221,27 +256,6 @@ def _random_points(template: Template, chosen: NDArray[np.bool_], rng: np.random
     voxels = template.points_of(chosen)
     jitter = rng.uniform(-COARSE_MM / 2, COARSE_MM / 2, (count, 3))
     return (voxels[rng.integers(len(voxels), size=count)] + jitter).astype(np.float32)
-
-
-def _along_sulci(head: Head) -> Guide:
-    """Toward CSF and the surface, so that sulcal veins run in the sulci and up to the sinuses."""
-    template = head.template
-    to_csf = _guide(template, template.slopes_of(template.sulcal))
-    if head.folding is None:
-        return to_csf
-    # steepest where a sheet of CSF is near: up the slope lies its middle
-    nearness = np.exp(-0.5 * (head.folding.maps[..., 0] / 2.0) ** 2)
-    nearness *= np.clip(head.folding.maps[..., 1] / 2.0, 0.0, 1.0)
-    slopes = template.slopes_of(nearness.astype(np.float32))
-    outward = _guide(template, template.inward)
-
-    def guide(points: Array) -> Array:
-        to_middle = np.stack([template.at(slope, points) for slope in slopes], axis=1)
-        length = np.linalg.norm(to_middle, axis=1, keepdims=True)
-        in_sulcus = to_middle * np.minimum(10.0, 1.0 / np.maximum(length, 1e-6)) - 0.3 * outward(points)
-        return np.asarray(np.where(length > 0.01, in_sulcus, to_csf(points)), dtype=np.float32)
-
-    return guide
 
 
 def _guide(template: Template, slopes: tuple[Array, Array, Array]) -> Guide:
@@ -256,8 +270,12 @@ def _unit(vectors: Array) -> Array:
     return (vectors / np.maximum(length, 1e-6)).astype(np.float32)
 
 
-def _sagittal_sinus(template: Template) -> tuple[tuple[tuple[float, float, float], ...], float, bool]:
-    """The superior sagittal sinus: along the hull in the mid-plane, from the forehead to the confluence."""
+def _sinuses(template: Template) -> tuple[Course, ...]:
+    return STRAIGHT_SINUS, TRANSVERSE_SINUS, _sagittal_sinus(template)
+
+
+def _sagittal_sinus(template: Template) -> Course:
+    """Along the hull in the mid-plane, from the forehead to the confluence."""
     line = []
     for angle in np.deg2rad(np.linspace(15, 188, 40)):
         ray = (
@@ -267,25 +285,31 @@ def _sagittal_sinus(template: Template) -> tuple[tuple[tuple[float, float, float
         ray += np.array([0, -18, 8], np.float32)
         depth = template.at(template.midplane_depth_mm, ray)
         line.append(tuple(ray[np.argmax(depth < -2.0)].tolist()))
-    return tuple(line), 3.2, False
+    return Course(tuple(line), 3.2, paired=False)
 
 
-def _polylines(
-    lines: tuple[tuple[tuple[tuple[float, float, float], ...], float, bool], ...],
-    rng: np.random.Generator,
-    *more: tuple[tuple[tuple[float, float, float], ...], float, bool],
-) -> tuple[Array, Array, Array, Array]:
-    """Draw anatomical vessels along their known course, left and right apart, with a random wobble."""
+def _sides(course: Course) -> tuple[float, ...]:
+    return (1.0, -1.0) if course.paired else (1.0,)
+
+
+def _fine(course: Course, side: float) -> NDArray[np.float64]:
+    """Points of a course at short distances, its corners rounded."""
+    corners = np.array(course.points_mm) * (side, 1, 1)
+    fine = np.linspace(0, len(corners) - 1, 6 * len(corners))
+    line = np.stack([np.interp(fine, np.arange(len(corners)), axis) for axis in corners.T], axis=1)
+    return np.asarray(ndimage.gaussian_filter1d(line, 2.0, axis=0))
+
+
+def _along(courses: tuple[Course, ...], rng: np.random.Generator) -> Branching:
+    """Draw vessels along their known course, left and right apart, with a random wobble."""
     starts, ends, radii = [], [], []
-    for points, radius, paired in (*lines, *more):
-        for side in (1.0, -1.0) if paired else (1.0,):
-            course = np.array(points) * (side, 1, 1)
-            fine = np.linspace(0, len(points) - 1, 6 * len(points))
-            smooth = np.stack([np.interp(fine, np.arange(len(points)), axis) for axis in course.T], axis=1)
-            wobble = ndimage.gaussian_filter1d(rng.normal(0, 2.0, smooth.shape), 3.0, axis=0)
-            smooth = ndimage.gaussian_filter1d(smooth, 2.0, axis=0) + wobble
-            starts.append(smooth[:-1])
-            ends.append(smooth[1:])
-            radii.append(np.full(len(smooth) - 1, radius * rng.uniform(0.7, 1.3)))
-    pieces = [np.concatenate(part).astype(np.float32) for part in (starts, ends, radii)]
-    return pieces[0], pieces[1], pieces[2], np.zeros((0, 3), np.float32)
+    for course in courses:
+        for side in _sides(course):
+            line = _fine(course, side)
+            line += ndimage.gaussian_filter1d(rng.normal(0, 2.0, line.shape), 3.0, axis=0)
+            left = np.linspace(1.0, 0.0, len(line) - 1) if course.fades else np.ones(len(line) - 1)
+            starts.append(line[:-1])
+            ends.append(line[1:])
+            radii.append(course.radius_mm * rng.uniform(0.7, 1.3) * np.clip(2.0 * left, 0.1, 1.0))
+    start, end, radius = (np.concatenate(part).astype(np.float32) for part in (starts, ends, radii))
+    return Branching(start, end, radius, np.zeros((0, 3), np.float32))

@@ -1,0 +1,160 @@
+"""Pial veins: they gather in the sulci and join on their way over the brain's surface into the sinuses.
+
+A detector learns from veins what is no microbleed. A vein that begins or ends thick looks like one in every slice,
+and no real one does: so each begins thin, grows with what it takes up, and ends in a sinus.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from CMMDetectLib.scan import to_voxel, to_world
+
+from .anatomy import Head
+from .folding import DEEPEST_FOLD_MM
+from .template import COARSE_MM, Template
+
+if TYPE_CHECKING:
+    from skimage.graph import MCP_Geometric
+
+Array = NDArray[np.float32]
+#: Cost of a way through CSF, over the surface, and through the brain.
+IN_SULCUS, ON_SURFACE, IN_BRAIN = 1.0, 1.3, 15.0
+#: Courses wind, since some places are easier to pass than others by this standard deviation of the logarithm.
+UNEVENNESS = 0.7
+#: Radius of a branch before the first other joins it.
+TWIG_MM = 0.24
+#: Where veins join, their radii to this power add up: 3 by Murray's law; but most that join are not drawn.
+JOINING_POWER = 4.0
+#: A branch begins with this share of its radius and gets all of it within so many voxels.
+FIRST_SHARE, GROWING_VOX = 0.3, 4
+THICKEST_MM = 1.4
+VISIBLE_MM = 0.2
+
+
+@dataclass(frozen=True)
+class Branching:
+    """Veins as segments.
+
+    Attributes
+    ----------
+    start, end : (N, 3) MNI mm
+    radius_mm : (N,)
+    joints : (M, 3) where visible veins join or part
+    """
+
+    start: Array
+    end: Array
+    radius_mm: Array
+    joints: Array
+
+
+def pial_veins(head: Head, sources_mm: Array, sinuses_mm: Array, rng: np.random.Generator) -> Branching:
+    """Lead blood from points in sulci to the sinuses, along the least laborious ways.
+
+    Parameters
+    ----------
+    head : sulci of its own
+    sources_mm : (N, 3) where the smallest branches begin, MNI mm
+    sinuses_mm : (M, 3) points of the sinuses, MNI mm
+    rng : source of chance
+    """
+    # a panel imports this module where scikit-image is not installed
+    from skimage.graph import MCP_Geometric
+
+    labor = _labor(head, rng)
+    ways = MCP_Geometric(labor)
+    total_labor, _ = ways.find_costs(_voxels(head.template, sinuses_mm, labor > 0.0))
+    sources = _voxels(head.template, sources_mm, np.isfinite(total_labor))
+    supply = np.exp(0.5 * rng.standard_normal(len(sources)))
+    onward, flow, past = _gather(ways, sources, supply, labor.shape)
+    node = np.flatnonzero(flow)
+    place = np.full(flow.shape, -1)
+    place[node] = np.arange(len(node))
+    onward, flow, past = place[onward[node]], flow[node], past[node]
+    points = _smooth_courses(_points(head, node, labor.shape, rng), onward, flow)
+    leads = np.flatnonzero(onward != np.arange(len(node)))
+    radius = np.minimum(TWIG_MM * flow ** (1.0 / JOINING_POWER), THICKEST_MM) * np.clip(
+        past / GROWING_VOX, FIRST_SHARE, 1.0
+    )
+    visible = radius > VISIBLE_MM
+    tributaries = np.bincount(onward[leads[visible[leads]]], minlength=len(node))
+    return Branching(points[leads], points[onward[leads]], radius[leads].astype(np.float32), points[tributaries > 1])
+
+
+def _labor(head: Head, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Cost of passing every voxel of the template's 2 mm grid; negative where no vein runs."""
+    template = head.template
+    depth = template.depth_mm
+    sulcus = template.sulcal > 0.35
+    if head.folding is not None:
+        sheet, above = np.moveaxis(head.folding.maps, 3, 0)
+        sulcus &= depth > DEEPEST_FOLD_MM
+        sulcus |= (np.abs(sheet) < 1.2) & (above > 0.5)
+    labor = np.where(sulcus, IN_SULCUS, IN_BRAIN)
+    labor[depth < 1.5] = ON_SURFACE
+    labor *= np.exp(UNEVENNESS * _unit_noise(depth.shape, rng))
+    labor[(depth < -4.0) | (template.ventricle_mm < 5.0)] = -1.0
+    return labor
+
+
+def _unit_noise(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    noise = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), 1.5)
+    return np.asarray(noise / noise.std(), dtype=np.float32)
+
+
+def _voxels(template: Template, points_mm: Array, passable: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Voxels of points, (N, 3); the impassable left out."""
+    last = np.array(passable.shape) - 1
+    voxels = np.clip(np.rint(to_voxel(template.coarse_affine, points_mm)).astype(int), 0, last)
+    return np.asarray(voxels[passable[tuple(voxels.T)]])
+
+
+def _gather(
+    ways: MCP_Geometric, sources: NDArray[np.int64], supply: NDArray[np.float64], shape: tuple[int, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Follow blood to a sinus.
+
+    Returns
+    -------
+    onward : (N,) the next voxel of every voxel that blood passes; its own in a sinus and where none passes
+    flow : (N,) how much blood passes
+    past : (N,) how many voxels the farthest of it has passed before
+    """
+    onward, flow, past = np.arange(np.prod(shape)), np.zeros(int(np.prod(shape))), np.zeros(int(np.prod(shape)), int)
+    for source, amount in zip(sources, supply, strict=True):
+        way = np.ravel_multi_index(np.array(ways.traceback(source)).T, shape)
+        onward[way[1:]] = way[:-1]
+        flow[way] += amount
+        past[way] = np.maximum(past[way], np.arange(len(way))[::-1])
+    return onward, flow, past
+
+
+def _points(head: Head, node: NDArray[np.int64], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Where voxels' veins run, MNI mm: off their center, in the middle of a sulcus that is near."""
+    template = head.template
+    centers = to_world(template.coarse_affine, np.stack(np.unravel_index(node, shape), axis=1))
+    points: Array = (centers + rng.uniform(-0.3, 0.3, centers.shape) * COARSE_MM).astype(np.float32)
+    if head.folding is None:
+        return points
+    sheet = head.folding.maps[..., 0]
+    slope = np.stack([template.at(part, points) for part in template.slopes_of(sheet)], axis=1) / COARSE_MM
+    steep = np.maximum((slope**2).sum(axis=1), 0.1)
+    toward = -np.clip(template.at(sheet, points, order=1), -1.5, 1.5) / steep
+    in_sulcus = template.at(template.depth_mm, points) > 1.5
+    return np.asarray(points + np.where(in_sulcus, toward, 0.0)[:, None] * slope, dtype=np.float32)
+
+
+def _smooth_courses(points: Array, onward: NDArray[np.int64], flow: NDArray[np.float64]) -> Array:
+    """Take the corners off courses: each point moves toward the next and toward its largest tributary."""
+    order = np.argsort(flow)
+    before = np.arange(len(points))
+    before[onward[order]] = order
+    for _ in range(2):
+        points = (0.5 * points + 0.25 * points[onward] + 0.25 * points[before]).astype(np.float32)
+    return points
