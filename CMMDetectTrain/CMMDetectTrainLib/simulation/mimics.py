@@ -17,15 +17,18 @@ from .vasculature import KINDS, Vessels
 Array = NDArray[np.float32]
 MOST_OF_A_KIND = 12
 PIECES_OF_A_VEIN = 8
-#: MNI mm where calcium gathers; most left and right.
+#: MNI mm where calcium gathers, most left and right, and how often: pineal gland, choroid plexus, pallidum, falx,
+#: dentate nucleus.
 CALCIFIED_SITES = (
-    (19.0, -3.0, -1.0),
-    (15.0, -57.0, -34.0),
-    (0.0, -30.0, 2.0),
-    (20.0, -38.0, 8.0),
-    (0.0, 10.0, 58.0),
-    (0.0, 45.0, 40.0),
+    ((0.0, -30.0, 2.0), 0.3),
+    ((20.0, -38.0, 8.0), 0.3),
+    ((19.0, -3.0, -1.0), 0.15),
+    ((0.0, 10.0, 58.0), 0.08),
+    ((0.0, 45.0, 40.0), 0.07),
+    ((15.0, -57.0, -34.0), 0.07),
 )
+#: Anywhere else magnitude cannot tell calcium from iron at all.
+CALCIFIED_ELSEWHERE = 1.0 - sum(share for _, share in CALCIFIED_SITES)
 
 
 @dataclass(frozen=True)
@@ -182,9 +185,10 @@ def _dropouts(head: Head) -> list[Place]:
 
 
 def _site(head: Head, rng: np.random.Generator) -> NDArray[np.float64]:
-    if rng.random() < 0.3:
+    if rng.random() < CALCIFIED_ELSEWHERE:
         return draw_position(head, 1 + int(rng.integers(len(REGIONS) - 1)), rng)
-    site = np.array(CALCIFIED_SITES[rng.integers(len(CALCIFIED_SITES))]) * (rng.choice([-1, 1]), 1, 1)
+    places, shares = zip(*CALCIFIED_SITES, strict=True)
+    site = np.array(places[rng.choice(len(places), p=np.divide(shares, sum(shares)))]) * (rng.choice([-1, 1]), 1, 1)
     return head.to_world((site + rng.normal(0, 2.0, 3))[None].astype(np.float32))[0].astype(np.float64)
 
 
