@@ -11,7 +11,7 @@ from CMMDetectTrainLib.simulation.anatomy import Head, draw_head
 from CMMDetectTrainLib.simulation.appearance import Appearance, draw_appearance, treat
 from CMMDetectTrainLib.simulation.freeform import draw_free_vessels
 from CMMDetectTrainLib.simulation.grid import Grid
-from CMMDetectTrainLib.simulation.mimics import through_plane_veins
+from CMMDetectTrainLib.simulation.mimics import CALCIFIED_SITES, draw_mimics, through_plane_veins
 from CMMDetectTrainLib.simulation.patches import PATCHES_PER_PIECE, PatchSource
 from CMMDetectTrainLib.simulation.sampling import sample_tissue
 from CMMDetectTrainLib.simulation.template import load_template
@@ -106,6 +106,21 @@ def test_veins_across_the_slices_and_those_of_patches_are_thin_at_both_ends(head
         ends = free_ends(veins.start_mm, veins.end_mm) | free_ends(veins.end_mm, veins.start_mm)
         assert ends.any()
         assert np.median(veins.radius_mm[ends]) < 0.6 * np.median(veins.radius_mm[~ends])
+
+
+def test_calcium_gathers_in_the_pineal_gland_the_choroid_plexus_and_the_pallidum(heads: list[Head]) -> None:
+    head, rng = heads[0], np.random.default_rng(4)
+    grid = Grid((220, 220, 60), np.array([[1.0, 0, 0, -110], [0, 1.0, 0, -110], [0, 0, 3.0, -90], [0, 0, 0, 1]]))
+    drawn = [deposit for _ in range(100) for deposit in draw_mimics(head, grid, rng)]
+    centers = np.array([deposit.center_mm for deposit in drawn if deposit.kind == "calcification"], np.float32)
+    assert len(centers) > 80
+    right = np.abs(head.to_template(centers)) * (1, 0, 0) + head.to_template(centers) * (0, 1, 1)
+    known = np.array([site for site, _ in CALCIFIED_SITES])
+    away, site = cKDTree(known).query(right)
+    assert 0.85 < np.mean(away < 8.0) < 1.0
+    pineal, choroid, pallidum = (np.mean((site == n) & (away < 8.0)) for n in range(3))
+    assert min(pineal, choroid) > 0.2
+    assert 0.05 < pallidum < 0.3
 
 
 def test_two_heads_have_different_sulci_and_both_have_a_falx(heads: list[Head]) -> None:

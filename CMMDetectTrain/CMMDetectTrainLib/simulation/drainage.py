@@ -7,7 +7,7 @@ and no real one does: so each begins thin, grows with what it takes up, and ends
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,19 +54,20 @@ class Branching:
     joints: Array
 
 
-def pial_veins(head: Head, sources_mm: Array, sinuses_mm: Array, rng: np.random.Generator) -> Branching:
+def pial_veins(head: Head, count: int, sinuses_mm: NDArray[np.float64], rng: np.random.Generator) -> Branching:
     """Lead blood from points in sulci to the sinuses, along the least laborious ways.
 
     Parameters
     ----------
     head : sulci of its own
-    sources_mm : (N, 3) where the smallest branches begin, MNI mm
-    sinuses_mm : (M, 3) points of the sinuses, MNI mm
+    count : of the smallest branches
+    sinuses_mm : (N, 3) points of the sinuses, MNI mm
     rng : source of chance
     """
     # a panel imports this module where scikit-image is not installed
     from skimage.graph import MCP_Geometric
 
+    sources_mm = _sources(head, count, rng)
     labor = _labor(head, rng)
     ways = MCP_Geometric(labor)
     total_labor, _ = ways.find_costs(_voxels(head.template, sinuses_mm, labor > 0.0))
@@ -87,15 +88,29 @@ def pial_veins(head: Head, sources_mm: Array, sinuses_mm: Array, rng: np.random.
     return Branching(points[leads], points[onward[leads]], radius[leads].astype(np.float32), points[tributaries > 1])
 
 
+def _sources(head: Head, count: int, rng: np.random.Generator) -> Array:
+    """Where the smallest branches begin: in sulci, a part of them on the surface."""
+    template, depth = head.template, head.template.depth_mm
+    csf = (template.sulcal > 0.2) & (template.ventricle_mm > 6.0)
+    sulci = (_sulci(head, csf, 1.0) | csf & (depth < 2.0)) & (depth > -1.5)
+    within = sulci & (depth > 3.0)
+    parts = ((within, 2 * count // 3), (sulci, count // 3))
+    return np.concatenate([template.random_points(chosen, rng, number) for chosen, number in parts])
+
+
+def _sulci(head: Head, csf: NDArray[np.bool_], least_height_mm: float) -> NDArray[np.bool_]:
+    """The template's CSF; in a folded cortex, down to its deepest folds, its own sulci above their bottom instead."""
+    if head.folding is None:
+        return csf
+    sheet, above = np.moveaxis(head.folding.maps, 3, 0)
+    own = (np.abs(sheet) < 1.2) & (above > least_height_mm)
+    return np.asarray(own | csf & (head.template.depth_mm > DEEPEST_FOLD_MM))
+
+
 def _labor(head: Head, rng: np.random.Generator) -> NDArray[np.float64]:
     """Cost of passing every voxel of the template's 2 mm grid; negative where no vein runs."""
-    template = head.template
-    depth = template.depth_mm
-    sulcus = template.sulcal > 0.35
-    if head.folding is not None:
-        sheet, above = np.moveaxis(head.folding.maps, 3, 0)
-        sulcus &= depth > DEEPEST_FOLD_MM
-        sulcus |= (np.abs(sheet) < 1.2) & (above > 0.5)
+    template, depth = head.template, head.template.depth_mm
+    sulcus = _sulci(head, template.sulcal > 0.35, 0.5)
     labor = np.where(sulcus, IN_SULCUS, IN_BRAIN)
     labor[depth < 1.5] = ON_SURFACE
     labor *= np.exp(UNEVENNESS * _unit_noise(depth.shape, rng))
@@ -108,7 +123,9 @@ def _unit_noise(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     return np.asarray(noise / noise.std(), dtype=np.float32)
 
 
-def _voxels(template: Template, points_mm: Array, passable: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _voxels(
+    template: Template, points_mm: NDArray[np.floating[Any]], passable: NDArray[np.bool_]
+) -> NDArray[np.int64]:
     """Voxels of points, (N, 3); the impassable left out."""
     last = np.array(passable.shape) - 1
     voxels = np.clip(np.rint(to_voxel(template.coarse_affine, points_mm)).astype(int), 0, last)

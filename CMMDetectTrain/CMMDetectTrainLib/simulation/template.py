@@ -139,6 +139,12 @@ class Template:
         """MNI mm of chosen voxels of the 2 mm grid."""
         return to_world(self.coarse_affine, np.argwhere(chosen)).astype(np.float32)
 
+    def random_points(self, chosen: NDArray[np.bool_], rng: np.random.Generator, count: int) -> Array:
+        """Draw MNI points (N, 3) in chosen voxels of the 2 mm grid."""
+        voxels = self.points_of(chosen)
+        jitter = rng.uniform(-COARSE_MM / 2, COARSE_MM / 2, (count, 3))
+        return (voxels[rng.integers(len(voxels), size=count)] + jitter).astype(np.float32)
+
 
 @lru_cache(maxsize=1)
 def load_template() -> Template:

@@ -12,13 +12,12 @@ from scipy import ndimage
 from .anatomy import Head
 from .deposits import Segments
 from .drainage import Branching, pial_veins
-from .folding import DEEPEST_FOLD_MM
-from .template import COARSE_MM, Template
+from .template import Template
 
 Array = NDArray[np.float32]
 Guide = Callable[[Array], Array]
 BRANCH_ANGLE = 0.6
-SULCAL_SOURCES = 4500
+PIAL_SOURCES = 4500
 
 Line = tuple[tuple[float, float, float], ...]
 
@@ -128,11 +127,12 @@ def draw_vessels(head: Head, rng: np.random.Generator) -> Vessels:
     caliber = float(np.exp(rng.normal(0.0, 0.15)))
     outward, inward = _guide(template, template.outward), _guide(template, template.inward)
     spaces = int(rng.gamma(1.0, 120.0))
+    sinuses = (STRAIGHT_SINUS, TRANSVERSE_SINUS, _sagittal_sinus(template))
     grown = [
         _grow(template, _medullary_seeds(template, rng, int(600 * density), outward), outward, MEDULLARY, rng),
         _grow(template, _cortical_seeds(template, rng, int(700 * density), inward), inward, CORTICAL, rng),
-        _sulcal(head, rng, int(SULCAL_SOURCES * density)),
-        _along((*DEEP_VEINS, *_sinuses(template)), rng),
+        pial_veins(head, int(PIAL_SOURCES * density), _course_of_sinuses(sinuses), rng),
+        _along((*DEEP_VEINS, *sinuses), rng),
         _along(ARTERIES, rng),
         _grow(template, _space_seeds(template, rng, spaces, outward), outward, PERIVASCULAR, rng),
     ]
@@ -209,7 +209,7 @@ def _medullary_seeds(
 ) -> tuple[Array, Array, Array]:
     """On the walls of the ventricles, heading away from them through the white matter."""
     wall = (template.ventricle_mm > 1.0) & (template.ventricle_mm < 5.0) & (template.regions == 1)
-    start = _random_points(template, wall, rng, count)
+    start = template.random_points(wall, rng, count)
     return start, outward(start), _radii(rng, count, 0.24, 0.45, 0.6)
 
 
@@ -218,7 +218,7 @@ def _cortical_seeds(
 ) -> tuple[Array, Array, Array]:
     """In the cortex, heading inward."""
     cortex = (template.regions == 2) | (template.regions == 4)
-    start = _random_points(template, cortex, rng, count)
+    start = template.random_points(cortex, rng, count)
     return start, inward(start), _radii(rng, count, 0.15, 0.4, 0.35)
 
 
@@ -228,34 +228,12 @@ def _space_seeds(
     """Perivascular spaces: in white matter and, more densely, in the basal ganglia."""
     inside = np.isin(template.regions, (1, 3)) & (template.depth_mm > 8.0)
     inside &= (template.regions == 3) | (template.height_above_mm(10.0) > 0.0)
-    start = _random_points(template, inside, rng, count)
+    start = template.random_points(inside, rng, count)
     return start, outward(start), _radii(rng, count, 0.35, 0.35, 1.2)
-
-
-def _sulcal(head: Head, rng: np.random.Generator, count: int) -> Branching:
-    """Veins that begin in sulci and on the surface."""
-    template = head.template
-    sulci = (template.sulcal > 0.2) & (template.depth_mm > -1.5) & (template.ventricle_mm > 6.0)
-    if head.folding is not None:
-        sheet, above = np.moveaxis(head.folding.maps, 3, 0)
-        sulci &= (template.depth_mm < 2.0) | (template.depth_mm > DEEPEST_FOLD_MM)
-        sulci |= (np.abs(sheet) < 1.2) & (above > 1.0) & (template.depth_mm > -1.5)
-    within = sulci & (template.depth_mm > 3.0)
-    sources = np.concatenate(
-        [_random_points(template, within, rng, 2 * count // 3), _random_points(template, sulci, rng, count // 3)]
-    )
-    sinuses = np.concatenate([_fine(course, side) for course in _sinuses(template) for side in _sides(course)])
-    return pial_veins(head, sources, sinuses, rng)
 
 
 def _radii(rng: np.random.Generator, count: int, median: float, spread: float, largest: float) -> Array:
     return np.minimum(median * np.exp(spread * rng.standard_normal(count)), largest).astype(np.float32)
-
-
-def _random_points(template: Template, chosen: NDArray[np.bool_], rng: np.random.Generator, count: int) -> Array:
-    voxels = template.points_of(chosen)
-    jitter = rng.uniform(-COARSE_MM / 2, COARSE_MM / 2, (count, 3))
-    return (voxels[rng.integers(len(voxels), size=count)] + jitter).astype(np.float32)
 
 
 def _guide(template: Template, slopes: tuple[Array, Array, Array]) -> Guide:
@@ -268,10 +246,6 @@ def _guide(template: Template, slopes: tuple[Array, Array, Array]) -> Guide:
 def _unit(vectors: Array) -> Array:
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.maximum(length, 1e-6)).astype(np.float32)
-
-
-def _sinuses(template: Template) -> tuple[Course, ...]:
-    return STRAIGHT_SINUS, TRANSVERSE_SINUS, _sagittal_sinus(template)
 
 
 def _sagittal_sinus(template: Template) -> Course:
@@ -298,6 +272,11 @@ def _fine(course: Course, side: float) -> NDArray[np.float64]:
     fine = np.linspace(0, len(corners) - 1, 6 * len(corners))
     line = np.stack([np.interp(fine, np.arange(len(corners)), axis) for axis in corners.T], axis=1)
     return np.asarray(ndimage.gaussian_filter1d(line, 2.0, axis=0))
+
+
+def _course_of_sinuses(sinuses: tuple[Course, ...]) -> NDArray[np.float64]:
+    """Points along all of them, (N, 3)."""
+    return np.concatenate([_fine(course, side) for course in sinuses for side in _sides(course)])
 
 
 def _along(courses: tuple[Course, ...], rng: np.random.Generator) -> Branching:
