@@ -6,7 +6,7 @@ import argparse
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
@@ -22,6 +22,8 @@ from .training_job import FINE_TUNING_RATE
 if TYPE_CHECKING:
     from .bundle_training import TrainedBundle, TrainingPlan
     from .training import EpochRecord
+
+Number = TypeVar("Number", int, float)
 
 LEAST_PATCH_SIZE = 16
 """Smaller patches are all border."""
@@ -83,7 +85,13 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
     _add_by_network(parser, "epochs", 100, "at most")
     parser.add_argument("--patience", type=int, default=20, metavar="N", help="epochs without progress (default: 20)")
     _add_by_network(parser, "batch", 8, "patches a step; narrow classifiers learn better by 32")
-    parser.add_argument("--learning-rate", type=float, metavar="X", help="first one; 0.001, or 0.0001 with --from")
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        nargs="+",
+        metavar="X",
+        help="first one, of all or of detector, teacher and student; 0.001, or 0.0001 with --from",
+    )
     parser.add_argument("--decay", type=float, default=0.1, metavar="X", help="of the learning rate (default: 0.1)")
     _add_by_network(parser, "decay-epochs", 2, "between the steps of --decay")
     parser.add_argument("--epsilon", type=float, default=1e-4, metavar="X", help="of Adam (default: 0.0001)")
@@ -149,10 +157,10 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
     _check_sizes(options)
     _check_schedule(options)
     usual = FINE_TUNING_RATE if options.start else Schedule.learning_rate
-    rate = usual if options.learning_rate is None else options.learning_rate
+    rates = options.learning_rate or [usual]
     names = ("patience", "decay", "epsilon", "seed")
     schedule = Schedule(
-        learning_rate=rate,
+        learning_rate=max(rates),
         **{name: max(getattr(options, name)) for name in BY_NETWORK},
         **{name: getattr(options, name) for name in names},
     )
@@ -167,6 +175,7 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
         epochs=_one_each(options.epochs),
         decay_epochs=_one_each(options.decay_epochs),
         batch=_one_each(options.batch),
+        learning_rate=_one_each(rates),
         pixel_mm=options.pixel,
         patch_size=options.patch_size,
         augmentation=Augmentation(factor=options.augmentation, **varied),
@@ -183,7 +192,7 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
     )
 
 
-def _one_each(numbers: list[int]) -> tuple[int, int, int] | None:
+def _one_each(numbers: list[Number]) -> tuple[Number, Number, Number] | None:
     """Give the three networks' own numbers, or None where one is for all."""
     if len(numbers) == 1:
         return None
@@ -212,8 +221,11 @@ def _check_schedule(options: argparse.Namespace) -> None:
         if len(values) not in (1, 3) or min(values) < 1:
             raise InputError(f"--{name.replace('_', '-')} must be one number or three, and at least 1")
     _check_at_least_one(options, "patience", "augmentation")
-    for name in ("learning_rate", "decay", "epsilon", "th_candidates"):
-        if (value := getattr(options, name)) is not None and not 0 < value <= 1:
+    rates = options.learning_rate or [1.0]
+    if len(rates) not in (1, 3) or not 0 < min(rates) <= max(rates) <= 1:
+        raise InputError("--learning-rate must lie above 0 and not above 1, and be one number or three")
+    for name in ("decay", "epsilon", "th_candidates"):
+        if not 0 < getattr(options, name) <= 1:
             raise InputError(f"--{name.replace('_', '-')} must lie above 0 and not above 1")
     if options.noise_variance < 0 or options.contrast < 1:
         raise InputError("--noise-variance must not be negative and --contrast at least 1")

@@ -83,8 +83,10 @@ def test_options_reach_the_plan(planned, tmp_path):
     assert (plan.simulated_patches, plan.processes, plan.given_brain, plan.distill) == (100, 2, True, False)
 
 
-def test_each_network_can_have_its_own_number_of_epochs_and_patches_a_step(planned):
-    plan = planned("--epochs", "9", "3", "5", "--batch", "8", "32", "16")["plan"]
+def test_each_network_can_have_its_own_number_of_epochs_patches_a_step_and_learning_rate(planned):
+    numbers = "--epochs 9 3 5 --batch 8 32 16 --learning-rate 0.002 0.001 0.0005"
+    plan = planned(*numbers.split())["plan"]
+    assert [plan.schedule_of(name).learning_rate for name in NETWORKS] == [0.002, 0.001, 0.0005]
     assert [plan.schedule_of(name).epochs for name in NETWORKS] == [9, 3, 5]
     assert [plan.schedule_of(name).batch for name in NETWORKS] == [8, 32, 16]
     assert [planned("--epochs", "4")["plan"].schedule_of(name).epochs for name in NETWORKS] == [4, 4, 4]
@@ -137,6 +139,8 @@ def test_only_the_subjects_asked_for_are_used(planned):
         ("--batch 8 0 8", "--batch must be one number or three, and at least 1"),
         ("--validation-subjects sub-99", "sub-99: not among the subjects"),
         ("--learning-rate 0", "--learning-rate must lie above 0"),
+        ("--learning-rate 0.1 0.1", "and be one number or three"),
+        ("--learning-rate 0.1 2 0.1", "--learning-rate must lie above 0 and not above 1"),
         ("--th-candidates 0", "--th-candidates must lie above 0"),
         ("--decay -1", "--decay must lie above 0"),
         ("--epsilon 0", "--epsilon must lie above 0"),
