@@ -111,15 +111,18 @@ def froc_comparison(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> st
 def attribute_figure(records: Sequence[ScanRecord], cutoffs: Mapping[str, float]) -> str | None:
     """Draw the densities of what stage 3 looks at, of true and false candidates after stage 2 (figure 6).
 
-    Below `LEAST_FOR_DENSITY` the values are drawn as ticks only. None where there are no candidates.
+    Below `LEAST_FOR_DENSITY` the values are drawn as ticks only. Left out is an attribute that no candidate has, as
+    one of a single voxel has no shape; None where nothing is left.
     """
     kinds = true_and_false(records, Stage.DISCRIMINATION)
-    if not any(kinds):
+    by_attribute = {attribute: [attribute_values(kind, attribute) for kind in kinds] for attribute in ATTRIBUTES}
+    drawn = {attribute: values for attribute, values in by_attribute.items() if any(map(len, values))}
+    if not drawn:
         return None
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 3.1), layout="constrained")
-        for axes, attribute in zip(figure.subplots(1, len(ATTRIBUTES)), ATTRIBUTES, strict=True):
-            values = [attribute_values(kind, attribute) for kind in kinds]
+        panels = figure.subplots(1, len(drawn), squeeze=False)[0]
+        for axes, (attribute, values) in zip(panels, drawn.items(), strict=True):
             # a cut-off that rejects nothing may lie at minus infinity of a logarithmic axis
             limits = [limit for limit in [cutoffs[attribute.cutoff]] if limit != attribute.no_cut]
             grid = density_grid(np.concatenate([*values, limits]), attribute)

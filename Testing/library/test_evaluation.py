@@ -3,6 +3,7 @@ import json
 import re
 import shutil
 from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -127,6 +128,21 @@ def test_a_cut_off_that_rejects_nothing_is_not_drawn(evaluated):
         for some in ({}, {"min_volume_mm3": 3.0})
     ]
     assert lines[1] == lines[0] + 1
+
+
+def test_an_attribute_that_no_candidate_has_is_left_out(evaluated):
+    record = read_record(evaluated / "scans" / "sub-01_swi.json")
+    cutoffs = {"min_volume_mm3": 0.0, "max_ellipticity": 1.0, "min_skull_distance_mm": 0.0}
+
+    def without(*names: str) -> str | None:
+        unknown = dict.fromkeys(names)
+        findings = [replace(item, candidate=replace(item.candidate, **unknown)) for item in record.findings]
+        return attribute_figure([replace(record, findings=tuple(findings))], cutoffs)
+
+    for name, label in (("ellipticity", "Ellipticity"), ("skull_distance_mm", "Distance to the edge")):
+        assert label in without()
+        assert label not in without(name)
+    assert without("volume_mm3", "ellipticity", "skull_distance_mm") is None
 
 
 def test_an_evaluation_goes_on_where_it_stopped(dataset, evaluated, tmp_path, monkeypatch):
