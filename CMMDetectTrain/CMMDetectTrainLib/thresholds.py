@@ -106,6 +106,7 @@ class Attribute:
     keeps_above : whether candidates at or above the cut-off are kept, else those at or below it
     no_cut : the cut-off that rejects nothing
     logarithmic : whether figures show it on a logarithmic axis
+    strictest : no cut-off above it is chosen; None for no such limit
     """
 
     name: str
@@ -114,10 +115,12 @@ class Attribute:
     keeps_above: bool
     no_cut: float
     logarithmic: bool = False
+    strictest: float | None = None
 
 
 ATTRIBUTES = (
-    Attribute("volume_mm3", "min_volume_mm3", "Volume (mm³)", True, 0.0, logarithmic=True),
+    # thick slices make all candidates large; a cut-off chosen on them must not cost the small ones of thin slices
+    Attribute("volume_mm3", "min_volume_mm3", "Volume (mm³)", True, 0.0, logarithmic=True, strictest=4.189),
     Attribute("ellipticity", "max_ellipticity", "Ellipticity", False, 1.0),
     Attribute("skull_distance_mm", "min_skull_distance_mm", "Distance to the edge of the brain (mm)", True, 0.0),
 )
@@ -224,7 +227,8 @@ def choose_cutoffs(true: Sequence[Candidate], false: Sequence[Candidate]) -> Cut
     of the false candidates as it can while it loses at most `MOST_LOST` of the true ones: it stands where the share
     of the false ones that it removes exceeds the share of the true ones most. Where that gains less than
     `LEAST_GAIN` nothing is cut. Where there are fewer than `LEAST_FOR_CUTOFF` of either kind the paper's cut-off
-    stays, unless it loses more than `MOST_LOST` of the true ones: then nothing is cut.
+    stays, unless it loses more than `MOST_LOST` of the true ones: then nothing is cut. The volume's is at most that of
+    a ball of 2 mm, the smallest microbleed that readers count.
     """
     cutoffs = CutOffs()
     for attribute in ATTRIBUTES:
@@ -232,6 +236,7 @@ def choose_cutoffs(true: Sequence[Candidate], false: Sequence[Candidate]) -> Cut
         limit = getattr(cutoffs, attribute.cutoff)
         if min(len(with_true), len(with_false)) >= LEAST_FOR_CUTOFF:
             limit = choose_cutoff(with_true, with_false, attribute)
+            limit = limit if attribute.strictest is None else min(limit, attribute.strictest)
         elif len(_kept(true, attribute, limit)) < (1 - MOST_LOST) * len(true):
             limit = attribute.no_cut
         cutoffs = replace(cutoffs, **{attribute.cutoff: limit})

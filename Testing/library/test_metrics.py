@@ -291,6 +291,13 @@ def test_cut_offs_remove_false_candidates_and_keep_true_ones():
     assert sum(kept[:200]) >= 188 and sum(kept[200:]) <= 10
 
 
+def test_the_cut_off_of_the_volume_keeps_a_microbleed_of_2_mm_even_if_all_seen_were_large():
+    rng = np.random.default_rng(3)
+    true = candidates(rng.uniform(100, 300, 60), rng.uniform(0, 0.3, 60), rng.uniform(6, 40, 60))
+    false = candidates(rng.uniform(8, 30, 60), rng.uniform(0, 0.3, 60), rng.uniform(6, 40, 60))
+    assert thresholds.choose_cutoffs(true, false).min_volume_mm3 == pytest.approx(np.pi / 6 * 2**3, abs=1e-3)
+
+
 def test_a_cut_off_stands_halfway_between_what_it_keeps_and_rejects():
     true, false = np.linspace(8, 20, 50), np.linspace(0, 2, 50)
     volume, ellipticity, _ = thresholds.ATTRIBUTES
