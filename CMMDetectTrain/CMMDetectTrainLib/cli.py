@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _add_demo(commands: Commands[OneLineParser]) -> None:
     parser = commands.add_parser("demo", help="simulate a scan, detect, compare with the truth, draw a picture")
     parser.add_argument("-o", "--output", default="cmmdetect-demo", metavar="DIR", help="default: cmmdetect-demo")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the simulated scan")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the simulated scan (default: 1)")
     parser.add_argument("--modality", choices=[*Modality], default=Modality.SWI, help="default: swi")
     parser.add_argument("--method", choices=METHODS, help="paper where there is a model, else classical")
     parser.add_argument("--model", metavar="DIR", help="model bundle")
@@ -57,7 +57,8 @@ def _demo(options: argparse.Namespace) -> None:
     with progress_bar() as listener:
         result = run_demo(Path(options.output), detect, options.seed, Modality(options.modality), _told(listener))
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"Found {result.found} of {result.lesions} microbleeds, {result.false_positives} false positives")
+    positives = "1 false positive" if result.false_positives == 1 else f"{result.false_positives} false positives"
+    console.print(f"Found {result.found} of {result.lesions} microbleeds, {positives}")
     console.print(f"Written: {result.picture}, {result.table}")
 
 

@@ -52,7 +52,7 @@ class DemoResult:
 def run_demo(
     output: Path,
     detect: Detect,
-    seed: int = 0,
+    seed: int = 1,
     modality: Modality = Modality.SWI,
     progress: Progress | None = None,
 ) -> DemoResult:
