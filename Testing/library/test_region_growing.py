@@ -247,4 +247,4 @@ def test_simulated_lesions_on_thin_and_thick_slices_are_outlined():
     assert min(slices) < 1.2
     assert max(slices) > 4.0
     assert np.mean(np.array(overlaps) > 0) >= 0.8
-    assert np.median(overlaps) >= 0.75
+    assert np.median(overlaps) >= 0.7

@@ -152,6 +152,8 @@ def test_a_mask_limits_the_search(panel, volume, small_scan, kind):
 
 
 def test_own_thresholds_reach_the_run(panel, tmp_path):
+    of_the_model = panel.ui.thDetectionSlider.value
+    assert of_the_model != 0.75
     panel.ui.ownThresholdsCheckBox.setChecked(True)
     panel.ui.thDetectionSlider.value = 0.75
     panel.ui.minVolumeSpinBox.value = 20.0
@@ -161,7 +163,7 @@ def test_own_thresholds_reach_the_run(panel, tmp_path):
     text = json.dumps(provenance)
     assert "0.75" in text and "20.0" in text
     panel.ui.ownThresholdsCheckBox.setChecked(False)
-    assert panel.ui.thDetectionSlider.value == 0.3
+    assert panel.ui.thDetectionSlider.value == of_the_model
 
 
 def test_without_torch_the_classical_method_runs_and_pytorch_is_offered(panel, monkeypatch):
