@@ -164,6 +164,15 @@ def test_swi_darkens_an_end_on_vein_much_more_than_magnitude_does() -> None:
     assert swi < 0.5 * magnitude
 
 
+def test_a_vessel_in_the_first_voxel_does_not_stand_for_all_that_lies_outside() -> None:
+    grid, along = (24, 24, 24), (0.0, 0.0, 1.0)
+    first, middle = np.zeros(grid, np.float32), np.zeros(grid, np.float32)
+    first[0, 0, 0] = middle[12, 12, 12] = 1.0
+    at_first = dipole_field(first, (1.0, 1.0, 1.0), along, padding=2.0, outside_ppm=0.0)
+    at_middle = dipole_field(middle, (1.0, 1.0, 1.0), along, padding=2.0)
+    np.testing.assert_allclose(at_first[:12, :12, :12], at_middle[12:, 12:, 12:], atol=2e-3)
+
+
 def test_vessel_blocks_join_without_seams() -> None:
     """A vein across many blocks is the same along its whole length."""
     grid = grid_of((120, 24, 24), (0.8, 0.8, 1.6))

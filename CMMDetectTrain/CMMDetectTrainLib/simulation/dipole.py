@@ -43,22 +43,28 @@ def dipole_kernel(shape: Shape, spacing_mm: Triple, b0_direction: Triple) -> NDA
 
 
 def dipole_field(
-    chi_ppm: NDArray[np.float32], spacing_mm: Triple, b0_direction: Triple, padding: float = 1.0
+    chi_ppm: NDArray[np.float32],
+    spacing_mm: Triple,
+    b0_direction: Triple,
+    padding: float = 1.0,
+    outside_ppm: float | None = None,
 ) -> NDArray[np.float32]:
     """Relative field change dB / B0 in ppm.
 
     Parameters
     ----------
-    chi_ppm : (I, J, K) susceptibility; what lies outside has the value of the first voxel
+    chi_ppm : (I, J, K) susceptibility
     spacing_mm, b0_direction : see `dipole_kernel`
     padding : the array is enlarged by this factor, so that its periodic copies keep away
+    outside_ppm : susceptibility of what lies outside; None for the first voxel's
 
     Returns
     -------
     field : (I, J, K) float32 ppm
     """
     i, j, k = (scipy.fft.next_fast_len(int(np.ceil(size * padding)), real=True) for size in chi_ppm.shape)
-    spectrum = scipy.fft.rfftn(chi_ppm - chi_ppm.flat[0], s=(i, j, k))
+    outside = chi_ppm.flat[0] if outside_ppm is None else np.float32(outside_ppm)
+    spectrum = scipy.fft.rfftn(chi_ppm - outside, s=(i, j, k))
     spectrum *= dipole_kernel((i, j, k), spacing_mm, b0_direction)
     field = scipy.fft.irfftn(spectrum, s=(i, j, k))
     return np.ascontiguousarray(field[tuple(slice(size) for size in chi_ppm.shape)], dtype=np.float32)

@@ -199,7 +199,8 @@ def _modulate(
 ) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
     """Field, phase and signal on the fine grid, brought to voxels."""
     grid = canvas.grid
-    phase = dipole_field(canvas.chi_ppm, grid.spacing_mm, grid.b0_direction)
+    # around the canvas is plain tissue, even if a vessel runs through its first voxel
+    phase = dipole_field(canvas.chi_ppm, grid.spacing_mm, grid.b0_direction, outside_ppm=0.0)
     phase *= np.float32(phase_per_ppm(protocol.field_t, protocol.te_ms))
     window = ramps[0][:, None, None] * ramps[1][:, None] * ramps[2]
     real = np.cos(phase)
