@@ -29,6 +29,7 @@ LEAST_CANDIDATES = 20
 LEAST_FOR_CUTOFF = 50
 """Fewer true or false candidates than this say too little of the ends of a distribution, where a cut-off lies."""
 DECIMALS = 3
+BALL_OF_2_MM_MM3 = 4.189
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Attribute:
     keeps_above : whether candidates at or above the cut-off are kept, else those at or below it
     no_cut : the cut-off that rejects nothing
     logarithmic : whether figures show it on a logarithmic axis
-    strictest : no cut-off above it is chosen; None for no such limit
+    highest : no cut-off above it is chosen
     """
 
     name: str
@@ -115,12 +116,12 @@ class Attribute:
     keeps_above: bool
     no_cut: float
     logarithmic: bool = False
-    strictest: float | None = None
+    highest: float = np.inf
 
 
 ATTRIBUTES = (
     # thick slices make all candidates large; a cut-off chosen on them must not cost the small ones of thin slices
-    Attribute("volume_mm3", "min_volume_mm3", "Volume (mm³)", True, 0.0, logarithmic=True, strictest=4.189),
+    Attribute("volume_mm3", "min_volume_mm3", "Volume (mm³)", True, 0.0, logarithmic=True, highest=BALL_OF_2_MM_MM3),
     Attribute("ellipticity", "max_ellipticity", "Ellipticity", False, 1.0),
     Attribute("skull_distance_mm", "min_skull_distance_mm", "Distance to the edge of the brain (mm)", True, 0.0),
 )
@@ -235,8 +236,7 @@ def choose_cutoffs(true: Sequence[Candidate], false: Sequence[Candidate]) -> Cut
         with_true, with_false = (attribute_values(items, attribute) for items in (true, false))
         limit = getattr(cutoffs, attribute.cutoff)
         if min(len(with_true), len(with_false)) >= LEAST_FOR_CUTOFF:
-            limit = choose_cutoff(with_true, with_false, attribute)
-            limit = limit if attribute.strictest is None else min(limit, attribute.strictest)
+            limit = min(choose_cutoff(with_true, with_false, attribute), attribute.highest)
         elif len(_kept(true, attribute, limit)) < (1 - MOST_LOST) * len(true):
             limit = attribute.no_cut
         cutoffs = replace(cutoffs, **{attribute.cutoff: limit})

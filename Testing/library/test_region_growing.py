@@ -230,7 +230,7 @@ def test_simulated_lesions_on_thin_and_thick_slices_are_outlined():
     rng = np.random.default_rng(4)
     source = PatchSource(size=(40, 40, 40), anatomy_share=0.0, lesion_free_share=0.0)
     overlaps, slices = [], []
-    for number in range(30):
+    for number in range(60):
         patch = source.draw(rng, list(Modality)[number % 3])
         scan = Scan(patch.image.astype(np.float32), patch.grid.affine, patch.modality)
         for record in patch.truth.records:
@@ -247,4 +247,4 @@ def test_simulated_lesions_on_thin_and_thick_slices_are_outlined():
     assert min(slices) < 1.2
     assert max(slices) > 4.0
     assert np.mean(np.array(overlaps) > 0) >= 0.8
-    assert np.median(overlaps) >= 0.7
+    assert np.median(overlaps) >= 0.75
