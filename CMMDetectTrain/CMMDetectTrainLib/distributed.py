@@ -10,6 +10,11 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+# The functions of this module have the group of that moment as default. Imported before there is one, as here, and not
+# by torch's optimizers later on, they do not keep it, and its threads, alive until the interpreter ends: a thread that
+# lets go of a tensor then aborts a process whose training is done.
+import torch.distributed.nn.functional
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 

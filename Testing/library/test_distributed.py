@@ -69,6 +69,13 @@ def test_a_wish_to_stop_that_one_process_sees_stops_all(both):
     assert first["stopped"] == second["stopped"] == 1
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are told by /proc")
+def test_no_thread_outlives_the_training_and_aborts_a_process_that_is_done(both):
+    for told in both[0]:
+        assert told["threads"]
+        assert not [name for name in told["threads"] if "gloo" in name]
+
+
 def test_a_process_that_runs_alone_joins_nothing(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with distributed.joined():

@@ -71,7 +71,9 @@ def together(folder: Path) -> None:
             told["error"] = str(error)
         stops = Watch(should_stop=lambda: not distributed.is_first())
         told["stopped"] = len(fit(linear_task(), LINEAR, CPU, folder / "stopped", stops))
-        (folder / f"process-{distributed.rank()}.json").write_text(json.dumps(told))
+        target = folder / f"process-{distributed.rank()}.json"
+    told["threads"] = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    target.write_text(json.dumps(told))
 
 
 if __name__ == "__main__":
