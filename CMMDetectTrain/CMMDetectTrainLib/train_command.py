@@ -27,8 +27,8 @@ Number = TypeVar("Number", int, float)
 
 LEAST_PATCH_SIZE = 16
 """Smaller patches are all border."""
-BY_NETWORK = ("epochs", "decay_epochs", "batch")
-"""Options of which each network may have its own."""
+BY_NETWORK = {"epochs": 1, "decay_epochs": 1, "batch": 1, "warm_up": 0}
+"""Options of which each network may have its own, with the least number."""
 LEAST_PIXEL_MM, LARGEST_PIXEL_MM = 0.2, 2.0
 
 
@@ -94,6 +94,7 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--decay", type=float, default=0.1, metavar="X", help="of the learning rate (default: 0.1)")
     _add_by_network(parser, "decay-epochs", 2, "between the steps of --decay")
+    _add_by_network(parser, "warm-up", 0, "first steps, in which the learning rate rises")
     parser.add_argument("--epsilon", type=float, default=1e-4, metavar="X", help="of Adam (default: 0.0001)")
     parser.add_argument("--augmentation", type=int, default=10, metavar="N", help="factor of stage 1 (default: 10)")
     parser.add_argument("--noise-variance", type=float, default=0.04, metavar="X", help="at most (default: 0.04)")
@@ -175,6 +176,7 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
         epochs=_one_each(options.epochs),
         decay_epochs=_one_each(options.decay_epochs),
         batch=_one_each(options.batch),
+        warm_up=_one_each(options.warm_up),
         learning_rate=_one_each(rates),
         pixel_mm=options.pixel,
         patch_size=options.patch_size,
@@ -216,10 +218,10 @@ def _check_sizes(options: argparse.Namespace) -> None:
 
 
 def _check_schedule(options: argparse.Namespace) -> None:
-    for name in BY_NETWORK:
+    for name, least in BY_NETWORK.items():
         values = getattr(options, name)
-        if len(values) not in (1, 3) or min(values) < 1:
-            raise InputError(f"--{name.replace('_', '-')} must be one number or three, and at least 1")
+        if len(values) not in (1, 3) or min(values) < least:
+            raise InputError(f"--{name.replace('_', '-')} must be one number or three, and at least {least}")
     _check_at_least_one(options, "patience", "augmentation")
     rates = options.learning_rate or [1.0]
     if len(rates) not in (1, 3) or not 0 < min(rates) <= max(rates) <= 1:

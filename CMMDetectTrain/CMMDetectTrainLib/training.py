@@ -41,6 +41,7 @@ class Schedule:
     patience : epochs without a better validation loss after which training ends
     batch : patches a step, over all processes
     learning_rate, decay, decay_epochs, least_learning_rate : the rate falls by ``decay`` every ``decay_epochs``
+    warm_up : first steps, in which the rate rises to that; 0, as in the paper, for none
     epsilon : of Adam
     seed : of everything that is random
     checkpoint_minutes : longest work that an interruption can cost
@@ -53,6 +54,7 @@ class Schedule:
     decay: float = 0.1
     decay_epochs: int = 2
     least_learning_rate: float = 1e-6
+    warm_up: int = 0
     epsilon: float = 1e-4
     seed: int = 0
     checkpoint_minutes: float = 3.0
@@ -64,6 +66,14 @@ class Schedule:
         ['1e-03', '1e-03', '1e-04', '1e-05', '1e-06', '1e-06']
         """
         return max(self.learning_rate * self.decay ** (epoch // self.decay_epochs), self.least_learning_rate)
+
+    def warmth(self, step: int) -> float:
+        """Part of the learning rate that a step has, counted from 0 over all epochs.
+
+        >>> [Schedule(warm_up=4).warmth(step) for step in (0, 1, 3, 4)], Schedule().warmth(0)
+        ([0.25, 0.5, 1.0, 1.0], 1.0)
+        """
+        return min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
 
 
 @dataclass(frozen=True)
@@ -198,11 +208,12 @@ class _Training:
         state = self.state
         patches = self.task.draw(state.epoch)
         steps = self._training_steps(len(patches))  # type: ignore[arg-type]
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate(state.epoch)
         self.shared.train()
         started = time.monotonic()
         for batch in self._batches(patches, steps, state.step):
+            rate = self.schedule.rate(state.epoch) * self.schedule.warmth(state.epoch * len(steps) + state.step)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
             self._step(batch)
             state.step += 1
             state.seconds += time.monotonic() - started

@@ -30,7 +30,7 @@ class TrainingPlan:
     start : bundle to fine-tune, None trains from the beginning
     networks : which to train; the others are taken from ``start``
     schedule : of all three networks
-    epochs, decay_epochs, batch, learning_rate : of detector, teacher and student, instead of the schedule's
+    epochs, decay_epochs, batch, warm_up, learning_rate : of detector, teacher and student, instead of the schedule's
     pixel_mm : in-plane pixel size of the networks' grid, of ``start`` if there is one; None for each scan's own, as
         in the paper
     patch_size : voxels along each axis of stage 1's patches
@@ -56,6 +56,7 @@ class TrainingPlan:
     epochs: tuple[int, int, int] | None = None
     decay_epochs: tuple[int, int, int] | None = None
     batch: tuple[int, int, int] | None = None
+    warm_up: tuple[int, int, int] | None = None
     learning_rate: tuple[float, float, float] | None = None
     pixel_mm: float | None = None
     patch_size: int = DETECTOR_PATCH_VOX
@@ -79,7 +80,7 @@ class TrainingPlan:
 
     def schedule_of(self, network: str) -> Schedule:
         """Give the schedule of one network."""
-        own = {name: getattr(self, name) for name in ("epochs", "decay_epochs", "batch", "learning_rate")}
+        own = {name: getattr(self, name) for name in ("epochs", "decay_epochs", "batch", "warm_up", "learning_rate")}
         place = NETWORKS.index(network)
         return replace(self.schedule, **{name: values[place] for name, values in own.items() if values is not None})
 

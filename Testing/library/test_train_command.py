@@ -83,12 +83,13 @@ def test_options_reach_the_plan(planned, tmp_path):
     assert (plan.simulated_patches, plan.processes, plan.given_brain, plan.distill) == (100, 2, True, False)
 
 
-def test_each_network_can_have_its_own_number_of_epochs_patches_a_step_and_learning_rate(planned):
-    numbers = "--epochs 9 3 5 --batch 8 32 16 --learning-rate 0.002 0.001 0.0005"
+def test_each_network_can_have_its_own_schedule(planned):
+    numbers = "--epochs 9 3 5 --batch 8 32 16 --warm-up 0 0 9 --learning-rate 0.002 0.001 0.0005"
     plan = planned(*numbers.split())["plan"]
     assert [plan.schedule_of(name).learning_rate for name in NETWORKS] == [0.002, 0.001, 0.0005]
     assert [plan.schedule_of(name).epochs for name in NETWORKS] == [9, 3, 5]
     assert [plan.schedule_of(name).batch for name in NETWORKS] == [8, 32, 16]
+    assert [plan.schedule_of(name).warm_up for name in NETWORKS] == [0, 0, 9]
     assert [planned("--epochs", "4")["plan"].schedule_of(name).epochs for name in NETWORKS] == [4, 4, 4]
 
 
@@ -136,6 +137,7 @@ def test_only_the_subjects_asked_for_are_used(planned):
         ("--student-width 5", "--student-width must be even"),
         ("--pixel 8", "--pixel must lie between 0.2 and 2 mm"),
         ("--decay-epochs 2 2", "--decay-epochs must be one number or three"),
+        ("--warm-up -1", "--warm-up must be one number or three, and at least 0"),
         ("--batch 8 0 8", "--batch must be one number or three, and at least 1"),
         ("--validation-subjects sub-99", "sub-99: not among the subjects"),
         ("--learning-rate 0", "--learning-rate must lie above 0"),

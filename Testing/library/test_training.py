@@ -101,6 +101,22 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path):
     assert float(network[1].weight.detach()) == pytest.approx(0.3, abs=1e-5)
 
 
+def test_the_learning_rate_rises_over_the_first_steps(tmp_path):
+    data = TensorDataset(torch.zeros(4, 1, 1, 1, 1))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(1, 1, bias=False))
+    nn.init.zeros_(network[1].weight)
+    weights = []
+
+    def loss(model, batch):  # a gradient of 1 at every step, so that Adam moves the weight by the rate
+        if not model.training:
+            weights.append(float(model[1].weight.sum()))
+        return -model[1].weight.sum()
+
+    task = Task("rising", network, loss, lambda _: data, data)
+    fit(task, Schedule(epochs=5, batch=4, learning_rate=0.1, decay_epochs=10, epsilon=1e-8, warm_up=4), CPU, tmp_path)
+    assert weights == pytest.approx([0.025, 0.075, 0.15, 0.25, 0.35], abs=1e-5)
+
+
 def test_a_narrow_detector_learns_eight_patches_by_heart(tmp_path):
     case = make_case(tmp_path, shape=(48, 48, 12), balls=[(6 + 12 * n, 6, 6) for n in range(4)], seed=1)
     places = [place for place in grid_places(case, 12) if place.start[1] in (0, 36)]
@@ -243,7 +259,9 @@ def test_a_checkpoint_cut_short_and_one_of_something_else_are_damaged(tmp_path):
         fit(losses_are([1]), Schedule(epochs=1), CPU, tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"batch": 2}, {"learning_rate": 0.5}, {"seed": 3}, {"decay_epochs": 7}])
+@pytest.mark.parametrize(
+    "change", [{"batch": 2}, {"learning_rate": 0.5}, {"seed": 3}, {"decay_epochs": 7}, {"warm_up": 2}]
+)
 def test_a_checkpoint_of_other_settings_is_one_line(tmp_path, change):
     fit(losses_are([1]), Schedule(epochs=1), CPU, tmp_path)
     with pytest.raises(InputError, match="belongs to a training with other settings") as caught:
