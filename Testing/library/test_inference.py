@@ -5,6 +5,7 @@ from scipy import ndimage
 from torch import nn
 
 from CMMDetectLib import inference
+from CMMDetectLib.bundle import SHIPPED_BUNDLE, read_bundle
 from CMMDetectLib.clusters import find_clusters, measure_clusters
 from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.errors import InputError
@@ -34,6 +35,20 @@ def lively(kind: type[nn.Module]) -> nn.Module:
             if "logits.weight" in name:
                 parameter.mul_(10)
     return network.eval()
+
+
+def lively_student() -> Student:
+    """Give an untrained student whose judgements differ from patch to patch by about a logit."""
+    torch.manual_seed(2)
+    student = Student(16)
+    patches = torch.randn(8, 2, 24, 24, 24)
+    with torch.no_grad():
+        student.train()(patches)
+        logits = student.eval()(patches) - student.classifier.logits.bias
+        spread = (logits[:, 1] - logits[:, 0]).std()
+        student.classifier.logits.weight /= spread
+        student.classifier.logits.bias.copy_(-logits.mean(dim=0) / spread)
+    return student
 
 
 @pytest.fixture(scope="module")
@@ -109,22 +124,41 @@ def test_bfloat16_and_float32_give_the_same_candidates():
 
 
 def test_bfloat16_and_float32_judge_candidates_alike():
-    student = lively(Student)
-    channels = np.random.default_rng(3).normal(size=(2, 30, 30, 20)).astype(np.float32)
-    centers = np.array([[5.0, 5, 5], [20, 20, 10], [10, 25, 15]])
+    student = read_bundle(SHIPPED_BUNDLE).student()
+    channels = np.zeros((2, 60, 30, 20), np.float32)
+    channels[0] = 0.7 + 0.03 * np.random.default_rng(3).normal(size=channels[0].shape)
+    centers = np.array([[10.0, 15, 10], [25, 15, 10], [40, 15, 10]])
+    voxels = np.moveaxis(np.indices(channels[0].shape), 0, -1)
+    for center, radius in zip(centers, (1.2, 1.7, 2.5), strict=True):
+        dark = np.exp(-((np.linalg.norm(voxels - center, axis=-1) / radius) ** 2))
+        channels += np.array([-0.5, 0.3]).reshape(2, 1, 1, 1) * dark
     exact = patch_probability(student, channels, centers, FLOAT32, idle)
     fast = patch_probability(student, channels, centers, BFLOAT16, idle)
-    assert np.abs(exact - fast).max() < 0.05
+    assert np.ptp(exact) > 0.02
+    assert np.abs(exact - fast).max() < 0.02
 
 
 def test_many_candidates_are_judged_as_one_by_one():
-    student = lively(Student)
+    student = lively_student()
     rng = np.random.default_rng(4)
     channels = rng.normal(size=(2, 30, 30, 20)).astype(np.float32)
     centers = rng.uniform(0, 19, (inference.PATCH_BATCH + 3, 3))
     together = patch_probability(student, channels, centers, FLOAT32, idle)
     alone = [patch_probability(student, channels, center[None], FLOAT32, idle)[0] for center in centers[-4:]]
     assert np.allclose(together[-4:], alone, atol=1e-5)
+
+
+def test_a_candidate_of_a_mirrored_scan_is_judged_alike():
+    student = lively_student()
+    channels = np.random.default_rng(5).normal(size=(2, 41, 41, 20)).astype(np.float32)
+    center = np.array([[20.0, 20, 10]])
+    judged = patch_probability(student, channels, center, FLOAT32, idle)
+    for axes in ((1,), (2,), (1, 2)):
+        # the middle of 24 voxels lies between two of them
+        moved = center + np.isin((1, 2, 3), axes)
+        mirrored = patch_probability(student, np.flip(channels, axes).copy(), moved, FLOAT32, idle)
+        assert mirrored == pytest.approx(judged, abs=1e-5)
+    assert judged != pytest.approx(patch_probability(student, channels, center + 1, FLOAT32, idle), abs=0.01)
 
 
 def test_a_patch_at_the_corner_of_a_volume_smaller_than_itself_is_filled_with_zeros():
