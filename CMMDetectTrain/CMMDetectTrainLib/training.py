@@ -73,7 +73,7 @@ class Schedule:
         >>> [Schedule(warm_up=4).warmth(step) for step in (0, 1, 3, 4)], Schedule().warmth(0)
         ([0.25, 0.5, 1.0, 1.0], 1.0)
         """
-        return min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
+        return min(1.0, (step + 1) / max(self.warm_up, 1))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import sys
 import time
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,16 +15,13 @@ from torch.utils.data import TensorDataset
 
 from CMMDetectLib.devices import Compute
 from CMMDetectLib.errors import CancelledError, InputError, OutputError
-from CMMDetectLib.networks import CandidateDetector, Student, Teacher
-from CMMDetectTrainLib.augmentation import Augmentation
-from CMMDetectTrainLib.losses import segmentation_loss
+from CMMDetectLib.networks import CandidateDetector
+from CMMDetectTrainLib.augmentation import NONE
 from CMMDetectTrainLib.patches import PatchSet, Sampling, SplitPlaces, draw_epoch, grid_places
-from CMMDetectTrainLib.tasks import detector_task, ignore_frst, start_from_detector, teacher_task
+from CMMDetectTrainLib.tasks import detector_task, ignore_frst
 from CMMDetectTrainLib.training import CHECKPOINT, Schedule, Task, Watch, fingerprint, fit
 from test_distributed import HERE, PATHS
 from training_cases import CPU, QUICK, candidate_task, make_case, new_student
-
-STILL = Augmentation(factor=1, translation_vox=0, noise_variance=(0, 0), blur_vox=(0, 0), mirror=False)
 
 
 def curve(records):
@@ -40,6 +36,13 @@ def uninterrupted(tmp_path_factory):
     task = candidate_task(folder, new_student())
     records = fit(task, QUICK, CPU, folder / "work")
     return fingerprint(task.network), curve(records)
+
+
+def one_weight():
+    """A network of a single weight, which begins at 0, and the patches of one step."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(1, 1, bias=False))
+    nn.init.zeros_(network[1].weight)
+    return network, TensorDataset(torch.ones(2, 1, 1, 1, 1))
 
 
 def losses_are(values):
@@ -86,9 +89,7 @@ def test_training_ends_when_patience_does(tmp_path):
 
 
 def test_the_weights_of_the_best_epoch_are_kept(tmp_path):
-    data = TensorDataset(torch.ones(2, 1, 1, 1, 1))
-    network = nn.Sequential(nn.Flatten(), nn.Linear(1, 1, bias=False))
-    nn.init.zeros_(network[1].weight)
+    network, data = one_weight()
 
     def loss(model, batch):  # training pulls the weight up and up, validation likes it at 0.3
         weight = model[1].weight.sum()
@@ -102,9 +103,7 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path):
 
 
 def test_the_learning_rate_rises_over_the_first_steps(tmp_path):
-    data = TensorDataset(torch.zeros(4, 1, 1, 1, 1))
-    network = nn.Sequential(nn.Flatten(), nn.Linear(1, 1, bias=False))
-    nn.init.zeros_(network[1].weight)
+    network, data = one_weight()
     weights = []
 
     def loss(model, batch):  # a gradient of 1 at every step, so that Adam moves the weight by the rate
@@ -115,31 +114,6 @@ def test_the_learning_rate_rises_over_the_first_steps(tmp_path):
     task = Task("rising", network, loss, lambda _: data, data)
     fit(task, Schedule(epochs=5, batch=4, learning_rate=0.1, decay_epochs=10, epsilon=1e-8, warm_up=4), CPU, tmp_path)
     assert weights == pytest.approx([0.025, 0.075, 0.15, 0.25, 0.35], abs=1e-5)
-
-
-def test_a_narrow_detector_learns_eight_patches_by_heart(tmp_path):
-    case = make_case(tmp_path, shape=(48, 48, 12), balls=[(6 + 12 * n, 6, 6) for n in range(4)], seed=1)
-    places = [place for place in grid_places(case, 12) if place.start[1] in (0, 36)]
-    assert (len(places), sum(place.positive for place in places)) == (8, 4)
-    torch.manual_seed(1)
-    network = CandidateDetector(4)
-    task = detector_task(network, SplitPlaces(places, places), Sampling(replace(STILL, factor=8)))
-    schedule = Schedule(epochs=18, decay_epochs=18, learning_rate=0.03)
-    records = fit(task, schedule, CPU, tmp_path / "work")
-    assert records[0].training_loss > 1.0
-    assert min(record.validation_loss for record in records) < 0.1
-    network.eval()
-    for channels, labels, _ in (task.validation[index] for index in range(8)):
-        assert (network(channels[None])[0].argmax(dim=0) != labels).sum() <= 1
-
-
-def test_the_teacher_minimizes_its_loss(tmp_path):
-    case = make_case(tmp_path, shape=(24, 24, 12), balls=[(6, 6, 6)], seed=1)
-    places = grid_places(case, 12)
-    torch.manual_seed(1)
-    task = teacher_task(Teacher(4), SplitPlaces(places, places), Sampling(replace(STILL, factor=24)))
-    records = fit(task, Schedule(epochs=4, decay_epochs=9, learning_rate=0.03), CPU, tmp_path / "work")
-    assert records[-1].training_loss < records[0].training_loss - 0.2
 
 
 def test_the_same_seed_trains_the_same_network_and_another_seed_another(tmp_path, uninterrupted):
@@ -339,7 +313,7 @@ def test_training_in_bfloat16_comes_near_training_in_float32(tmp_path):
     for dtype in (torch.float32, torch.bfloat16):
         torch.manual_seed(1)
         network = CandidateDetector(2)
-        task = detector_task(network, SplitPlaces(places, places), Sampling(STILL))
+        task = detector_task(network, SplitPlaces(places, places), Sampling(NONE))
         records = fit(
             task, Schedule(epochs=4, batch=2, decay_epochs=9), Compute(CPU.device, dtype), tmp_path / str(dtype)
         )
@@ -351,63 +325,8 @@ def test_training_in_bfloat16_comes_near_training_in_float32(tmp_path):
 
 def test_reading_patches_warns_of_nothing(tmp_path, recwarn):
     case = make_case(tmp_path, shape=(32, 32, 16), balls=[(8, 8, 8)])
-    patches = PatchSet(draw_epoch(grid_places(case, 16), Sampling(STILL), 0), STILL)
+    patches = PatchSet(draw_epoch(grid_places(case, 16), Sampling(NONE), 0), NONE)
     channels, labels, _ = patches[0]
     channels += 1
     labels += 1
     assert not [warning for warning in recwarn if "writable" in str(warning.message)]
-
-
-def test_the_teacher_begins_with_the_weights_of_stage_1_and_a_new_classifier():
-    torch.manual_seed(3)
-    detector, teacher = CandidateDetector(2), Teacher(2)
-    before = {name: value.clone() for name, value in teacher.classifier.state_dict().items()}
-    start_from_detector(teacher, detector)
-    for part in ("extractor", "segmentor"):
-        assert fingerprint(getattr(teacher, part)) == fingerprint(getattr(detector, part))
-    assert all(torch.equal(value, before[name]) for name, value in teacher.classifier.state_dict().items())
-    channels = torch.randn(1, 2, 16, 16, 16)
-    assert torch.equal(teacher.eval()(channels)[0], detector.eval()(channels))
-
-
-def test_the_student_begins_with_what_stage_1_sees_if_it_is_as_wide():
-    torch.manual_seed(3)
-    detector, student, wider = CandidateDetector(2), Student(2), Student(4)
-    classifier, own = fingerprint(student.classifier), fingerprint(wider)
-    start_from_detector(student, detector)
-    start_from_detector(wider, detector)
-    assert fingerprint(student.extractor) == fingerprint(detector.extractor)
-    assert fingerprint(student.classifier) == classifier
-    assert fingerprint(wider) == own
-
-
-def test_a_network_without_the_radial_symmetry_transform_never_looks_at_it(tmp_path):
-    case = make_case(tmp_path, shape=(32, 32, 16), balls=[(8, 8, 8)])
-    places = grid_places(case, 16)
-    network = CandidateDetector(2)
-    ignore_frst(network)
-    fit(
-        detector_task(network, SplitPlaces(places, places), Sampling(STILL)),
-        replace(QUICK, epochs=2),
-        CPU,
-        tmp_path / "w",
-    )
-    channels = torch.rand(1, 2, 16, 16, 16)
-    other = channels.clone()
-    other[:, 1] = 9
-    network.eval()
-    assert torch.equal(network(channels), network(other))
-    assert not network.extractor.project.weight[:, 1].any()
-    assert network.extractor.project.weight[:, 0].any()
-
-
-def test_the_weight_of_ten_changes_what_a_detector_learns(monkeypatch):
-    channels, labels = torch.rand(2, 2, 16, 16, 16), (torch.rand(2, 16, 16, 16) < 0.01).long()
-    gradients = []
-    for weight in (10.0, 1.0):
-        monkeypatch.setattr("CMMDetectTrainLib.losses.LESION_WEIGHT", weight)
-        torch.manual_seed(4)
-        network = CandidateDetector(2)
-        segmentation_loss(network(channels), labels).backward()
-        gradients.append(network.segmentor.logits.bias.grad.numpy().copy())
-    assert np.abs(gradients[0] - gradients[1]).max() > 0.05 * np.abs(gradients[1]).max()
