@@ -73,8 +73,25 @@ def _add_simulate(commands: Commands[OneLineParser]) -> None:
         metavar="NAME",
         help="named protocols, taken in turn, or random (default)",
     )
+    parser.add_argument(
+        "--microbleeds",
+        nargs="+",
+        type=_number_or_random,
+        default=[None],
+        metavar="N",
+        help="in each scan, taken in turn, or random (default)",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the data set (default: 0)")
     parser.set_defaults(run=_simulate)
+
+
+def _number_or_random(text: str) -> int | None:
+    if text.lower() == "random":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: neither a number nor random") from None
 
 
 def _simulate(options: argparse.Namespace) -> None:
@@ -82,7 +99,14 @@ def _simulate(options: argparse.Namespace) -> None:
         from .simulation.dataset import simulate_dataset
 
         with progress_bar() as listener:
-            simulate_dataset(Path(options.output), options.count, options.protocol, options.seed, _told(listener))
+            simulate_dataset(
+                Path(options.output),
+                options.count,
+                options.protocol,
+                options.seed,
+                _told(listener),
+                options.microbleeds,
+            )
     Console(highlight=False, soft_wrap=True).print(f"{options.count} scans in {options.output}")
 
 

@@ -206,6 +206,14 @@ def test_a_command_that_lacks_its_packages_says_what_to_install(tmp_path, capsys
     assert "pip install 'cmmdetect[train]'" in line
 
 
-@pytest.mark.parametrize(("option", "value", "expected"), [("--protocol", "mrx", "mrx"), ("-n", "0", "at least 1")])
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--protocol", "mrx", "mrx"),
+        ("-n", "0", "at least 1"),
+        ("--microbleeds", "-3", "cannot have -3"),
+        ("--microbleeds", "many", "neither a number nor random"),
+    ],
+)
 def test_what_cannot_be_simulated_is_refused(tmp_path, capsys, option, value, expected):
     assert expected in refused(capsys, ["simulate", "-o", str(tmp_path / "set"), option, value])

@@ -76,7 +76,7 @@ def test_a_data_set_is_written_whole_and_goes_on_where_it_stopped(
 ) -> None:
     made: list[int] = []
 
-    def simulate(protocol: Protocol, seed: int) -> SimulatedScan:
+    def simulate(protocol: Protocol, seed: int, lesions: int | None) -> SimulatedScan:
         made.append(seed)
         if len(made) == 2:
             raise KeyboardInterrupt
@@ -106,26 +106,28 @@ def test_a_data_set_is_written_whole_and_goes_on_where_it_stopped(
 
 
 def test_a_folder_with_another_data_set_is_refused(tmp_path: Path) -> None:
-    dataset._describe(tmp_path, ["fast"], 1)
-    with pytest.raises(InputError, match="another seed or protocol"):
+    dataset._describe(tmp_path, ["fast"], 1, [None])
+    with pytest.raises(InputError, match="another seed, protocol or number of microbleeds"):
         dataset.simulate_dataset(tmp_path, 1, ["fast"], 2)
+    with pytest.raises(InputError, match="another seed, protocol or number of microbleeds"):
+        dataset.simulate_dataset(tmp_path, 1, ["fast"], 1, microbleeds=[30])
     with pytest.raises(InputError, match="choose random, ukbb"):
         dataset.simulate_dataset(tmp_path / "new", 1, ["fast", "nothing"], 2)
     assert not (tmp_path / "new").exists()
 
 
-def test_subjects_take_the_protocols_in_turn(
+def test_subjects_take_protocols_and_numbers_of_microbleeds_in_turn(
     tmp_path: Path, simulated: SimulatedScan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    asked: list[tuple[str, int | None]] = []
 
-    def simulate(protocol: Protocol, seed: int) -> SimulatedScan:
-        asked.append(protocol.name)
+    def simulate(protocol: Protocol, seed: int, lesions: int | None) -> SimulatedScan:
+        asked.append((protocol.name, lesions))
         return simulated
 
     monkeypatch.setattr(dataset, "simulate_scan", simulate)
-    dataset.simulate_dataset(tmp_path, 3, ["fast", "MARS"], 1)
-    assert asked == ["fast", "mars", "fast"]
+    dataset.simulate_dataset(tmp_path, 3, ["fast", "MARS"], 1, microbleeds=[None, 30, 2])
+    assert asked == [("fast", None), ("mars", 30), ("fast", 2)]
 
 
 def own_scan(modality: Modality) -> tuple[Scan, np.ndarray]:

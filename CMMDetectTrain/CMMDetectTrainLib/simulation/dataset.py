@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def simulate_dataset(
     protocols: Sequence[str] = (RANDOM,),
     seed: int = 0,
     progress: Progress | None = None,
+    microbleeds: Sequence[int | None] = (None,),
 ) -> None:
     """Write a data set of simulated scans with their truth.
 
@@ -44,51 +46,57 @@ def simulate_dataset(
     output : folder, made if it is not there
     count : number of subjects
     protocols : names of presets, or 'random'; the subjects take them in turn
-    seed : of the data set; subject n depends on it, on n and on its protocol only
+    seed : of the data set; subject n depends on it, on n, on its protocol and on its number of microbleeds only
     progress : called with a fraction and a message
+    microbleeds : in each scan, None draws it; the subjects take them in turn. A brain may have room for fewer
 
     Raises
     ------
     InputError
-        If there is no such protocol, ``count`` is not positive, or the folder holds a data set of another seed
-        or protocol.
+        If there is no such protocol, ``count`` is not positive, a number of microbleeds is negative, or the folder
+        holds another data set.
     OutputError
         If a file cannot be written.
     """
     if count < 1:
         raise InputError(f"{count} scans cannot be simulated; ask for at least 1")
+    if fewest := min((number for number in microbleeds if number is not None and number < 0), default=0):
+        raise InputError(f"a scan cannot have {fewest} microbleeds")
     names = [name.lower() for name in protocols]
     for name in names:
         if name != RANDOM:
             find_protocol(name)
-    _describe(output, names, seed)
-    for number in range(1, count + 1):
+    _describe(output, names, seed, microbleeds)
+    for number, protocol, lesions in zip(range(1, count + 1), cycle(names), cycle(microbleeds), strict=False):
         subject = f"sub-{number:03d}"
         if progress:
             progress((number - 1) / count, f"simulating {subject} of {count}")
         if not (output / subject).exists():
-            protocol = names[(number - 1) % len(names)]
-            _write_subject(output, subject, *_draw(protocol, seed, number))
+            _write_subject(output, subject, *_draw(protocol, lesions, seed, number))
     _write_participants(output)
     if progress:
         progress(1.0, f"{count} scans in {output}")
 
 
-def _draw(protocol: str, seed: int, number: int) -> tuple[SimulatedScan, int]:
+def _draw(protocol: str, lesions: int | None, seed: int, number: int) -> tuple[SimulatedScan, int]:
     scan_seed = int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0])
     preset = None if protocol == RANDOM else protocol
     drawn = draw_protocol(np.random.default_rng([scan_seed, 1]), preset)
-    return simulate_scan(drawn, scan_seed), scan_seed
+    return simulate_scan(drawn, scan_seed, lesions), scan_seed
 
 
-def _describe(output: Path, protocols: list[str], seed: int) -> None:
+def _describe(output: Path, protocols: list[str], seed: int, microbleeds: Sequence[int | None]) -> None:
     """Write the data set's description, or hold it against the one that is there."""
     origin = {"Name": "cmmdetect simulate", "Protocol": ", ".join(protocols), "Seed": seed}
+    if set(microbleeds) != {None}:
+        origin["Microbleeds"] = ", ".join(RANDOM if number is None else str(number) for number in microbleeds)
     path = output / "dataset_description.json"
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8")).get("GeneratedBy", [{}])[0]
         if found != origin:
-            raise InputError(f"{output}: holds a data set of another seed or protocol; choose another folder")
+            raise InputError(
+                f"{output}: holds a data set of another seed, protocol or number of microbleeds; choose another folder"
+            )
         return
     output.mkdir(parents=True, exist_ok=True)
     write_json(
