@@ -17,6 +17,7 @@ from .calibration import Calibration
 from .candidates import write_json
 from .errors import InputError
 from .methods import Settings
+from .network_grid import NetworkVoxel
 from .postprocessing import CutOffs
 from .scan import Modality, replacing
 
@@ -32,7 +33,7 @@ ARCHITECTURE = "shallow-unet-3d"
 INPUT_CHANNELS = ("image", "frst")
 NETWORKS = ("detector", "student", "teacher")
 REQUIRED = ("detector", "student")
-NOT_IN_OLDER = ("calibration", "pixel_mm", "student_width")
+NOT_IN_OLDER = ("calibration", "pixel_mm", "slice_mm", "student_width")
 _HERE = Path(__file__).resolve().parent
 _PLACES = (_HERE.parent / "Resources" / "CMMDetect-model", _HERE / "model")
 SHIPPED_BUNDLE = next((place for place in _PLACES if place.is_dir()), _PLACES[0])
@@ -59,8 +60,15 @@ class BundleDescription:
     """Of the student; None, as in older bundles, for `width`."""
     pixel_mm: float | None = None
     """In-plane pixel size of the networks' grid (`network_grid`); None, as in older bundles, for the scan's own."""
+    slice_mm: float | None = None
+    """Distance of its slices; None, as in older bundles, for the scan's own."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """Measured performance with confidence intervals and what it was measured on."""
+
+    @property
+    def voxel(self) -> NetworkVoxel:
+        """Give the voxel size of the networks' grid."""
+        return NetworkVoxel(self.pixel_mm, self.slice_mm)
 
 
 @dataclass(frozen=True)
@@ -190,16 +198,16 @@ def _parse(content: Any, path: Path) -> tuple[BundleDescription, dict[str, str]]
         values["modality"] = tuple(Modality(name) for name in content["modality"])
         values["cutoffs"] = CutOffs(**content["cutoffs"])
         values["calibration"] = Calibration(**content.get("calibration", {}))
-        values["pixel_mm"] = _pixel(content.get("pixel_mm"))
+        values |= {name: _length(name, content.get(name)) for name in ("pixel_mm", "slice_mm")}
         values["student_width"] = content.get("student_width")
         return BundleDescription(**values), dict(content["sha256"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a complete description of a model ({error})") from None
 
 
-def _pixel(value: Any) -> float | None:
+def _length(name: str, value: Any) -> float | None:
     if value is None:
         return None
-    if not 0 < (pixel_mm := float(value)) < math.inf:
-        raise ValueError("pixel_mm must be above 0")
-    return pixel_mm
+    if not 0 < (length_mm := float(value)) < math.inf:
+        raise ValueError(f"{name} must be above 0")
+    return length_mm

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .devices import Compute
+from .network_grid import Shape
 from .networks import CandidateDetector, DoubleConvolution, Student, join, pool
 from .progress import Tick
 
@@ -31,6 +32,7 @@ REACH_VOX = 2
 KEPT_FEATURES_BYTES = 1 << 30
 """Full-resolution features up to this size are kept for the decoder; larger ones are computed twice."""
 PATCH_VOX = 24
+"""Pixels across a patch of stage 2; see `NetworkVoxel.patch_shape`."""
 PATCH_BATCH = 32
 MIRRORINGS = ((), (2,), (3,), (2, 3))
 """Axes of (N, C, I, J, K) patches, in the plane of the slices, along which stage 2 sees them mirrored."""
@@ -258,10 +260,11 @@ def patch_probability(
     student: Student,
     channels: NDArray[np.float32],
     centers_vox: NDArray[np.float64],
+    shape: Shape,
     compute: Compute,
     tick: Tick,
 ) -> NDArray[np.float32]:
-    """Run stage 2's network over 24^3 patches centered on the candidates; beyond the volume are zeros.
+    """Run stage 2's network over patches centered on the candidates; beyond the volume are zeros.
 
     Every patch is judged as it is and mirrored, and its logits are averaged: a microbleed stays one in a mirror, and
     four judgements err less than one. The paper judges once.
@@ -271,6 +274,7 @@ def patch_probability(
     student : network, in any mode; it is not changed
     channels : (2, I, J, K)
     centers_vox : (N, 3)
+    shape : voxels of a patch along each axis, 24 each in the paper
     compute : device and precision
     tick : told the finished fraction of the work, 0 to 1; what it raises ends the run
 
@@ -283,7 +287,7 @@ def patch_probability(
     found: NDArray[np.float32] = np.zeros(len(centers_vox), np.float32)
     for start in range(0, len(centers_vox), PATCH_BATCH):
         batch = slice(start, start + PATCH_BATCH)
-        patches = torch.from_numpy(cut_patches(channels, centers_vox[batch]))
+        patches = torch.from_numpy(cut_patches(channels, centers_vox[batch], shape))
         patches = patches.to(compute.device, compute.dtype, memory_format=torch.channels_last_3d)
         logits = torch.stack([network(patches.flip(axes)).float() for axes in MIRRORINGS]).mean(dim=0)
         found[batch] = torch.softmax(logits, dim=1)[:, 1].cpu().numpy()
@@ -291,24 +295,22 @@ def patch_probability(
     return found
 
 
-def cut_patches(
-    channels: NDArray[np.float32], centers_vox: NDArray[np.float64], size_vox: int = PATCH_VOX
-) -> NDArray[np.float32]:
-    """Cut (N, C, size, size, size) patches out of (C, I, J, K) channels; beyond the volume are zeros.
+def cut_patches(channels: NDArray[np.float32], centers_vox: NDArray[np.float64], shape: Shape) -> NDArray[np.float32]:
+    """Cut (N, C, *shape) patches out of (C, I, J, K) channels; beyond the volume are zeros.
 
     The center of a patch of even size is its voxel ``size / 2``.
 
     >>> volume = np.arange(5, dtype=np.float32).reshape(1, 5, 1, 1)
-    >>> cut_patches(volume, np.array([[0.2, 0.0, 0.0]]), 2)[0, 0, :, 1, 1]
+    >>> cut_patches(volume, np.array([[0.2, 0.0, 0.0]]), (2, 2, 2))[0, 0, :, 1, 1]
     array([0., 0.], dtype=float32)
-    >>> cut_patches(volume, np.array([[3.6, 0.0, 0.0]]), 2)[0, 0, :, 1, 1]
+    >>> cut_patches(volume, np.array([[3.6, 0.0, 0.0]]), (2, 2, 2))[0, 0, :, 1, 1]
     array([3., 4.], dtype=float32)
     """
-    patches = np.zeros((len(centers_vox), channels.shape[0], size_vox, size_vox, size_vox), np.float32)
-    starts = np.rint(centers_vox).astype(int) - size_vox // 2
+    patches = np.zeros((len(centers_vox), channels.shape[0], *shape), np.float32)
+    starts = np.rint(centers_vox).astype(int) - np.array(shape) // 2
     for patch, start in zip(patches, starts, strict=True):
         low = np.maximum(start, 0)
-        high = np.minimum(start + size_vox, channels.shape[1:])
+        high = np.minimum(start + shape, channels.shape[1:])
         inside = tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))
         source = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
         patch[:, *inside] = channels[:, *source]

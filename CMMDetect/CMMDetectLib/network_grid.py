@@ -1,9 +1,9 @@
-"""The grid on which networks look at a scan: pixels of one size, slices as they are.
+"""The grid on which networks look at a scan: voxels of one size.
 
 A network counts in voxels. Three of them across are a vein on a grid of 0.4 mm and a microbleed on one of 1.2 mm, and
-nothing in its channels tells the two grids apart. So images are brought to one pixel size before a network sees them,
-and what it says is brought back; everything else works on the scan's own grid. Slices are not resampled: between
-thick ones there is nothing that interpolation could find.
+a dot that is gone in the next slice is noise where slices are of 1 mm and a microbleed where they are of 5 mm. Nothing
+in the channels tells one grid from another. So images are brought to one voxel size before a network sees them, and
+what it says is brought back; everything else works on the scan's own grid.
 """
 
 from __future__ import annotations
@@ -17,6 +17,36 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 Shape = tuple[int, int, int]
+POOLED_VOX = 4
+"""What two poolings make one voxel of; the height of a patch is a multiple of it."""
+
+
+@dataclass(frozen=True)
+class NetworkVoxel:
+    """Size of the voxels that a network sees.
+
+    Attributes
+    ----------
+    pixel_mm, slice_mm : in plane and between slices; None for each scan's own
+    """
+
+    pixel_mm: float | None = None
+    slice_mm: float | None = None
+
+    def patch_shape(self, size: int) -> Shape:
+        """Give the voxels of a patch of ``size`` pixels: as high as it is wide, in mm if they are known.
+
+        >>> NetworkVoxel(0.8, 1.6).patch_shape(24), NetworkVoxel(0.8).patch_shape(24)
+        ((24, 24, 12), (24, 24, 24))
+        """
+        if self.pixel_mm is None or self.slice_mm is None:
+            return size, size, size
+        height = size * self.pixel_mm / self.slice_mm
+        return size, size, max(POOLED_VOX, POOLED_VOX * round(height / POOLED_VOX))
+
+
+SCANS_OWN = NetworkVoxel()
+"""The networks see each scan on its own grid, as in the paper."""
 
 
 @dataclass(frozen=True)
@@ -26,24 +56,26 @@ class NetworkGrid:
     Attributes
     ----------
     scan_shape : (I, J, K) of the scan
-    shape : (I', J', K) of the network
+    shape : (I', J', K') of the network
     """
 
     scan_shape: Shape
     shape: Shape
 
     @classmethod
-    def of(cls, scan_shape: Sequence[int], spacing_mm: Sequence[float], pixel_mm: float | None) -> NetworkGrid:
-        """Give the grid with pixels of about ``pixel_mm``; None leaves the scan's.
+    def of(cls, scan_shape: Sequence[int], spacing_mm: Sequence[float], voxel: NetworkVoxel) -> NetworkGrid:
+        """Give the grid with voxels of about that size.
 
-        >>> NetworkGrid.of((100, 120, 30), (0.4, 0.4, 5.0), 0.8).shape
-        (50, 60, 30)
+        >>> NetworkGrid.of((100, 120, 30), (0.4, 0.4, 5.0), NetworkVoxel(0.8, 1.6)).shape
+        (50, 60, 94)
         """
         i, j, k = scan_shape
-        if pixel_mm is None:
-            return cls((i, j, k), (i, j, k))
-        across, along = (max(1, round(n * step / pixel_mm)) for n, step in zip((i, j), spacing_mm[:2], strict=True))
-        return cls((i, j, k), (across, along, k))
+        sizes_mm = (voxel.pixel_mm, voxel.pixel_mm, voxel.slice_mm)
+        across, along, high = (
+            n if size_mm is None else max(1, round(n * step / size_mm))
+            for n, step, size_mm in zip((i, j, k), spacing_mm, sizes_mm, strict=True)
+        )
+        return cls((i, j, k), (across, along, high))
 
     def spacing_mm(self, spacing_mm: Sequence[float]) -> tuple[float, float, float]:
         """Give the voxel size of the network's grid from that of the scan's."""
@@ -51,15 +83,15 @@ class NetworkGrid:
         return i, j, k
 
     def channels(self, channels: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Bring (C, I, J, K) to the network's grid, smoothed before where pixels become fewer; 0 outside the mask.
+        """Bring (C, I, J, K) to the network's grid, smoothed before where voxels become fewer; 0 outside the mask.
 
         Parameters
         ----------
-        mask : (I', J', K), on the network's grid
+        mask : (I', J', K'), on the network's grid
         """
         if self.shape == self.scan_shape:
             return channels
-        # as much as a box of the new pixel would smooth, beyond what the old one has
+        # as much as a box of the new voxel would smooth, beyond what the old one has
         sigma = [max(0.0, 0.5 * (old / new - 1)) for old, new in zip(self.scan_shape, self.shape, strict=True)]
         smooth = (ndimage.gaussian_filter(channel, sigma) if any(sigma) else channel for channel in channels)
         return np.stack([_resampled(channel, self.shape, 1) * mask for channel in smooth])
@@ -82,7 +114,7 @@ class NetworkGrid:
         return np.clip((points_vox + 0.5) * np.array(self.shape) / np.array(self.scan_shape) - 0.5, 0, last)
 
     def back(self, probability: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Bring a network's (I', J', K) map to the scan's grid."""
+        """Bring a network's (I', J', K') map to the scan's grid."""
         return _resampled(probability, self.scan_shape, 1)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .bundle import ModelBundle
 from .clusters import ClusterMeasures
 from .devices import Compute
-from .inference import microbleed_probability, patch_probability
+from .inference import PATCH_VOX, microbleed_probability, patch_probability
 from .methods import Settings
 from .network_grid import NetworkGrid
 from .preprocessing import PreparedScan
@@ -42,7 +42,8 @@ class PaperMethod:
             return np.zeros(0, np.float32)
         grid = self._grid(prepared)
         seen, centers_vox = grid.channels(channels, grid.mask(prepared.mask)), grid.points(clusters.centroid_vox)
-        probability = patch_probability(self._bundle.student(), seen, centers_vox, self._compute, tick)
+        shape = self._bundle.description.voxel.patch_shape(PATCH_VOX)
+        probability = patch_probability(self._bundle.student(), seen, centers_vox, shape, self._compute, tick)
         return self._bundle.description.calibration.apply(probability, clusters.peak)
 
     def describe(self) -> dict[str, Any]:
@@ -56,4 +57,4 @@ class PaperMethod:
         }
 
     def _grid(self, prepared: PreparedScan) -> NetworkGrid:
-        return NetworkGrid.of(prepared.mask.shape, prepared.spacing_mm, self._bundle.description.pixel_mm)
+        return NetworkGrid.of(prepared.mask.shape, prepared.spacing_mm, self._bundle.description.voxel)

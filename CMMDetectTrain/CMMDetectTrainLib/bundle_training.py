@@ -107,7 +107,7 @@ class _Run:
         self.entries, self.plan, self.output, self.compute, self.progress = entries, plan, output, compute, progress
         self.start = read_bundle(plan.start) if plan.start else None
         self.work = work_folder(output)
-        self.pixel_mm = self.start.description.pixel_mm if self.start else plan.pixel_mm
+        self.voxel = plan.voxel_after(self.start)
 
     def train(self, reported: Reported, should_stop: Callable[[], bool]) -> TrainedBundle:
         # before the long preparation of the scans, which tells how many of them have microbleeds
@@ -140,7 +140,7 @@ class _Run:
         def prepare_all() -> list[Case]:
             cases, shelves, plan = [], self.work / "cases", self.plan
             for number, entry in enumerate(self.entries, 1):
-                cases.append(case_of_scan(entry, shelves, plan.brain_extraction, plan.given_brain, self.pixel_mm))
+                cases.append(case_of_scan(entry, shelves, plan.brain_extraction, plan.given_brain, self.voxel))
                 tick(number / len(self.entries))
             return cases
 
@@ -154,9 +154,7 @@ class _Run:
         modalities = tuple(sorted({entry.modality for entry in self.entries}))
         ordered = (plan.simulated_patches, modalities, plan.seed, plan.processes)
         with self.progress.step("simulation") as tick:
-            return distributed.from_first(
-                lambda: simulated_cases(shelves, *ordered, pixel_mm=self.pixel_mm, told=tick)
-            )
+            return distributed.from_first(lambda: simulated_cases(shelves, *ordered, voxel=self.voxel, told=tick))
 
     def _describe(self, split: SplitCases, scans: Sequence[Case], training: NetworkTraining) -> BundleDescription:
         learnt = [case for case in scans if case.subject not in split.subjects]
@@ -179,7 +177,8 @@ class _Run:
             th_detection=self.plan.th_candidates,
             th_discrimination=0.0,
             cutoffs=CutOffs(),
-            pixel_mm=self.pixel_mm,
+            pixel_mm=self.voxel.pixel_mm,
+            slice_mm=self.voxel.slice_mm,
         )
 
     def _finish(

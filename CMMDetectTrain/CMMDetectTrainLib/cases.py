@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from CMMDetectLib.candidates import write_json
 from CMMDetectLib.detection import input_channels
 from CMMDetectLib.errors import InputError, OutputError
-from CMMDetectLib.network_grid import NetworkGrid
+from CMMDetectLib.network_grid import SCANS_OWN, NetworkGrid, NetworkVoxel, Shape
 from CMMDetectLib.orientation import canonical_turn
 from CMMDetectLib.preprocessing import PreparedScan, prepare
 from CMMDetectLib.progress import Progress
@@ -27,7 +27,6 @@ from CMMDetectLib.scan import Modality, read_mask, read_scan, replacing
 
 from .evaluation_set import ScanEntry, read_lesions
 
-Shape = tuple[int, int, int]
 CATALOG = "cases.json"
 NOT_JUDGED = -1
 """Label of a lesion that is there but cannot be seen: no network is asked about its voxels."""
@@ -151,7 +150,7 @@ def case_of_scan(
     shelves: Path,
     brain_extraction: str = "bet",
     given_brain: bool = False,
-    pixel_mm: float | None = None,
+    voxel: NetworkVoxel = SCANS_OWN,
 ) -> Case:
     """Prepare a scan as the detector does (2.1, 2.2) and put it on a shelf, unless it is there already.
 
@@ -159,7 +158,7 @@ def case_of_scan(
     ----------
     shelves : folder of the shelves
     brain_extraction, given_brain : as of `evaluation.evaluate_dataset`
-    pixel_mm : of the networks' grid; None for the scan's own
+    voxel : of the networks' grid
 
     Raises
     ------
@@ -174,21 +173,21 @@ def case_of_scan(
     source = {
         "files": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files if path.exists()],
         "brain": "given" if brain else brain_extraction,
-        **grid_key(pixel_mm),
+        **grid_key(voxel),
     }
     shelf = shelves / entry.name
     if not (found := read_shelf(shelf, source)):
-        write_shelf(shelf, [_arrays_of_scan(entry, brain_extraction, given_brain, pixel_mm)], source)
+        write_shelf(shelf, [_arrays_of_scan(entry, brain_extraction, given_brain, voxel)], source)
         found = read_shelf(shelf, source)
     return found[0]
 
 
-def grid_key(pixel_mm: float | None) -> dict[str, float]:
+def grid_key(voxel: NetworkVoxel) -> dict[str, float]:
     """Give what a shelf's source says of the networks' grid: nothing where it is each scan's own."""
-    return {} if pixel_mm is None else {"pixel_mm": pixel_mm}
+    return {name: length_mm for name, length_mm in asdict(voxel).items() if length_mm is not None}
 
 
-def _arrays_of_scan(entry: ScanEntry, brain_extraction: str, given_brain: bool, pixel_mm: float | None) -> CaseArrays:
+def _arrays_of_scan(entry: ScanEntry, brain_extraction: str, given_brain: bool, voxel: NetworkVoxel) -> CaseArrays:
     scan = read_scan(entry.scan, entry.modality)
     mask = read_mask(entry.brain, scan) if given_brain and entry.brain else None
     lesions, labels = read_lesions(entry, scan)
@@ -199,17 +198,17 @@ def _arrays_of_scan(entry: ScanEntry, brain_extraction: str, given_brain: bool, 
         prepared = prepare(scan.turned(turn), None if mask is None else turn.apply(mask), brain_extraction)
     except InputError as error:
         raise InputError(f"{entry.scan}: {error}") from None
-    return arrays_of(prepared, turn.apply(labels)[prepared.crop], entry.name, entry.subject, pixel_mm)
+    return arrays_of(prepared, turn.apply(labels)[prepared.crop], entry.name, entry.subject, voxel)
 
 
 def arrays_of(
-    prepared: PreparedScan, labels: NDArray[Any], name: str, subject: str, pixel_mm: float | None = None
+    prepared: PreparedScan, labels: NDArray[Any], name: str, subject: str, voxel: NetworkVoxel = SCANS_OWN
 ) -> CaseArrays:
     """Give a prepared scan's channels with its truth, (I, J, K) on its crop, brought to the networks' grid.
 
     What of a microbleed lies outside the brain mask, where the image is 0, cannot be seen either.
     """
-    grid = NetworkGrid.of(prepared.mask.shape, prepared.spacing_mm, pixel_mm)
+    grid = NetworkGrid.of(prepared.mask.shape, prepared.spacing_mm, voxel)
     mask, truth = grid.mask(prepared.mask), grid.labels(labels.astype(np.int16))
     return CaseArrays(
         name=name,

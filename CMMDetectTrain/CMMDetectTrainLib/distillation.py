@@ -18,6 +18,7 @@ from CMMDetectLib.clusters import find_clusters, measure_clusters
 from CMMDetectLib.devices import Compute
 from CMMDetectLib.inference import fused, microbleed_probabilities, microbleed_probability
 from CMMDetectLib.matching import shared_voxels
+from CMMDetectLib.network_grid import Shape
 from CMMDetectLib.networks import CandidateDetector, Student, Teacher
 from CMMDetectLib.results import prepare_folder
 
@@ -33,6 +34,7 @@ BATCH = 8
 def candidate_places(
     detector: CandidateDetector,
     cases: Sequence[Case],
+    shape: Shape,
     threshold: float,
     compute: Compute,
     folder: Path,
@@ -45,6 +47,7 @@ def candidate_places(
 
     Parameters
     ----------
+    shape : voxels of a patch
     threshold : Th_Cdet of the candidates
     folder : keeps what was found, shelf by shelf, so that an interrupted search goes on
     told : is told the fraction that is done
@@ -62,7 +65,7 @@ def candidate_places(
             found = [_candidates(case, p, threshold) for case, p in zip(on_shelf, probabilities, strict=True)]
             write_json(path, {"key": key, "cases": {case.name: f for case, f in zip(on_shelf, found, strict=True)}})
         for case, candidates in zip(on_shelf, found, strict=True):
-            places += [centered_place(case, (i, j, k), bool(true)) for i, j, k, true in candidates]
+            places += [centered_place(case, (i, j, k), shape, bool(true)) for i, j, k, true in candidates]
         done += len(on_shelf)
         told(done / len(cases))
     return places

@@ -49,6 +49,8 @@ class NetworkTraining:
         self.plan, self.start, self.compute, self.work = plan, start, compute, work
         self.progress, self.reported, self.should_stop = progress, reported, should_stop
         self.width, self.student_width = _widths(plan, start)
+        self.voxel = plan.voxel_after(start)
+        self.small_shape = self.voxel.patch_shape(CLASSIFIER_PATCH_VOX)
         self.curves: dict[str, list[EpochRecord]] = {}
         self.validation_candidates: Sequence[Place] = []
 
@@ -59,10 +61,10 @@ class NetworkTraining:
         small = Sampling(plan.patch_augmentation, plan.seed, plan.patches_an_epoch)
         detector = self._network("detector", CandidateDetector)
         if "detector" in plan.networks:
-            self._fit(detector_task(detector, split_grid(split, plan.patch_size), large))
+            self._fit(detector_task(detector, split_grid(split, self.voxel.patch_shape(plan.patch_size)), large))
         teacher = self._network("teacher", Teacher, detector) if plan.needs_teacher or self._has("teacher") else None
         if teacher is not None and "teacher" in plan.networks:
-            self._fit(teacher_task(teacher, split_grid(split, CLASSIFIER_PATCH_VOX), small))
+            self._fit(teacher_task(teacher, split_grid(split, self.small_shape), small))
         student = self._network("student", Student, detector)
         if "student" in plan.networks:
             places = self._candidates(detector, split)
@@ -97,7 +99,7 @@ class NetworkTraining:
         threshold = self.plan.th_candidates
         with self.progress.step("candidates") as tick:
             found = distributed.from_first(
-                lambda: candidate_places(detector, cases, threshold, self.compute, folder, tick)
+                lambda: candidate_places(detector, cases, self.small_shape, threshold, self.compute, folder, tick)
             )
         validating = {case.subject for case in split.validation}
         places = SplitPlaces(

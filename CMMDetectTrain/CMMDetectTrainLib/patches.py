@@ -8,6 +8,7 @@ point, by any number of loader processes.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -18,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from CMMDetectLib.network_grid import Shape
 
 from .augmentation import NONE, Augmentation
 from .cases import Case
@@ -41,13 +44,13 @@ class Place:
     Attributes
     ----------
     start : first voxel; may lie before the case, where zeros are
-    size : voxels along each axis
+    shape : voxels along each axis
     positive : whether it is a microbleed's: one lies in it, or the candidate in its center is one
     """
 
     case: Case
     start: Start
-    size: int
+    shape: Shape
     positive: bool
 
 
@@ -63,7 +66,8 @@ class SplitPlaces:
         """Digest of the places and of what their cases were made from."""
         digest = hashlib.sha256()
         for place in (*self.training, *self.validation):
-            digest.update(repr((place.case.name, place.case.origin, place.start, place.size, place.positive)).encode())
+            case = place.case
+            digest.update(repr((case.name, case.origin, place.start, place.shape, place.positive)).encode())
         return f"{len(self.training)} {digest.hexdigest()}"
 
 
@@ -84,7 +88,7 @@ class Draw:
     seed: tuple[int, ...]
 
 
-def grid_places(case: Case, size: int) -> list[Place]:
+def grid_places(case: Case, shape: Shape) -> list[Place]:
     """Cut a case into adjacent patches (2.2: 48^3; 2.3.1: 24^3).
 
     The last patch of an axis is moved back to end with the case. Patches with hardly any brain, and those whose only
@@ -92,20 +96,20 @@ def grid_places(case: Case, size: int) -> list[Place]:
     """
     labels, mask = np.asarray(case.labels), np.asarray(case.mask)
     places = []
-    for i, j, k in product(*(_starts(length, size) for length in case.shape)):
-        region = tuple(slice(max(first, 0), first + size) for first in (i, j, k))
+    for i, j, k in product(*map(_starts, case.shape, shape)):
+        region = tuple(slice(max(first, 0), first + size) for first, size in zip((i, j, k), shape, strict=True))
         found = labels[region]
         if (found > 0).any():
-            places.append(Place(case, (i, j, k), size, positive=True))
-        elif not found.any() and mask[region].sum() >= LEAST_BRAIN_SHARE * min(size**3, mask.size):
-            places.append(Place(case, (i, j, k), size, positive=False))
+            places.append(Place(case, (i, j, k), shape, positive=True))
+        elif not found.any() and mask[region].sum() >= LEAST_BRAIN_SHARE * min(math.prod(shape), mask.size):
+            places.append(Place(case, (i, j, k), shape, positive=False))
     return places
 
 
-def centered_place(case: Case, center_vox: Sequence[float], positive: bool) -> Place:
-    """Give the 24^3 patch around a candidate (2.3.2); see `inference.cut_patches`."""
-    i, j, k = (int(np.rint(value)) - CLASSIFIER_PATCH_VOX // 2 for value in center_vox)
-    return Place(case, (i, j, k), CLASSIFIER_PATCH_VOX, positive)
+def centered_place(case: Case, center_vox: Sequence[float], shape: Shape, positive: bool) -> Place:
+    """Give the patch around a candidate (2.3.2); see `inference.cut_patches`."""
+    i, j, k = (int(np.rint(value)) - size // 2 for value, size in zip(center_vox, shape, strict=True))
+    return Place(case, (i, j, k), shape, positive)
 
 
 def draw_epoch(places: Sequence[Place], sampling: Sampling, epoch: int) -> list[Draw]:
@@ -137,7 +141,7 @@ def every_place(places: Iterable[Place]) -> list[Draw]:
 
 
 class PatchSet(Dataset[tuple[Tensor, ...]]):
-    """The patches of an epoch: channels (2, S, S, S) float32, labels (S, S, S) int64, weights (S, S, S) float32.
+    """The patches of an epoch: channels (2, I, J, K) float32, labels (I, J, K) int64, weights (I, J, K) float32.
 
     Labels are 0, 1 and `cases.NOT_JUDGED`; weights are those of `lesion_weights`.
     """
@@ -156,7 +160,7 @@ class PatchSet(Dataset[tuple[Tensor, ...]]):
 
 
 class CandidateSet(PatchSet):
-    """Patches around candidates with their class: (2, S, S, S) float32 and a 0 or 1."""
+    """Patches around candidates with their class: (2, I, J, K) float32 and a 0 or 1."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         channels, _ = cut(self._draws[index], self._augmentation)
@@ -168,14 +172,14 @@ def cut(draw: Draw, augmentation: Augmentation) -> tuple[NDArray[np.float32], ND
 
     Returns
     -------
-    channels : (2, S, S, S); beyond the case are zeros
-    labels : (S, S, S) of 0, the number of a microbleed, and `cases.NOT_JUDGED`
+    channels : (2, I, J, K); beyond the case are zeros
+    labels : (I, J, K) of 0, the number of a microbleed, and `cases.NOT_JUDGED`
     """
     place = draw.place
     rng = np.random.default_rng(draw.seed)
     start = np.array(place.start) + _within(place, augmentation.offset(rng))
-    channels = cut_region(place.case.channels, start, place.size).astype(np.float32)
-    labels = cut_region(place.case.labels[None], start, place.size)[0].astype(np.int64)
+    channels = cut_region(place.case.channels, start, place.shape).astype(np.float32)
+    labels = cut_region(place.case.labels[None], start, place.shape)[0].astype(np.int64)
     return augmentation.apply(channels, labels, rng) if augmentation != NONE else (channels, labels)
 
 
@@ -194,16 +198,15 @@ def lesion_weights(labels: NDArray[np.int64]) -> NDArray[np.float32]:
     return weight[np.maximum(labels, 0)]
 
 
-def cut_region(volume: NDArray[Any], start: NDArray[np.int64], size: int) -> NDArray[Any]:
-    """Cut (C, S, S, S) out of (C, I, J, K); only what is cut is read, and beyond the volume are zeros.
+def cut_region(volume: NDArray[Any], start: NDArray[np.int64], shape: Shape) -> NDArray[Any]:
+    """Cut (C, *shape) out of (C, I, J, K); only what is cut is read, and beyond the volume are zeros.
 
-    >>> cut_region(np.arange(3).reshape(1, 3, 1, 1), np.array([2, 0, 0]), 2)[0, :, 0, 0]
+    >>> cut_region(np.arange(3).reshape(1, 3, 1, 1), np.array([2, 0, 0]), (2, 2, 2))[0, :, 0, 0]
     array([2, 0])
     """
-    shape = volume.shape[1:]
     first = np.maximum(start, 0)
-    last = np.minimum(start + size, shape)
-    patch = np.zeros((volume.shape[0], size, size, size), volume.dtype)
+    last = np.minimum(start + shape, volume.shape[1:])
+    patch = np.zeros((volume.shape[0], *shape), volume.dtype)
     if (last > first).all():
         inner = tuple(slice(a, b) for a, b in zip(first - start, last - start, strict=True))
         outer = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
@@ -213,7 +216,7 @@ def cut_region(volume: NDArray[Any], start: NDArray[np.int64], size: int) -> NDA
 
 def _within(place: Place, offset: NDArray[np.int64]) -> NDArray[np.int64]:
     """Shorten a translation so that a patch inside its case stays inside, as far as it was."""
-    start, room = np.array(place.start), np.array(place.case.shape) - place.size
+    start, room = np.array(place.start), np.array(place.case.shape) - place.shape
     low, high = np.minimum(-start, 0), np.maximum(room - start, 0)
     return np.clip(offset, low, high)
 

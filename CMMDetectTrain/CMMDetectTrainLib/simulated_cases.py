@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from CMMDetectLib.network_grid import SCANS_OWN, NetworkVoxel, Shape
 from CMMDetectLib.preprocessing import TISSUE_LEVEL, PreparedScan, normalize_susceptibility
 from CMMDetectLib.scan import Modality, Scan
 
@@ -19,6 +20,8 @@ from .cases import NOT_JUDGED, Case, CaseArrays, arrays_of, grid_key, read_shelf
 from .simulation.patches import PatchSource, SimulatedPatch
 
 PATCHES_PER_SHELF = 50
+PATCH_VOX = 48
+"""Pixels across a patch; see `NetworkVoxel.patch_shape`."""
 FREE_SHELVES = 3
 """One shelf in so many is of free tissue, which is cheap and unlike anything else; the others are of heads, whose
 sulci, sinuses and veins are what a scan's false positives are made of."""
@@ -32,7 +35,7 @@ def simulated_cases(
     modalities: tuple[Modality, ...],
     seed: int,
     processes: int = 1,
-    pixel_mm: float | None = None,
+    voxel: NetworkVoxel = SCANS_OWN,
     told: Callable[[float], None] | None = None,
 ) -> list[Case]:
     """Simulate patches, unless they are there already.
@@ -45,7 +48,7 @@ def simulated_cases(
     shelves : folder of the shelves
     count : patches, rounded up to whole shelves of `PATCHES_PER_SHELF`
     modalities : drawn with equal chance
-    pixel_mm : of the networks' grid; None for that of each patch's protocol
+    voxel : of the networks' grid
     told : is told the fraction that is done
 
     Raises
@@ -54,7 +57,7 @@ def simulated_cases(
         If a shelf cannot be written.
     """
     numbers = range(-(-count // PATCHES_PER_SHELF))
-    jobs = [_Job(shelves, number, modalities, seed, pixel_mm) for number in numbers]
+    jobs = [_Job(shelves, number, modalities, seed, voxel) for number in numbers]
     cases = []
     for number, shelf in enumerate(_shelves(jobs, processes), 1):
         cases += shelf
@@ -70,7 +73,7 @@ class _Job(NamedTuple):
     number: int
     modalities: tuple[Modality, ...]
     seed: int
-    pixel_mm: float | None
+    voxel: NetworkVoxel
 
 
 def _shelves(jobs: Sequence[_Job], processes: int) -> Iterator[list[Case]]:
@@ -85,17 +88,18 @@ def _shelves(jobs: Sequence[_Job], processes: int) -> Iterator[list[Case]]:
 # the many small matrices of a patch take five times as long where threads share each of them
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def _shelf(job: _Job) -> list[Case]:
-    shelves, number, modalities, seed, pixel_mm = job
+    shelves, number, modalities, seed, voxel = job
     described = {"simulated": PATCHES_PER_SHELF, "seed": seed, "shelf": number, "modalities": list(modalities)}
-    described |= grid_key(pixel_mm)
+    described |= grid_key(voxel)
     folder = shelves / f"simulated-{seed}-{number:05d}"
     if found := read_shelf(folder, described):
         return found
     own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    source = PatchSource(modalities, anatomy_share=float(_is_of_heads(number)), pixel_mm=pixel_mm)
+    shape = voxel.patch_shape(PATCH_VOX)
+    source = PatchSource(modalities, shape, anatomy_share=float(_is_of_heads(number)), voxel=voxel)
     drawn = (patch for patch in source.stream(own_seed) if patch.brain.mean() > LEAST_BRAIN_SHARE)
     named = zip((f"{folder.name}-{index:02d}" for index in range(PATCHES_PER_SHELF)), drawn, strict=False)
-    write_shelf(folder, [arrays_of_patch(patch, name, folder.name, pixel_mm) for name, patch in named], described)
+    write_shelf(folder, [arrays_of_patch(patch, name, folder.name, shape, voxel) for name, patch in named], described)
     return read_shelf(folder, described)
 
 
@@ -104,13 +108,16 @@ def _is_of_heads(number: int) -> bool:
     return (number + number // 10) % FREE_SHELVES != 2
 
 
-def arrays_of_patch(patch: SimulatedPatch, name: str, subject: str, pixel_mm: float | None = None) -> CaseArrays:
+def arrays_of_patch(
+    patch: SimulatedPatch, name: str, subject: str, shape: Shape, voxel: NetworkVoxel = SCANS_OWN
+) -> CaseArrays:
     """Give a simulated patch the scale of a prepared scan, and its channels.
 
     Parameters
     ----------
     subject : patches that may be of one head share it
-    pixel_mm : of the networks' grid; None for the patch's own
+    shape : voxels on the networks' grid, (I, J, K), that the patch covers
+    voxel : of that grid
     """
     scan = Scan(patch.image, patch.grid.affine, patch.modality, name)
     if patch.modality.lesions_are_dark:
@@ -124,8 +131,7 @@ def arrays_of_patch(patch: SimulatedPatch, name: str, subject: str, pixel_mm: fl
     bleeds = [record for record in patch.truth.records if record.kind == "microbleed"]
     unseen = [number for number, record in enumerate(bleeds, 1) if not record.visible]
     labels[np.isin(labels, unseen)] = NOT_JUDGED
-    arrays = arrays_of(prepared, labels, name, subject, pixel_mm)
-    return arrays if pixel_mm is None else _square(arrays, patch.grid.shape[2])
+    return _trimmed(arrays_of(prepared, labels, name, subject, voxel), shape)
 
 
 def _tissue_signal(patch: SimulatedPatch) -> float:
@@ -137,7 +143,7 @@ def _tissue_signal(patch: SimulatedPatch) -> float:
     return float(np.sqrt(patch.tissue_signal * np.median(patch.image[patch.brain])))
 
 
-def _square(arrays: CaseArrays, size: int) -> CaseArrays:
-    """Cut what patches of large pixels have too much across, up to one pixel: those of a shelf are of one shape."""
-    cut = (slice(size), slice(size))
+def _trimmed(arrays: CaseArrays, shape: Shape) -> CaseArrays:
+    """Cut what patches of large voxels have too much, less than a voxel: those of a shelf are of one shape."""
+    cut = tuple(slice(size) for size in shape)
     return replace(arrays, channels=arrays.channels[:, *cut], labels=arrays.labels[cut], mask=arrays.mask[cut])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from CMMDetectLib.errors import InputError
+from CMMDetectLib.network_grid import Shape
 
 from .cases import Case
 from .patches import SplitPlaces, grid_places
@@ -99,9 +100,9 @@ def check_subjects(count: int) -> None:
         )
 
 
-def split_grid(split: SplitCases, size: int) -> SplitPlaces:
+def split_grid(split: SplitCases, shape: Shape) -> SplitPlaces:
     """Cut all cases into adjacent patches."""
     return SplitPlaces(
-        [place for case in split.training for place in grid_places(case, size)],
-        [place for case in split.validation for place in grid_places(case, size)],
+        [place for case in split.training for place in grid_places(case, shape)],
+        [place for case in split.validation for place in grid_places(case, shape)],
     )

@@ -29,7 +29,8 @@ LEAST_PATCH_SIZE = 16
 """Smaller patches are all border."""
 BY_NETWORK = {"epochs": 1, "decay_epochs": 1, "batch": 1, "warm_up": 0}
 """Options of which each network may have its own, with the least number."""
-LEAST_PIXEL_MM, LARGEST_PIXEL_MM = 0.2, 2.0
+VOXEL_MM = {"pixel": (0.2, 2.0), "slice": (0.4, 6.0)}
+"""Least and largest voxel of a networks' grid, by option."""
 
 
 def add_train(commands: argparse._SubParsersAction[OneLineParser]) -> None:
@@ -73,7 +74,8 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
         metavar="MM",
         help="bring scans to this pixel size before the networks see them (default: their own, or as --from)",
     )
-    parser.add_argument("--patch-size", type=int, default=48, metavar="N", help="voxels, of stage 1 (default: 48)")
+    parser.add_argument("--slice", type=float, metavar="MM", help="the same of their slices' distance")
+    parser.add_argument("--patch-size", type=int, default=48, metavar="N", help="pixels, of stage 1 (default: 48)")
     parser.add_argument("--simulated-patches", type=int, default=0, metavar="N", help="simulate these as well")
     parser.add_argument("--patches-an-epoch", type=int, metavar="N", help="at most; default: all")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="that simulate (default: 1)")
@@ -179,6 +181,7 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
         warm_up=_one_each(options.warm_up),
         learning_rate=_one_each(rates),
         pixel_mm=options.pixel,
+        slice_mm=options.slice,
         patch_size=options.patch_size,
         augmentation=Augmentation(factor=options.augmentation, **varied),
         patch_augmentation=replace(SMALL_PATCHES, **varied),
@@ -208,8 +211,10 @@ def _check_sizes(options: argparse.Namespace) -> None:
         raise InputError("--simulated-patches must not be negative and --patches-an-epoch at least 2")
     if options.patch_size < LEAST_PATCH_SIZE:
         raise InputError(f"--patch-size must be at least {LEAST_PATCH_SIZE}")
-    if options.pixel is not None and not LEAST_PIXEL_MM <= options.pixel <= LARGEST_PIXEL_MM:
-        raise InputError(f"--pixel must lie between {LEAST_PIXEL_MM:g} and {LARGEST_PIXEL_MM:g} mm")
+    for name, (least_mm, most_mm) in VOXEL_MM.items():
+        length_mm = getattr(options, name)
+        if length_mm is not None and not least_mm <= length_mm <= most_mm:
+            raise InputError(f"--{name} must lie between {least_mm:g} and {most_mm:g} mm")
     if not 0 < options.validation_share < 1:
         raise InputError("--validation-share must lie between 0 and 1")
     for name, width in (("width", options.width), ("student-width", options.student_width)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from CMMDetectLib.devices import Compute
+from CMMDetectLib.network_grid import NetworkVoxel, Shape
 from CMMDetectLib.networks import CandidateDetector, Student, Teacher
 
 from .losses import segmentation_loss, teacher_loss
@@ -64,16 +66,23 @@ class Estimate:
     high_seconds: float
 
 
-def estimate_training(plan: TrainingPlan, width: int, size: DataSize, compute: Compute) -> Estimate:
-    """Time a few steps of each network, and give the time of the whole training as a range."""
+def estimate_training(
+    plan: TrainingPlan, width: int, voxel: NetworkVoxel, size: DataSize, compute: Compute
+) -> Estimate:
+    """Time a few steps of each network, and give the time of the whole training as a range.
+
+    Parameters
+    ----------
+    width, voxel : of the networks and of their grid
+    """
     epochs: dict[str, float] = {}
     patch_seconds = {}
     for name in plan.networks:
-        patch_vox = _patch_vox(name, plan)
-        patch_seconds[name] = time_step(name, width, plan.schedule.batch, patch_vox, compute) / plan.schedule.batch
-        drawn, looked_at = _patches(name, plan, size)
+        shape = _patch_shape(name, plan, voxel)
+        patch_seconds[name] = time_step(name, width, plan.schedule.batch, shape, compute) / plan.schedule.batch
+        drawn, looked_at = _patches(name, plan, math.prod(shape), size)
         epochs[name] = patch_seconds[name] * (drawn + VALIDATION_SHARE * looked_at)
-    slowest = max(patch_seconds.values(), default=0.0) / _patch_vox("detector", plan) ** 3
+    slowest = max(patch_seconds.values(), default=0.0) / math.prod(_patch_shape("detector", plan, voxel))
     detecting = VALIDATION_SHARE * slowest * (DETECTIONS * size.validation_vox + DETECTIONS * size.test_vox)
     megavoxels = (size.training_vox + size.validation_vox + size.test_vox) / 1e6
     fewest = min(plan.schedule.epochs, plan.schedule.patience + 1)
@@ -84,12 +93,12 @@ def estimate_training(plan: TrainingPlan, width: int, size: DataSize, compute: C
     return Estimate({name: round(value, 2) for name, value in epochs.items()}, round(low, 1), round(high, 1))
 
 
-def time_step(name: str, width: int, batch: int, patch_vox: int, compute: Compute) -> float:
+def time_step(name: str, width: int, batch: int, shape: Shape, compute: Compute) -> float:
     """Time one step of training a network on a batch of noise, in seconds."""
     network = NETWORKS[name](width).to(compute.device)
     optimizer = torch.optim.Adam(network.parameters())
-    channels = torch.rand(batch, 2, *(patch_vox,) * 3, device=compute.device)
-    labels = (torch.rand(batch, *(patch_vox,) * 3, device=compute.device) > 0.99).long()
+    channels = torch.rand(batch, 2, *shape, device=compute.device)
+    labels = (torch.rand(batch, *shape, device=compute.device) > 0.99).long()
     seconds = []
     for _ in range(1 + TIMED_STEPS):
         start = time.perf_counter()
@@ -133,18 +142,18 @@ class TimeLeft:
         return sum(self._epoch_seconds[name] * many for name, many in self._left.items())
 
 
-def _patch_vox(name: str, plan: TrainingPlan) -> int:
-    return plan.patch_size if name == "detector" else CLASSIFIER_PATCH_VOX
+def _patch_shape(name: str, plan: TrainingPlan, voxel: NetworkVoxel) -> Shape:
+    return voxel.patch_shape(plan.patch_size if name == "detector" else CLASSIFIER_PATCH_VOX)
 
 
-def _patches(name: str, plan: TrainingPlan, size: DataSize) -> tuple[int, float]:
+def _patches(name: str, plan: TrainingPlan, patch_vox: int, size: DataSize) -> tuple[int, float]:
     """Patches that an epoch draws and those that it validates with; see `patches.draw_epoch`."""
     factor = (plan.augmentation if name == "detector" else plan.patch_augmentation).factor
     drawn = 2 * factor * size.training_microbleeds
     if plan.patches_an_epoch is not None:
         drawn = min(drawn, plan.patches_an_epoch)
     # the student validates on candidates alone, and these are few
-    looked_at = 0.0 if name == "student" else size.validation_vox / _patch_vox(name, plan) ** 3
+    looked_at = 0.0 if name == "student" else size.validation_vox / patch_vox
     return drawn, looked_at
 
 

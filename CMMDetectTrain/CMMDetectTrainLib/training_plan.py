@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from CMMDetectLib.bundle import ModelBundle
+from CMMDetectLib.network_grid import SCANS_OWN, NetworkVoxel
 
 from .augmentation import Augmentation
 from .patches import DETECTOR_PATCH_VOX
@@ -31,9 +32,9 @@ class TrainingPlan:
     networks : which to train; the others are taken from ``start``
     schedule : of all three networks
     epochs, decay_epochs, batch, warm_up, learning_rate : of detector, teacher and student, instead of the schedule's
-    pixel_mm : in-plane pixel size of the networks' grid, of ``start`` if there is one; None for each scan's own, as
-        in the paper
-    patch_size : voxels along each axis of stage 1's patches
+    pixel_mm, slice_mm : voxel size of the networks' grid; None for that of ``start``, if there is one, and else for
+        each scan's own, as in the paper
+    patch_size : pixels across stage 1's patches
     augmentation : of stage 1's patches
     patch_augmentation : of the smaller patches of teacher and student
     validation_share : of the subjects
@@ -59,6 +60,7 @@ class TrainingPlan:
     warm_up: tuple[int, int, int] | None = None
     learning_rate: tuple[float, float, float] | None = None
     pixel_mm: float | None = None
+    slice_mm: float | None = None
     patch_size: int = DETECTOR_PATCH_VOX
     augmentation: Augmentation = field(default_factory=Augmentation)
     patch_augmentation: Augmentation = SMALL_PATCHES
@@ -83,6 +85,11 @@ class TrainingPlan:
         own = {name: getattr(self, name) for name in ("epochs", "decay_epochs", "batch", "warm_up", "learning_rate")}
         place = NETWORKS.index(network)
         return replace(self.schedule, **{name: values[place] for name, values in own.items() if values is not None})
+
+    def voxel_after(self, start: ModelBundle | None) -> NetworkVoxel:
+        """Give the voxel size of the networks' grid, which is that of the bundle to start from unless it is said."""
+        known = start.description.voxel if start else SCANS_OWN
+        return NetworkVoxel(self.pixel_mm or known.pixel_mm, self.slice_mm or known.slice_mm)
 
     @property
     def needs_teacher(self) -> bool:

@@ -161,7 +161,8 @@ def _estimate(job: TrainingJob, progress: Progress) -> tuple[Estimate, Prepared]
 
     with progress.step("reading") as tick:
         prepare_folder(Path(job.output).parent)
-        width = read_bundle(job.start).description.width if job.start else job.width
+        start = read_bundle(job.start) if job.start else None
+        width = start.description.width if start else job.width
         prepared = prepare_cases(job, tick)
         needed = memory_needed(job, width, prepared.largest_vox), disk_needed(job, sum(prepared.voxels.values()))
         check_machine(job, *needed)
@@ -170,7 +171,8 @@ def _estimate(job: TrainingJob, progress: Progress) -> tuple[Estimate, Prepared]
         voxels = prepared.voxels
         size = DataSize(many, voxels["training"], voxels["validation"], voxels["test"])
         compute = choose_compute(job.device, job.precision)
-        return estimate_training(job.plan(prepared.roles.validation), width, size, compute), prepared
+        plan = job.plan(prepared.roles.validation)
+        return estimate_training(plan, width, plan.voxel_after(start), size, compute), prepared
 
 
 def _with_inserted(job: TrainingJob, prepared: Prepared, progress: Progress) -> list[ScanEntry]:

@@ -49,7 +49,7 @@ def write_cases(folder: Path, count: int) -> None:
 
 def train(cases: list[Case], width: int, batch: int, size: int, steps: int, compute: Compute) -> np.ndarray:
     """Train stage 1 for some steps; give the seconds of each and the seconds of a core, (2, steps)."""
-    places = [place for case in cases for place in grid_places(case, size)]
+    places = [place for case in cases for place in grid_places(case, (size, size, size))]
     validation = [place for place in places if place.positive][:1]
     sampling = Sampling(Augmentation(factor=batch * steps), most=batch * steps)
     task = detector_task(CandidateDetector(width), SplitPlaces(places, validation), sampling)

@@ -6,6 +6,7 @@ import torch
 
 from CMMDetectLib.bundle import read_bundle, write_bundle
 from CMMDetectLib.errors import InputError
+from CMMDetectLib.network_grid import NetworkVoxel
 from CMMDetectLib.networks import Student
 
 
@@ -68,13 +69,13 @@ def test_weights_of_another_width_are_refused(small_bundle, tmp_path):
 
 def test_a_student_can_have_a_width_of_its_own(small_bundle, tmp_path):
     networks = {"detector": small_bundle.detector(), "student": Student(8)}
-    described = replace(small_bundle.description, student_width=8, pixel_mm=0.8)
+    described = replace(small_bundle.description, student_width=8, pixel_mm=0.8, slice_mm=1.6)
     back = read_bundle(write_bundle(tmp_path / "mixed", described, networks).folder)
-    assert (back.description.student_width, back.description.pixel_mm) == (8, 0.8)
+    assert (back.description.student_width, back.description.voxel) == (8, NetworkVoxel(0.8, 1.6))
     assert back.student().extractor.at_full.outputs == 8
 
 
-@pytest.mark.parametrize("name", ["calibration", "pixel_mm", "student_width"])
+@pytest.mark.parametrize("name", ["calibration", "pixel_mm", "slice_mm", "student_width"])
 def test_a_bundle_of_an_older_version_can_be_read(small_bundle, name):
     path = small_bundle.folder / "model.json"
     content = json.loads(path.read_text())
@@ -83,10 +84,11 @@ def test_a_bundle_of_an_older_version_can_be_read(small_bundle, name):
     assert read_bundle(small_bundle.folder).description == small_bundle.description
 
 
-@pytest.mark.parametrize("pixel", [0, -1, "wide", float("inf")])
-def test_an_impossible_pixel_size_is_refused(small_bundle, pixel):
+@pytest.mark.parametrize("name", ["pixel_mm", "slice_mm"])
+@pytest.mark.parametrize("length", [0, -1, "wide", float("inf")])
+def test_an_impossible_voxel_size_is_refused(small_bundle, name, length):
     path = small_bundle.folder / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"pixel_mm": pixel}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: length}))
     with pytest.raises(InputError, match=r"model\.json: not a complete description"):
         read_bundle(small_bundle.folder)
 

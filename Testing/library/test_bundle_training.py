@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from CMMDetectLib.bundle import read_bundle
 from CMMDetectLib.errors import CancelledError, InputError
+from CMMDetectLib.network_grid import NetworkVoxel
 from CMMDetectLib.progress import Progress
 from CMMDetectTrainLib import network_training
 from CMMDetectTrainLib.augmentation import Augmentation
@@ -116,6 +117,13 @@ def test_fine_tuning_stage_1_changes_every_layer(dataset, start, tmp_path):
     for (part, old), new in zip(start.detector().named_parameters(), detector.parameters(), strict=True):
         assert part.endswith("bias") or not torch.equal(old, new), part
     assert list(training.curves) == ["detector"]
+
+
+def test_fine_tuning_keeps_the_networks_grid_unless_another_is_asked_for(start):
+    on_grid = replace(start, description=replace(start.description, pixel_mm=0.8, slice_mm=3.0))
+    assert plan_of(start).voxel_after(on_grid) == NetworkVoxel(0.8, 3.0)
+    assert plan_of(start, slice_mm=1.6).voxel_after(on_grid) == NetworkVoxel(0.8, 1.6)
+    assert plan_of(start, pixel_mm=0.5).voxel_after(None) == NetworkVoxel(0.5, None)
 
 
 def test_a_training_interrupted_anywhere_comes_to_the_same_bundle(trained, dataset, start, tmp_path):

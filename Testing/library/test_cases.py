@@ -19,7 +19,7 @@ from CMMDetectTrainLib.simulation.dataset import write_truth
 from CMMDetectTrainLib.simulation.truth import Truth, TruthRecord
 from small_scans import SHAPE, lesion_positions, stripped_brain
 from test_evaluation import AFFINE, lesion_labels, save
-from training_cases import make_case
+from training_cases import SMALL, make_case
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_memory_does_not_grow_with_the_number_of_scans(tmp_path):
     for count in (2, 12):
         cases = [make_case(tmp_path, f"sub-{n:02d}_swi", shape=shape, seed=n) for n in range(count)]
         tracemalloc.start()
-        places = [place for case in cases for place in grid_places(case, 24)]
+        places = [place for case in cases for place in grid_places(case, SMALL)]
         patches = PatchSet(draw_epoch(places, Sampling(Augmentation(factor=12)), 0)[:24])
         assert sum(float(patches[index][0].sum()) != 0 for index in range(len(patches))) == 24
         peaks.append(tracemalloc.get_traced_memory()[1])

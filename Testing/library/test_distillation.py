@@ -16,7 +16,7 @@ from CMMDetectTrainLib.losses import student_loss
 from CMMDetectTrainLib.patches import Draw, Sampling, SplitPlaces, centered_place, cut
 from CMMDetectTrainLib.training import fingerprint, fit
 from known_networks import thresholding_detector
-from training_cases import CPU, QUICK, make_case, new_student
+from training_cases import CPU, QUICK, SMALL, make_case, new_student
 
 SPOTS = ((12, 12, 8), (28, 24, 12))
 
@@ -28,10 +28,11 @@ def detector() -> CandidateDetector:
 
 
 def places_of(case):
-    return SplitPlaces(
-        [centered_place(case, SPOTS[0], positive=True), centered_place(case, (30, 6, 8), positive=False)],
-        [centered_place(case, SPOTS[1], positive=True), centered_place(case, (8, 28, 8), positive=False)],
+    training, validation = (
+        [centered_place(case, true, SMALL, positive=True), centered_place(case, false, SMALL, positive=False)]
+        for true, false in zip(SPOTS, ((30, 6, 8), (8, 28, 8)), strict=True)
     )
+    return SplitPlaces(training, validation)
 
 
 def lively_teacher() -> Teacher:
@@ -66,7 +67,7 @@ def test_candidates_are_true_where_they_share_a_voxel_with_a_microbleed(tmp_path
     labels = np.load(with_false.shelf / "labels.npy")
     labels[labels == 2] = 0
     np.save(with_false.shelf / "labels.npy", labels)
-    places = candidate_places(detector(), [found, with_false], 0.5, CPU, tmp_path / "candidates")
+    places = candidate_places(detector(), [found, with_false], SMALL, 0.5, CPU, tmp_path / "candidates")
     told = [(place.case.name, place.positive, tuple(first + 12 for first in place.start)) for place in places]
     assert sorted(told) == [
         ("sub-01_swi", True, SPOTS[0]),
@@ -74,19 +75,19 @@ def test_candidates_are_true_where_they_share_a_voxel_with_a_microbleed(tmp_path
         ("sub-02_swi", False, SPOTS[1]),
         ("sub-02_swi", True, SPOTS[0]),
     ]
-    assert {place.size for place in places} == {24}
+    assert {place.shape for place in places} == {SMALL}
 
 
 def test_a_candidate_on_a_microbleed_that_cannot_be_seen_teaches_nothing(tmp_path):
     case = make_case(tmp_path, balls=SPOTS, unseen=(2,))
-    places = candidate_places(detector(), [case], 0.5, CPU, tmp_path / "candidates")
+    places = candidate_places(detector(), [case], SMALL, 0.5, CPU, tmp_path / "candidates")
     assert [place.positive for place in places] == [True]
 
 
 def test_scans_without_any_candidate_are_no_problem(tmp_path):
     cases = [make_case(tmp_path, f"sub-{n:02d}_swi", balls=(), seed=n) for n in range(2)]
     told = []
-    assert candidate_places(detector(), cases, 0.5, CPU, tmp_path / "candidates", told.append) == []
+    assert candidate_places(detector(), cases, SMALL, 0.5, CPU, tmp_path / "candidates", told.append) == []
     assert told == [0.5, 1.0]
 
 
@@ -98,17 +99,17 @@ def test_the_search_goes_on_where_it_stopped_and_begins_again_with_another_detec
     monkeypatch.setattr(
         distillation, "microbleed_probability", lambda *arguments: (searched.append(1), run(*arguments))[1]
     )
-    first = candidate_places(detector(), cases[:1], 0.5, CPU, folder)
-    both = candidate_places(detector(), cases, 0.5, CPU, folder)
+    first = candidate_places(detector(), cases[:1], SMALL, 0.5, CPU, folder)
+    both = candidate_places(detector(), cases, SMALL, 0.5, CPU, folder)
     assert both[: len(first)] == first
     assert len(searched) == 2
     other = thresholding_detector(4, level=0.6)
-    candidate_places(other, cases, 0.5, CPU, folder)
+    candidate_places(other, cases, SMALL, 0.5, CPU, folder)
     assert len(searched) == 4
-    candidate_places(other, cases, 0.4, CPU, folder)
+    candidate_places(other, cases, SMALL, 0.4, CPU, folder)
     assert len(searched) == 6
     (folder / "sub-00_swi-candidates.json").write_text("{ cut off")
-    candidate_places(other, cases, 0.4, CPU, folder)
+    candidate_places(other, cases, SMALL, 0.4, CPU, folder)
     assert len(searched) == 7
     assert json.loads((folder / "sub-00_swi-candidates.json").read_text())["cases"]
 
@@ -120,7 +121,7 @@ def test_patches_that_share_a_shelf_have_the_candidates_that_each_has_alone(tmp_
     one_by_one, at_once = (
         [
             (place.case.name, place.start, place.positive)
-            for place in candidate_places(detector(), cases, 0.5, CPU, into)
+            for place in candidate_places(detector(), cases, SMALL, 0.5, CPU, into)
         ]
         for cases, into in ((alone, tmp_path / "a"), (together, tmp_path / "b"))
     )
@@ -130,7 +131,7 @@ def test_patches_that_share_a_shelf_have_the_candidates_that_each_has_alone(tmp_
 
 def test_a_candidate_lies_in_the_center_of_its_patch(tmp_path):
     case = make_case(tmp_path, balls=SPOTS)
-    for place in candidate_places(detector(), [case], 0.5, CPU, tmp_path / "candidates"):
+    for place in candidate_places(detector(), [case], SMALL, 0.5, CPU, tmp_path / "candidates"):
         _, labels = cut(Draw(place, (0,)), NONE)
         middle = np.argwhere(labels > 0)
         middle = middle[np.linalg.norm(middle - 12, axis=1) < 4].mean(axis=0)

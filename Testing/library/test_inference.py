@@ -12,6 +12,7 @@ from CMMDetectLib.errors import InputError
 from CMMDetectLib.inference import cut_patches, microbleed_probabilities, microbleed_probability, patch_probability
 from CMMDetectLib.networks import CandidateDetector, Student
 from known_networks import thresholding_detector, unbiased
+from training_cases import SMALL
 
 FLOAT32 = choose_compute("cpu", "float32")
 BFLOAT16 = choose_compute("cpu", "bfloat16")
@@ -132,8 +133,8 @@ def test_bfloat16_and_float32_judge_candidates_alike():
     for center, radius in zip(centers, (1.2, 1.7, 2.5), strict=True):
         dark = np.exp(-((np.linalg.norm(voxels - center, axis=-1) / radius) ** 2))
         channels += np.array([-0.5, 0.3]).reshape(2, 1, 1, 1) * dark
-    exact = patch_probability(student, channels, centers, FLOAT32, idle)
-    fast = patch_probability(student, channels, centers, BFLOAT16, idle)
+    exact = patch_probability(student, channels, centers, SMALL, FLOAT32, idle)
+    fast = patch_probability(student, channels, centers, SMALL, BFLOAT16, idle)
     assert np.ptp(exact) > 0.02
     assert np.abs(exact - fast).max() < 0.02
 
@@ -143,8 +144,8 @@ def test_many_candidates_are_judged_as_one_by_one():
     rng = np.random.default_rng(4)
     channels = rng.normal(size=(2, 30, 30, 20)).astype(np.float32)
     centers = rng.uniform(0, 19, (inference.PATCH_BATCH + 3, 3))
-    together = patch_probability(student, channels, centers, FLOAT32, idle)
-    alone = [patch_probability(student, channels, center[None], FLOAT32, idle)[0] for center in centers[-4:]]
+    together = patch_probability(student, channels, centers, SMALL, FLOAT32, idle)
+    alone = [patch_probability(student, channels, center[None], SMALL, FLOAT32, idle)[0] for center in centers[-4:]]
     assert np.allclose(together[-4:], alone, atol=1e-5)
 
 
@@ -152,17 +153,17 @@ def test_a_candidate_of_a_mirrored_scan_is_judged_alike():
     student = lively_student()
     channels = np.random.default_rng(5).normal(size=(2, 41, 41, 20)).astype(np.float32)
     center = np.array([[20.0, 20, 10]])
-    judged = patch_probability(student, channels, center, FLOAT32, idle)
+    judged = patch_probability(student, channels, center, SMALL, FLOAT32, idle)
     for axes in ((1,), (2,), (1, 2)):
         # the middle of 24 voxels lies between two of them
         moved = center + np.isin((1, 2, 3), axes)
-        mirrored = patch_probability(student, np.flip(channels, axes).copy(), moved, FLOAT32, idle)
+        mirrored = patch_probability(student, np.flip(channels, axes).copy(), moved, SMALL, FLOAT32, idle)
         assert mirrored == pytest.approx(judged, abs=1e-5)
-    assert judged != pytest.approx(patch_probability(student, channels, center + 1, FLOAT32, idle), abs=0.01)
+    assert judged != pytest.approx(patch_probability(student, channels, center + 1, SMALL, FLOAT32, idle), abs=0.01)
 
 
 def test_a_patch_at_the_corner_of_a_volume_smaller_than_itself_is_filled_with_zeros():
-    patches = cut_patches(np.ones((2, 5, 6, 7), np.float32), np.array([[0.0, 0.0, 0.0], [4.0, 5.0, 6.0]]))
+    patches = cut_patches(np.ones((2, 5, 6, 7), np.float32), np.array([[0.0, 0.0, 0.0], [4.0, 5.0, 6.0]]), SMALL)
     assert patches.shape == (2, 2, 24, 24, 24)
     assert patches[0, 0].sum() == 5 * 6 * 7
     assert patches[0, 0, 12:17, 12:18, 12:19].all()

@@ -1,4 +1,4 @@
-"""The networks' grid: pixels of one size, and the way there and back."""
+"""The networks' grid: voxels of one size, and the way there and back."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from CMMDetectLib.bundle import write_bundle
 from CMMDetectLib.detection import detect, input_channels
 from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.discrimination import discriminate
-from CMMDetectLib.network_grid import NetworkGrid
+from CMMDetectLib.network_grid import SCANS_OWN, NetworkGrid, NetworkVoxel
 from CMMDetectLib.paper_method import PaperMethod
 from CMMDetectLib.preprocessing import prepare
 from CMMDetectLib.progress import Progress
@@ -34,7 +34,7 @@ def dot(center, sigma_mm=1.0):
 
 @pytest.fixture
 def grid():
-    return NetworkGrid.of(SHAPE, SPACING_MM, 0.8)
+    return NetworkGrid.of(SHAPE, SPACING_MM, NetworkVoxel(0.8))
 
 
 def test_pixels_become_what_was_asked_for_and_slices_stay(grid):
@@ -42,17 +42,41 @@ def test_pixels_become_what_was_asked_for_and_slices_stay(grid):
     assert grid.spacing_mm(SPACING_MM) == pytest.approx((0.8, 0.8, 3.0))
 
 
-def test_without_a_pixel_size_nothing_is_touched():
-    grid = NetworkGrid.of(SHAPE, SPACING_MM, None)
+def test_slices_become_what_was_asked_for_too():
+    grid = NetworkGrid.of(SHAPE, SPACING_MM, NetworkVoxel(0.8, 1.5))
+    assert grid.shape == (30, 30, 24)
+    assert grid.spacing_mm(SPACING_MM) == pytest.approx((0.8, 0.8, 1.5))
+
+
+@pytest.mark.parametrize("slice_mm", [1.2, 2.5, 5.0])
+def test_a_microbleed_is_as_high_on_the_networks_grid_whatever_slices_the_scan_has(slice_mm):
+    height = []
+    for through_mm in (1.2, 2.5):
+        steps_mm = (np.arange(round(60 / through_mm)) + 0.5) * through_mm - 30
+        profile = np.exp(-((steps_mm / 4) ** 2) / 2).astype(np.float32)[None, None]
+        grid = NetworkGrid.of(profile.shape, (1.0, 1.0, through_mm), NetworkVoxel(slice_mm=slice_mm))
+        seen = grid.channels(profile[None], np.ones(grid.shape, bool))[0, 0, 0]
+        height.append(seen.sum() * slice_mm)
+    assert height[0] == pytest.approx(height[1], rel=0.1)
+
+
+def test_a_patch_is_as_high_as_wide_in_millimeters_and_can_be_pooled_twice():
+    assert NetworkVoxel(0.8, 1.6).patch_shape(48) == (48, 48, 24)
+    assert NetworkVoxel(1.0, 1.3).patch_shape(24) == (24, 24, 20)
+    assert NetworkVoxel(0.4, 6.0).patch_shape(16) == (16, 16, 4)
+
+
+def test_without_a_voxel_size_nothing_is_touched():
+    grid = NetworkGrid.of(SHAPE, SPACING_MM, SCANS_OWN)
     volume, mask = np.random.default_rng(0).random((2, *SHAPE), np.float32), np.ones(SHAPE, bool)
     assert grid.channels(volume, mask) is volume
     assert np.array_equal(grid.back(volume[0]), volume[0])
     assert grid.points(np.array([[1.0, 2.0, 3.0]])).tolist() == [[1.0, 2.0, 3.0]]
 
 
-@pytest.mark.parametrize("pixel_mm", [0.3, 0.8])
-def test_a_point_of_the_scan_is_at_the_same_place_of_the_networks_grid_and_back(pixel_mm):
-    grid, center = NetworkGrid.of(SHAPE, SPACING_MM, pixel_mm), (22.0, 30.0, 5.0)
+@pytest.mark.parametrize("size", [(0.3,), (0.8,), (0.8, 1.6), (0.8, 2.0)])
+def test_a_point_of_the_scan_is_at_the_same_place_of_the_networks_grid_and_back(size):
+    grid, center = NetworkGrid.of(SHAPE, SPACING_MM, NetworkVoxel(*size)), (22.0, 30.0, 5.0)
     seen = grid.channels(dot(center)[None], np.ones(grid.shape, bool))[0]
     assert ndimage.center_of_mass(seen) == pytest.approx(tuple(grid.points(np.array([center]))[0]), abs=0.1)
     assert ndimage.center_of_mass(grid.back(seen)) == pytest.approx(center, abs=0.2)
@@ -92,9 +116,9 @@ def test_the_detector_finds_the_same_microbleeds_on_a_grid_of_its_own(small_bund
     scan = Scan(stripped_brain(), AFFINE, Modality.SWI)
     prepared = prepare(scan)
     channels = input_channels(prepared, Progress())
-    for pixel_mm in (None, 0.8, 1.3):
-        description = replace(small_bundle.description, pixel_mm=pixel_mm)
-        bundle = write_bundle(tmp_path / str(pixel_mm), description, networks)
+    for number, (pixel_mm, slice_mm) in enumerate([(None, None), (0.8, None), (1.3, None), (0.8, 1.6)]):
+        description = replace(small_bundle.description, pixel_mm=pixel_mm, slice_mm=slice_mm)
+        bundle = write_bundle(tmp_path / str(number), description, networks)
         method = PaperMethod(bundle, choose_compute("cpu", "float32"))
         found = detect(method, prepared, channels, Progress())
         assert len(discriminate(method, prepared, channels, found, Progress())) == len(found.candidates)
@@ -109,9 +133,9 @@ def test_a_training_case_lies_on_the_networks_grid_with_all_its_microbleeds(tmp_
     save(folder / "sub-01_swi.nii.gz", stripped_brain())
     save(folder / "sub-01_swi_microbleeds.nii.gz", lesion_labels())
     [entry] = find_scans(folder)
-    own, brought = (case_of_scan(entry, tmp_path / "shelves", pixel_mm=pixel_mm) for pixel_mm in (None, 0.9))
-    assert brought.spacing_mm[:2] == pytest.approx((0.9, 0.9), rel=0.02)
-    assert brought.spacing_mm[2] == own.spacing_mm[2]
+    voxel = NetworkVoxel(0.9, 1.4)
+    own, brought = (case_of_scan(entry, tmp_path / "shelves", voxel=one) for one in (SCANS_OWN, voxel))
+    assert brought.spacing_mm == pytest.approx((0.9, 0.9, 1.4), rel=0.04)
     assert brought.channels.shape == (2, *brought.shape)
     assert set(np.unique(brought.labels)) == set(np.unique(own.labels))
-    assert case_of_scan(entry, tmp_path / "shelves", pixel_mm=0.9) == brought
+    assert case_of_scan(entry, tmp_path / "shelves", voxel=voxel) == brought

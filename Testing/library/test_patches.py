@@ -25,7 +25,7 @@ from CMMDetectTrainLib.patches import (
     grid_places,
     lesion_weights,
 )
-from training_cases import SPACING_MM, make_case
+from training_cases import SMALL, SPACING_MM, cube, make_case
 
 ONLY_TRANSLATION = Augmentation(translation_vox=15, noise_variance=(0, 0), blur_vox=(0, 0), mirror=False)
 
@@ -51,7 +51,7 @@ def numbered_case(folder, shape):
 def test_the_grid_covers_every_voxel_of_scans_of_any_size(tmp_path_factory, shape, size):
     case = make_case(tmp_path_factory.mktemp("case"), shape=shape, balls=())
     seen = np.zeros(shape, bool)
-    for place in grid_places(case, size):
+    for place in grid_places(case, cube(size)):
         assert all(
             -size < first and (first >= 0 or length < size) for first, length in zip(place.start, shape, strict=True)
         )
@@ -61,7 +61,7 @@ def test_the_grid_covers_every_voxel_of_scans_of_any_size(tmp_path_factory, shap
 
 def test_a_patch_is_a_microbleeds_where_one_lies_and_is_left_out_where_it_cannot_be_seen(tmp_path):
     case = make_case(tmp_path, shape=(72, 24, 24), balls=((12, 12, 12), (36, 12, 12)), unseen=(2,))
-    assert [(place.start, place.positive) for place in grid_places(case, 24)] == [
+    assert [(place.start, place.positive) for place in grid_places(case, SMALL)] == [
         ((0, 0, 0), True),
         ((48, 0, 0), False),
     ]
@@ -73,13 +73,13 @@ def test_patches_with_hardly_any_brain_teach_nothing(tmp_path):
     mask[:25] = True  # one sheet of voxels of the second patch
     image = np.zeros((2, *shape), np.float32)
     write_shelf(tmp_path, [CaseArrays("a", "a", "swi", SPACING_MM, image, np.zeros(shape, np.int16), mask)], {})
-    assert [place.start for place in grid_places(read_shelf(tmp_path, {})[0], 24)] == [(0, 0, 0)]
+    assert [place.start for place in grid_places(read_shelf(tmp_path, {})[0], SMALL)] == [(0, 0, 0)]
 
 
 @pytest.mark.parametrize("slices", [6, 9, 20])
 def test_scans_of_few_thick_slices_give_patches_with_zeros_above_and_below(tmp_path, slices):
     case = make_case(tmp_path, shape=(60, 50, slices), balls=((20, 20, slices // 2),))
-    places = grid_places(case, 24)
+    places = grid_places(case, SMALL)
     assert sum(place.positive for place in places) >= 1
     for place in places:
         channels, labels = cut(Draw(place, (0,)), NONE)
@@ -94,15 +94,15 @@ def test_a_patch_around_a_candidate_is_what_the_detector_will_see(tmp_path):
     case = make_case(tmp_path, balls=((12, 12, 8), (2, 33, 18)))
     channels = np.asarray(case.channels, np.float32)
     for center in [(12.0, 12.0, 8.0), (1.6, 33.4, 18.2), (0.0, 0.0, 0.0), (39.0, 35.0, 19.0)]:
-        seen = cut_patches(channels, np.array([center]))[0]
-        found, labels = cut(Draw(centered_place(case, center, positive=True), (0,)), NONE)
+        seen = cut_patches(channels, np.array([center]), SMALL)[0]
+        found, labels = cut(Draw(centered_place(case, center, SMALL, positive=True), (0,)), NONE)
         assert np.array_equal(found, seen)
         assert labels.shape == (24, 24, 24)
 
 
 def test_a_translation_brings_in_more_of_the_scan_along_the_right_axes(tmp_path):
     case = numbered_case(tmp_path, (90, 80, 25))
-    place = Place(case, (33, 28, 1), 24, positive=False)
+    place = Place(case, (33, 28, 1), SMALL, positive=False)
     whole = np.asarray(case.channels, np.float32)
     starts = set()
     for seed in range(60):
@@ -120,13 +120,13 @@ def test_a_translation_does_not_push_a_patch_out_of_the_scan(tmp_path):
     case = make_case(tmp_path, shape=(40, 36, 30), balls=())
     for start in [(0, 0, 0), (16, 12, 6), (10, 2, 3)]:
         for seed in range(20):
-            channels, _ = cut(Draw(Place(case, start, 24, positive=False), (seed,)), ONLY_TRANSLATION)
+            channels, _ = cut(Draw(Place(case, start, SMALL, positive=False), (seed,)), ONLY_TRANSLATION)
             assert channels[0].all()  # the image is nowhere 0
 
 
 def test_a_patch_over_the_border_is_filled_with_zeros_and_moves_only_inward(tmp_path):
     case = make_case(tmp_path, shape=(40, 36, 30), balls=())
-    place = Place(case, (-8, 6, 3), 24, positive=False)
+    place = Place(case, (-8, 6, 3), SMALL, positive=False)
     widths = set()
     for seed in range(40):
         channels, labels = cut(Draw(place, (seed,)), ONLY_TRANSLATION)
@@ -141,14 +141,14 @@ def test_a_patch_over_the_border_is_filled_with_zeros_and_moves_only_inward(tmp_
 
 def test_labels_are_zero_one_or_not_judged(tmp_path):
     case = make_case(tmp_path, balls=((8, 12, 8), (20, 12, 8), (8, 24, 8)), unseen=(2,))
-    _, labels, _ = PatchSet([Draw(Place(case, (0, 0, 0), 32, positive=True), (0,))])[0]
+    _, labels, _ = PatchSet([Draw(Place(case, (0, 0, 0), cube(32), positive=True), (0,))])[0]
     assert sorted(np.unique(labels)) == [NOT_JUDGED, 0, 1]
     assert (labels == 1).sum() == 2 * (labels == NOT_JUDGED).sum()
 
 
 def split_places(folder):
     cases = [make_case(folder, f"sub-{n:02d}_swi", shape=(96, 96, 24), balls=((12, 12, 12),), seed=n) for n in (1, 2)]
-    return [place for case in cases for place in grid_places(case, 24)]
+    return [place for case in cases for place in grid_places(case, SMALL)]
 
 
 def test_an_epoch_has_every_microbleed_as_often_as_augmentation_says_and_as_many_patches_without(tmp_path):
@@ -215,7 +215,7 @@ def test_one_voxel_does_not_outweigh_all_else_and_a_hemorrhage_of_voxels_still_c
 
 def test_a_data_set_gives_tensors(tmp_path):
     case = make_case(tmp_path)
-    draws = [Draw(centered_place(case, (12.0, 12.0, 8.0), positive), (0,)) for positive in (True, False)]
+    draws = [Draw(centered_place(case, (12.0, 12.0, 8.0), SMALL, positive), (0,)) for positive in (True, False)]
     channels, labels, weights = PatchSet(draws)[0]
     assert channels.shape == (2, 24, 24, 24) and str(channels.dtype) == "torch.float32"
     assert weights.shape == (24, 24, 24) and str(weights.dtype) == "torch.float32"

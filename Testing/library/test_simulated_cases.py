@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from CMMDetectLib.network_grid import NetworkVoxel
 from CMMDetectLib.preprocessing import TISSUE_LEVEL
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib import simulated_cases as module
@@ -18,7 +19,7 @@ SIZE = (24, 24, 24)
 def small_patches(monkeypatch):
     """Few and small patches a shelf, without heads, which take seconds each."""
     monkeypatch.setattr(module, "PATCHES_PER_SHELF", 3)
-    monkeypatch.setattr(module, "PatchSource", lambda modalities, **_: PatchSource(modalities, SIZE, 0.0))
+    monkeypatch.setattr(module, "PatchSource", lambda modalities, *_, **__: PatchSource(modalities, SIZE, 0.0))
 
 
 def content(cases):
@@ -50,7 +51,7 @@ def test_more_patches_begin_with_the_same_and_another_seed_gives_others(tmp_path
 def test_two_shelves_in_three_are_of_heads_among_those_that_train_and_among_those_that_validate(tmp_path, monkeypatch):
     shares = []
 
-    def source(modalities, anatomy_share, **_):
+    def source(modalities, _, anatomy_share, **__):
         shares.append(anatomy_share)
         return PatchSource(modalities, SIZE, 0.0)
 
@@ -62,14 +63,19 @@ def test_two_shelves_in_three_are_of_heads_among_those_that_train_and_among_thos
     assert sum(shares[SIMULATED_VALIDATION - 1 :: SIMULATED_VALIDATION]) == 3
 
 
-def test_on_a_grid_of_its_own_every_patch_has_the_same_shape_and_its_microbleeds(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("voxel", "shape"), [(NetworkVoxel(0.8), SIZE), (NetworkVoxel(0.8, 1.6), (24, 24, 12))])
+def test_on_a_grid_of_its_own_every_patch_has_the_same_shape_and_its_microbleeds(tmp_path, monkeypatch, voxel, shape):
     monkeypatch.setattr(module, "PATCHES_PER_SHELF", 6)
+    monkeypatch.setattr(module, "PATCH_VOX", 24)
     monkeypatch.setattr(
-        module, "PatchSource", lambda modalities, pixel_mm, **_: PatchSource(modalities, SIZE, 0.0, 0.0, pixel_mm)
+        module, "PatchSource", lambda modalities, shape, voxel, **_: PatchSource(modalities, shape, 0.0, 0.0, voxel)
     )
-    cases = simulated_cases(tmp_path, 6, tuple(Modality), seed=3, pixel_mm=0.8)
-    assert {case.shape for case in cases} == {SIZE}
+    cases = simulated_cases(tmp_path, 6, tuple(Modality), seed=3, voxel=voxel)
+    assert {case.shape for case in cases} == {shape}
     assert np.array([case.spacing_mm[:2] for case in cases]) == pytest.approx(0.8, rel=0.04)
+    if voxel.slice_mm:
+        assert np.array([case.spacing_mm[2] for case in cases]) == pytest.approx(voxel.slice_mm, rel=0.15)
+        assert all(case.mask[..., slab].any() for case in cases for slab in (0, -1))
     assert sum((np.asarray(case.labels) > 0).any() for case in cases) >= 3
     assert np.mean([case.mask.mean() for case in cases]) > 0.3
 
@@ -80,7 +86,7 @@ def test_a_patch_has_the_scale_of_a_prepared_scan(modality):
     medians = []
     for _ in range(8):
         patch = source.draw(rng)
-        arrays = arrays_of_patch(patch, "name", "subject")
+        arrays = arrays_of_patch(patch, "name", "subject", SIZE)
         image = arrays.channels[0]
         assert (arrays.name, arrays.subject, arrays.modality) == ("name", "subject", modality)
         assert image.min() >= 0 and image.max() <= 1
@@ -97,7 +103,7 @@ def test_microbleeds_keep_their_numbers_and_those_that_cannot_be_seen_are_not_ju
     seen = 0
     for _ in range(12):
         patch = source.draw(rng)
-        labels = arrays_of_patch(patch, "name", "subject").labels
+        labels = arrays_of_patch(patch, "name", "subject", SIZE).labels
         bleeds = [record for record in patch.truth.records if record.kind == "microbleed"]
         for number, record in enumerate(bleeds, 1):
             inside = (patch.truth.microbleeds == number) & patch.brain

@@ -11,12 +11,12 @@ from CMMDetectTrainLib.losses import segmentation_loss
 from CMMDetectTrainLib.patches import Sampling, SplitPlaces, grid_places
 from CMMDetectTrainLib.tasks import detector_task, ignore_frst, start_from_detector, teacher_task
 from CMMDetectTrainLib.training import Schedule, fingerprint, fit
-from training_cases import CPU, QUICK, make_case
+from training_cases import CPU, QUICK, cube, make_case
 
 
 def test_a_narrow_detector_learns_eight_patches_by_heart(tmp_path):
     case = make_case(tmp_path, shape=(48, 48, 12), balls=[(6 + 12 * n, 6, 6) for n in range(4)], seed=1)
-    places = [place for place in grid_places(case, 12) if place.start[1] in (0, 36)]
+    places = [place for place in grid_places(case, cube(12)) if place.start[1] in (0, 36)]
     assert (len(places), sum(place.positive for place in places)) == (8, 4)
     torch.manual_seed(1)
     network = CandidateDetector(4)
@@ -32,7 +32,7 @@ def test_a_narrow_detector_learns_eight_patches_by_heart(tmp_path):
 
 def test_the_teacher_minimizes_its_loss(tmp_path):
     case = make_case(tmp_path, shape=(24, 24, 12), balls=[(6, 6, 6)], seed=1)
-    places = grid_places(case, 12)
+    places = grid_places(case, cube(12))
     torch.manual_seed(1)
     task = teacher_task(Teacher(4), SplitPlaces(places, places), Sampling(replace(NONE, factor=24)))
     records = fit(task, Schedule(epochs=4, decay_epochs=9, learning_rate=0.03), CPU, tmp_path / "work")
@@ -64,7 +64,7 @@ def test_the_student_begins_with_what_stage_1_sees_if_it_is_as_wide():
 
 def test_a_network_without_the_radial_symmetry_transform_never_looks_at_it(tmp_path):
     case = make_case(tmp_path, shape=(32, 32, 16), balls=[(8, 8, 8)])
-    places = grid_places(case, 16)
+    places = grid_places(case, cube(16))
     network = CandidateDetector(2)
     ignore_frst(network)
     fit(

@@ -94,8 +94,9 @@ def test_each_network_can_have_its_own_schedule(planned):
 
 
 def test_the_student_and_the_networks_grid_can_have_sizes_of_their_own(planned):
-    plan = planned("--width", "8", "--student-width", "16", "--pixel", "0.8", "--decay-epochs", "3", "2", "5")["plan"]
-    assert (plan.width, plan.student_width, plan.pixel_mm) == (8, 16, 0.8)
+    sizes = "--width 8 --student-width 16 --pixel 0.8 --slice 1.6 --decay-epochs 3 2 5"
+    plan = planned(*sizes.split())["plan"]
+    assert (plan.width, plan.student_width, plan.pixel_mm, plan.slice_mm) == (8, 16, 0.8, 1.6)
     assert [plan.schedule_of(name).decay_epochs for name in NETWORKS] == [3, 2, 5]
 
 
@@ -136,6 +137,7 @@ def test_only_the_subjects_asked_for_are_used(planned):
         ("--width 3", "--width must be even"),
         ("--student-width 5", "--student-width must be even"),
         ("--pixel 8", "--pixel must lie between 0.2 and 2 mm"),
+        ("--slice 0.1", "--slice must lie between 0.4 and 6 mm"),
         ("--decay-epochs 2 2", "--decay-epochs must be one number or three"),
         ("--warm-up -1", "--warm-up must be one number or three, and at least 0"),
         ("--batch 8 0 8", "--batch must be one number or three, and at least 1"),

@@ -21,7 +21,7 @@ from CMMDetectTrainLib.patches import PatchSet, Sampling, SplitPlaces, draw_epoc
 from CMMDetectTrainLib.tasks import detector_task, ignore_frst
 from CMMDetectTrainLib.training import CHECKPOINT, Schedule, Task, Watch, fingerprint, fit
 from test_distributed import HERE, PATHS
-from training_cases import CPU, QUICK, candidate_task, make_case, new_student
+from training_cases import CPU, QUICK, candidate_task, cube, make_case, new_student
 
 
 def curve(records):
@@ -308,7 +308,7 @@ def test_a_task_without_patches_is_one_line(tmp_path, part):
 
 def test_training_in_bfloat16_comes_near_training_in_float32(tmp_path):
     case = make_case(tmp_path, shape=(32, 32, 16), balls=[(8, 8, 8), (24, 8, 8)])
-    places = grid_places(case, 16)
+    places = grid_places(case, cube(16))
     curves = {}
     for dtype in (torch.float32, torch.bfloat16):
         torch.manual_seed(1)
@@ -325,7 +325,7 @@ def test_training_in_bfloat16_comes_near_training_in_float32(tmp_path):
 
 def test_reading_patches_warns_of_nothing(tmp_path, recwarn):
     case = make_case(tmp_path, shape=(32, 32, 16), balls=[(8, 8, 8)])
-    patches = PatchSet(draw_epoch(grid_places(case, 16), Sampling(NONE), 0), NONE)
+    patches = PatchSet(draw_epoch(grid_places(case, cube(16)), Sampling(NONE), 0), NONE)
     channels, labels, _ = patches[0]
     channels += 1
     labels += 1

@@ -9,7 +9,7 @@ from CMMDetectTrainLib import training_figures
 from CMMDetectTrainLib.patches import CandidateSet, centered_place, every_place
 from CMMDetectTrainLib.training import EpochRecord
 from CMMDetectTrainLib.training_figures import LEAST_POINTS, embed, feature_figure, loss_figure
-from training_cases import make_case, new_student
+from training_cases import SMALL, make_case, new_student
 
 CURVE = [EpochRecord(0, 2.0, 1.5, 1e-3, 1.0), EpochRecord(1, 1.0, 0.7, 1e-3, 1.0), EpochRecord(2, 0.5, 0.9, 1e-4, 1.0)]
 
@@ -17,7 +17,7 @@ CURVE = [EpochRecord(0, 2.0, 1.5, 1e-3, 1.0), EpochRecord(1, 1.0, 0.7, 1e-3, 1.0
 def places(folder, positive, negative):
     case = make_case(folder)
     spots = np.random.default_rng(0).uniform((4, 4, 4), (36, 32, 16), (positive + negative, 3))
-    return [centered_place(case, spot, number < positive) for number, spot in enumerate(spots)]
+    return [centered_place(case, spot, SMALL, number < positive) for number, spot in enumerate(spots)]
 
 
 def test_every_network_has_its_curves_and_the_kept_epoch():

@@ -8,6 +8,7 @@ import torch
 
 from CMMDetectLib.devices import Compute
 from CMMDetectLib.errors import InputError, OutputError
+from CMMDetectLib.network_grid import SCANS_OWN
 from CMMDetectTrainLib import machine
 from CMMDetectTrainLib.training_estimate import DataSize, estimate_training
 from CMMDetectTrainLib.training_job import (
@@ -100,7 +101,7 @@ def test_memory_is_read_where_the_system_tells_it_and_else_not_checked(monkeypat
 def test_the_estimate_grows_with_what_there_is_to_learn(job):
     compute = Compute(torch.device("cpu"), torch.float32)
     plan = TrainingJob(dataset="", output="", width=2, batch=2, epochs=50, patience=5, patch_size=24).plan(("a",))
-    few = estimate_training(plan, 2, DataSize(10, 10**6, 10**5, 0), compute)
-    many = estimate_training(plan, 2, DataSize(100, 10**6, 10**5, 0), compute)
+    few = estimate_training(plan, 2, SCANS_OWN, DataSize(10, 10**6, 10**5, 0), compute)
+    many = estimate_training(plan, 2, SCANS_OWN, DataSize(100, 10**6, 10**5, 0), compute)
     assert few.low_seconds < few.high_seconds < many.high_seconds
     assert set(few.epoch_seconds) == {"detector", "teacher", "student"}

@@ -33,6 +33,15 @@ def ball(shape: Sequence[int], center: Sequence[float]) -> np.ndarray:
     return (place**2).sum(axis=0) <= RADIUS_VOX**2
 
 
+SMALL = (24, 24, 24)
+"""The paper's patch of teacher and student."""
+
+
+def cube(size: int) -> tuple[int, int, int]:
+    """Give the shape of a patch that is as high as it is wide, in voxels."""
+    return size, size, size
+
+
 def make_case(
     folder: Path,
     name: str = "sub-01_swi",
@@ -60,8 +69,8 @@ def candidate_task(folder: Path, network: Student, factor: int = 2) -> Task:
     spots = [(12.0, 12.0, 8.0), (28.0, 24.0, 12.0)]
     cases = [make_case(folder, f"sub-{number:02d}_swi", spots, seed=number) for number in (1, 2, 3)]
     places = [
-        [centered_place(case, spot, positive=True) for spot in spots]
-        + [centered_place(case, (spot[0], 35.0 - spot[1], spot[2]), positive=False) for spot in spots]
+        [centered_place(case, spot, SMALL, positive=True) for spot in spots]
+        + [centered_place(case, (spot[0], 35.0 - spot[1], spot[2]), SMALL, positive=False) for spot in spots]
         for case in cases
     ]
     split = SplitPlaces([*places[0], *places[1]], places[2])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from CMMDetectLib.network_grid import SCANS_OWN, NetworkVoxel, Shape
 from CMMDetectLib.scan import Modality
 
 from .anatomy import Head, draw_head
@@ -28,7 +29,6 @@ from .truth import Shown, Truth, tell_truth
 from .vasculature import Vessels, draw_vessels
 
 Array = NDArray[np.float32]
-Shape = tuple[int, int, int]
 #: Patches of one place of a head differ in protocol, deposits, vessels and noise.
 PATCHES_PER_PIECE = 5
 PIECES_PER_HEAD = 5
@@ -92,8 +92,9 @@ class PatchSource:
     Parameters
     ----------
     modalities : drawn with equal chance
-    size : voxels; slices may be fewer and are then filled up
-    pixel_mm : of the pixels that ``size`` counts in plane, as many as cover it are drawn; None for the protocol's own
+    size : voxels
+    voxel : that ``size`` counts, as many of the protocol's as cover them are drawn. Where slices are the protocol's,
+        they may be fewer and are then filled up
     anatomy_share : share of patches from random heads; the others are of free tissue
     lesion_free_share : share of patches without a microbleed
     """
@@ -104,13 +105,13 @@ class PatchSource:
         size: Shape = (48, 48, 48),
         anatomy_share: float = 0.2,
         lesion_free_share: float = 0.25,
-        pixel_mm: float | None = None,
+        voxel: NetworkVoxel = SCANS_OWN,
     ) -> None:
         self.modalities = modalities
         self.size = size
         self.anatomy_share = anatomy_share
         self.lesion_free_share = lesion_free_share
-        self.pixel_mm = pixel_mm
+        self.voxel = voxel
         self._head: tuple[Head, Vessels] | None = None
         self._piece: _Piece | None = None
         self._uses = 0
@@ -200,14 +201,15 @@ class PatchSource:
             protocol=protocol,
             vessels=np.abs(exposure.vessels - np.complex64(1.0)) > VESSEL_CHANGE,
         )
-        return _padded(patch, self.size[2])
+        return _padded(patch, self._shape(protocol)[2])
 
     def _shape(self, protocol: Protocol) -> Shape:
-        i, j, k = self.size
-        if self.pixel_mm is None:
-            return self.size
-        across, along, _ = protocol.spacing_mm
-        return math.ceil(i * self.pixel_mm / across), math.ceil(j * self.pixel_mm / along), k
+        lengths_mm = (self.voxel.pixel_mm, self.voxel.pixel_mm, self.voxel.slice_mm)
+        i, j, k = (
+            size if length_mm is None else math.ceil(size * length_mm / step)
+            for size, length_mm, step in zip(self.size, lengths_mm, protocol.spacing_mm, strict=True)
+        )
+        return i, j, k
 
     def _draw_deposits(
         self, source: TissueSource, modality: Modality, grid: Grid, protocol: Protocol, rng: np.random.Generator
