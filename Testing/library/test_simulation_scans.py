@@ -13,7 +13,7 @@ from CMMDetectLib.scan import Modality, Scan, read_scan, to_voxel
 from CMMDetectTrainLib.simulation import dataset
 from CMMDetectTrainLib.simulation.anatomy import Head, draw_head
 from CMMDetectTrainLib.simulation.deposits import Blob, Deposit
-from CMMDetectTrainLib.simulation.insertion import insert_deposits, insert_microbleeds
+from CMMDetectTrainLib.simulation.insertion import LEAST_DEPTH_MM, insert_deposits, insert_microbleeds
 from CMMDetectTrainLib.simulation.modulation import LEAN
 from CMMDetectTrainLib.simulation.patches import PatchSource
 from CMMDetectTrainLib.simulation.protocols import PRESETS, Protocol
@@ -170,6 +170,16 @@ def test_phase_that_is_given_shows_the_microbleed_too() -> None:
     assert inserted.scan.array[i, j, k] < 0.75 * 400
     # above and below a paramagnetic sphere the field is raised: negative phase
     assert inserted.phase[i, j, k + 1] < 0.3
+
+
+def test_no_microbleed_is_cut_by_the_end_of_a_scan_that_is_all_brain() -> None:
+    scan, brain = own_scan(Modality.SWI)
+    inserted = insert_microbleeds(scan, brain, PRESETS["ukbb"], np.random.default_rng(5), count=20)
+    for record in inserted.truth.records:
+        place = to_voxel(scan.affine, (record.x, record.y, record.z))
+        depth_mm = np.minimum(place + 1, np.array(scan.array.shape) - place) * scan.spacing_mm
+        # drawn anywhere within a voxel that lies so deep, and moved to its middle where it has parts
+        assert depth_mm.min() > LEAST_DEPTH_MM - 0.5 * max(scan.spacing_mm) - 0.5
 
 
 def test_a_mask_of_another_shape_is_refused() -> None:

@@ -68,7 +68,7 @@ def insert_microbleeds(
     i, j, k = scan.array.shape
     grid = Grid((i, j, k), scan.affine)
     protocol = replace(protocol, spacing_mm=scan.spacing_mm, shape=grid.shape)
-    centers = _draw_centers(scan, brain, rng, count)
+    centers = draw_centers(scan, brain, rng, count)
     return insert_deposits(scan, [draw_microbleed(c, protocol, rng) for c in centers], brain, protocol, phase)
 
 
@@ -107,11 +107,13 @@ def insert_deposits(
     return Insertion(replace(scan, array=array), new_phase, truth)
 
 
-def _draw_centers(
+def draw_centers(
     scan: Scan, brain: NDArray[np.bool_], rng: np.random.Generator, count: int
 ) -> list[NDArray[np.float64]]:
-    """World points some mm inside the mask and apart from each other."""
-    depth = ndimage.distance_transform_edt(brain, sampling=scan.spacing_mm)
+    """World points some mm inside the mask and the scan, and apart from each other; fewer if they find no room."""
+    # what is beyond the scan is not known, so it bounds the mask too
+    padded = ndimage.distance_transform_edt(np.pad(brain, 1), sampling=scan.spacing_mm)
+    depth = padded[1:-1, 1:-1, 1:-1]
     voxels = np.argwhere(depth > min(LEAST_DEPTH_MM, 0.5 * float(depth.max())))
     centers: list[NDArray[np.float64]] = []
     for voxel in rng.permutation(voxels)[: 50 * count]:

@@ -1,0 +1,149 @@
+"""How many microbleeds that are put into somebody's own scan are found, and what is marked without them.
+
+    python Testing/benchmarks/transfer.py SCAN [--modality t2star] [--echo 3] [--field 3 --te 20] [--model DIR]
+
+SCAN is best one of a person without microbleeds: what is marked in it as it is counts as its own. Microbleeds of two
+kinds are put in, a few at a time: those of the simulation, which the model has learnt from, and plain soft balls that
+only take signal away, which know nothing of dipoles and which it has never seen. One counts as found if a candidate
+shares a voxel with it, and a candidate as false if it shares none and lies on none of the scan's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from CMMDetectLib.candidates import Stage
+from CMMDetectLib.cli import add_method_options
+from CMMDetectLib.detector import DetectionResult, Detector
+from CMMDetectLib.errors import CMMDetectError
+from CMMDetectLib.job import DetectionJob, choose_method
+from CMMDetectLib.matching import CENTER_DISTANCE_MM, shared_voxels
+from CMMDetectLib.preprocessing import find_brain
+from CMMDetectLib.scan import Modality, Scan, read_scan, to_voxel
+from CMMDetectTrainLib.inserted_scans import TE_MS, with_inserted
+from CMMDetectTrainLib.simulation.insertion import draw_centers, insert_microbleeds
+from CMMDetectTrainLib.simulation.protocols import Protocol
+
+BALL_MM = (2.0, 4.0)
+"""Full width of a ball at half of what it takes away."""
+BALL_DARKNESS = (0.5, 0.9)
+"""Share of the signal that it takes away in its center."""
+BALL_PPM = (0.2, 0.6)
+"""What it adds on QSM."""
+FWHM_IN_SIGMAS = 2.355
+
+Labels = NDArray[np.int32]
+Put = Callable[[Scan, NDArray[np.bool_], Protocol, np.random.Generator, int], tuple[Scan, Labels]]
+
+
+def simulated(
+    scan: Scan, brain: NDArray[np.bool_], protocol: Protocol, rng: np.random.Generator, count: int
+) -> tuple[Scan, Labels]:
+    """Put microbleeds in by the simulation's physics; give the scan and the labels of those that can be seen."""
+    insertion = insert_microbleeds(scan, brain, protocol, rng, count)
+    return insertion.scan, with_inserted(np.zeros(scan.array.shape, np.int32), insertion)
+
+
+def balls(
+    scan: Scan, brain: NDArray[np.bool_], _: Protocol, rng: np.random.Generator, count: int
+) -> tuple[Scan, Labels]:
+    """Put Gaussian balls in, as high as wide but no less high than a slice; labels reach to half their depth."""
+    array, labels = scan.array.copy(), np.zeros(scan.array.shape, np.int32)
+    grid = np.moveaxis(np.indices(scan.array.shape, np.float32), 0, -1)
+    for number, center in enumerate(draw_centers(scan, brain, rng, count), 1):
+        width_mm = rng.uniform(*BALL_MM)
+        sigma_vox = np.maximum(width_mm / np.array(scan.spacing_mm), 1) / FWHM_IN_SIGMAS
+        distance = np.linalg.norm((grid - to_voxel(scan.affine, center).astype(np.float32)) / sigma_vox, axis=-1)
+        shape = np.exp(-(distance**2) / 2).astype(np.float32)
+        if scan.modality.lesions_are_dark:
+            array *= 1 - np.float32(rng.uniform(*BALL_DARKNESS)) * shape
+        else:
+            array += np.float32(rng.uniform(*BALL_PPM)) * shape
+        labels[shape >= 0.5 * shape.max()] = number
+    return replace(scan, array=array), labels
+
+
+KINDS: Mapping[str, Put] = MappingProxyType({"simulated": simulated, "soft balls": balls})
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What came out of one scan with microbleeds put in."""
+
+    inserted: int
+    after_stage_1: int
+    final: int
+    false: int
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+
+def count(result: DetectionResult, labels: Labels, own_mm: NDArray[np.float64]) -> Tally:
+    """Count what was found of the labels, and the final candidates away from them and from the scan's own."""
+    candidates = result.candidates
+    touch = shared_voxels(result.clusters, labels, len(candidates), int(labels.max())) > 0
+    last = np.array([item.stage is Stage.FINAL for item in candidates], bool)
+    places = places_of(result)
+    own = (cdist(places, own_mm) <= CENTER_DISTANCE_MM).any(axis=1)
+    false = int((last & ~touch.any(axis=1) & ~own).sum())
+    return Tally(int(labels.max()), int(touch.any(axis=0).sum()), int(touch[last].any(axis=0).sum()), false)
+
+
+def places_of(result: DetectionResult) -> NDArray[np.float64]:
+    """Give the candidates' positions, (N, 3), RAS mm."""
+    return np.array([(item.x, item.y, item.z) for item in result.candidates], np.float64).reshape(-1, 3)
+
+
+def tallies(
+    detector: Detector, scan: Scan, brain: NDArray[np.bool_], protocol: Protocol, options: argparse.Namespace
+) -> Iterator[str]:
+    """Give the rows of the table."""
+    as_it_is = detector.detect(scan)
+    own = [item.stage is Stage.FINAL for item in as_it_is.candidates]
+    yield f"| as it is | | | | {sum(own)} |"
+    for name, put in KINDS.items():
+        total = Tally(0, 0, 0, 0)
+        for number in range(options.rounds):
+            rng = np.random.default_rng([options.seed, number])
+            changed, labels = put(scan, brain, protocol, rng, options.count)
+            total += count(detector.detect(changed), labels, places_of(as_it_is)[np.array(own, bool)])
+        yield f"| {name} | {total.inserted} | {total.after_stage_1} | {total.final} | {total.false} |"
+
+
+def main() -> None:
+    """Put in, detect, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scan")
+    parser.add_argument("--modality", choices=[*Modality])
+    parser.add_argument("--echo", type=int, metavar="N", help="which volume of a 4D file, from 1")
+    parser.add_argument("--field", type=float, choices=list(TE_MS), default=3.0, metavar="T", help="default: 3")
+    parser.add_argument("--te", type=float, metavar="MS", help="echo time (default: the field's usual one)")
+    parser.add_argument("--rounds", type=int, default=6, metavar="N", help="scans of each kind (default: 6)")
+    parser.add_argument("--count", type=int, default=10, metavar="N", help="microbleeds in each (default: 10)")
+    parser.add_argument("--seed", type=int, default=0)
+    add_method_options(parser)
+    options = parser.parse_args()
+    chosen = ("model", "method", "device", "precision", "th_detection", "th_discrimination")
+    job = DetectionJob(scan="", output="", **{name: getattr(options, name) for name in chosen})
+    try:
+        scan = read_scan(options.scan, options.modality, options.echo)
+        brain, _ = find_brain(scan, "bet")
+        protocol = Protocol("own", field_t=options.field, te_ms=options.te or TE_MS[options.field])
+        print("| microbleeds | put in | found by stage 1 | found | marked elsewhere |")
+        print("|---|---|---|---|---|")
+        for row in tallies(Detector(choose_method(job, scan)), scan, brain, protocol, options):
+            print(row, flush=True)
+    except CMMDetectError as error:
+        raise SystemExit(f"{error}") from None
+
+
+if __name__ == "__main__":
+    main()
