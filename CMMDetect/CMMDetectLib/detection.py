@@ -13,7 +13,7 @@ from .frst import radial_symmetry
 from .methods import Method
 from .preprocessing import PreparedScan
 from .progress import Progress
-from .scan import to_world
+from .scan import Modality, to_world
 from .vessels import remove_vessels
 
 
@@ -46,8 +46,10 @@ def input_channels(prepared: PreparedScan, progress: Progress) -> NDArray[np.flo
         On the grid of ``prepared``; 0 outside the mask.
     """
     channels = np.empty((2, *prepared.image.shape), np.float32)
+    # slices lie across the last axis, and about across the main field; phase alone draws a microbleed out along it
+    bloom_axis = 2 if prepared.scan.modality is Modality.SWI else None
     with progress.step("vessels"):
-        channels[0], _ = remove_vessels(prepared.image, prepared.mask, prepared.spacing_mm)
+        channels[0], _ = remove_vessels(prepared.image, prepared.mask, prepared.spacing_mm, bloom_axis)
     with progress.step("frst"):
         channels[1] = radial_symmetry(channels[0], prepared.spacing_mm, mask=prepared.mask)
     return channels

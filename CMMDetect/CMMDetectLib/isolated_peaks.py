@@ -16,7 +16,9 @@ PEAKS_AT_ONCE = 500  # some 50 MB
 TOUCHING = np.stack([np.zeros((3, 3, 3)), np.ones((3, 3, 3)), np.zeros((3, 3, 3))])  # never from window to window
 
 
-def isolated_peaks(image: Floats, peaks: NDArray[np.intp], ball: Bools, voxel: Sequence[float]) -> Bools:
+def isolated_peaks(
+    image: Floats, peaks: NDArray[np.intp], ball: Bools, voxel: Sequence[float], on_vessel: bool = True
+) -> Bools:
     """The voxels of the peaks that do not continue as a vessel or a sulcus does.
 
     Parameters
@@ -29,12 +31,15 @@ def isolated_peaks(image: Floats, peaks: NDArray[np.intp], ball: Bools, voxel: S
         Footprint, with odd sides, within which an isolated peak must end; its height counts above the median in it.
     voxel
         Size of a voxel, in parts of the radius of the ball or in any other unit in which the ball is round.
+    on_vessel
+        Whether a peak may go on to one side. In a tall ball it may not: there beads of a vein that runs along the ball
+        would do.
 
     Returns
     -------
     (i, j, k), bool: the connected part that is brighter than 0.65 of the height, of a peak of which this part
-    ends within the ball; or that is brighter than 0.75, where only this part ends and the other goes on to one side;
-    with the voxels next to it.
+    ends within the ball; or that is brighter than 0.75, where only this part ends and the other goes on to one side,
+    if it may; with the voxels next to it.
     """
     margin = [n // 2 for n in ball.shape]
     around = [(m, m) for m in margin]
@@ -45,12 +50,12 @@ def isolated_peaks(image: Floats, peaks: NDArray[np.intp], ball: Bools, voxel: S
     isolated = np.zeros_like(inside)
     for start in range(0, corners.size, PEAKS_AT_ONCE):
         at = (corners[start : start + PEAKS_AT_ONCE, None] + window).reshape(-1, *ball.shape)
-        body = _isolated_bodies(padded.ravel()[at], inside.ravel()[at] & ball, ball, voxel)
+        body = _isolated_bodies(padded.ravel()[at], inside.ravel()[at] & ball, ball, voxel, on_vessel)
         isolated.ravel()[at[ndimage.binary_dilation(body, TOUCHING)]] = True
     return isolated[tuple(slice(m, m + n) for m, n in zip(margin, image.shape, strict=True))]
 
 
-def _isolated_bodies(windows: Floats, within: Bools, ball: Bools, voxel: Sequence[float]) -> Bools:
+def _isolated_bodies(windows: Floats, within: Bools, ball: Bools, voxel: Sequence[float], on_vessel: bool) -> Bools:
     """The bodies of the peaks in the middle of the windows; empty where a peak is not isolated."""
     middle = tuple(n // 2 for n in ball.shape)
     top = windows[(slice(None), *middle)]
@@ -68,6 +73,6 @@ def _isolated_bodies(windows: Floats, within: Bools, ball: Bools, voxel: Sequenc
     reaches = foot[:, rim]
     ends: Bools = reaches.sum(axis=1) == 0
     is_one_sided = np.linalg.norm(reaches @ direction, axis=1) > ONE_SIDED * reaches.sum(axis=1)
-    ends_higher = is_one_sided & (shoulder[:, rim].sum(axis=1) == 0)
+    ends_higher = on_vessel & is_one_sided & (shoulder[:, rim].sum(axis=1) == 0)
     body = np.where(ends[:, None, None, None], foot, shoulder)
     return body & (ends | ends_higher)[:, None, None, None]

@@ -19,6 +19,7 @@ from .frst import relative_to_median, resolved_axes, smooth_inside
 from .inpainting import inpaint
 from .isolated_peaks import isolated_peaks
 from .symmetric_matrices import eigenvalues, eigenvector
+from .vessel_segments import segment_lengths_mm
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
@@ -43,16 +44,18 @@ ALONE_MM = 3.5  # within it a peak ends that is no part of a vessel; half of `MI
 BROAD_ALONE_MM = 4.5  # the same of a broad peak
 BROAD = 0.5  # of its height at the finest scale, which a peak has at the widest; a vessel of 2.5 mm has 0.4
 HALO_MM = 0.8  # around a ridge, for its partial volume
+BLOOM = 2.5  # a microbleed on SWI is up to so many times as high as wide: the lobes of its dipole field darken too
 THREADS = 2
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """The voxel grid, and the axes along which the width of a vessel can be seen."""
+    """The voxel grid, the axes along which the width of a vessel can be seen, and that along which spots bloom."""
 
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
     axes: tuple[int, ...]
+    bloom_axis: int | None
 
     def in_voxels(self, length_mm: float) -> list[float]:
         """A length along each axis; 0 along an axis that is not looked along."""
@@ -62,6 +65,12 @@ class _Grid:
     def height(self) -> tuple[float, ...]:
         """What is one voxel high over what is one pixel wide, along each axis: above 1 along the slice axis alone."""
         return tuple(s / min(s, sorted(self.spacing_mm)[1]) for s in self.spacing_mm)
+
+    @property
+    def bloom(self) -> tuple[float, ...]:
+        """How much higher than wide a microbleed may be, along each axis: `height`, and `BLOOM` where it blooms."""
+        can_bloom = [axis == self.bloom_axis and axis in self.axes for axis in range(3)]
+        return tuple(max(h, BLOOM) if can else h for h, can in zip(self.height, can_bloom, strict=True))
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -103,7 +112,7 @@ class _Ridges:
 
 
 def remove_vessels(
-    image: Floats, mask: NDArray[np.bool_], spacing_mm: Sequence[float]
+    image: Floats, mask: NDArray[np.bool_], spacing_mm: Sequence[float], bloom_axis: int | None = None
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Find vessels and sulci and paint tissue over them.
 
@@ -115,6 +124,8 @@ def remove_vessels(
         The brain. Nothing outside it has any influence.
     spacing_mm
         Voxel size. Slices more than 2.5 times as thick as the pixel are searched slice by slice.
+    bloom_axis
+        On SWI the axis next to the main field, along which a microbleed looks longer than it is wide.
 
     Returns
     -------
@@ -135,7 +146,8 @@ def remove_vessels(
       where a vessel touches it, but for voxels in which a ridge is 1.7 times as strong.
     * Blooming: on SWI a microbleed reaches into the slices above and below it. Where slices are thicker than the
       pixel, a structure that is round when they are counted as one pixel high stays too, unless it is part of a
-      segment of 14 mm or more.
+      segment of 14 mm or more. So does, in thin slices, one that is 2.5 times as long along ``bloom_axis`` as wide:
+      there 7 mm are counted as 2.8 mm.
     * Isolated: segments are nets of all veins and sulci that touch. A bright spot among them stays if it ends within
       3.5 mm, or 4.5 mm if it is broad (or as many slices as that is pixels), or is clearly brighter than what goes
       on from it to one side.
@@ -145,7 +157,7 @@ def remove_vessels(
     """
     image, mask = np.ascontiguousarray(image, np.float32), np.ascontiguousarray(mask, bool)
     spacing = tuple(float(s) for s in spacing_mm)
-    grid = _Grid(image.shape, spacing, resolved_axes(image.shape, spacing, THICK_SLICES))
+    grid = _Grid(image.shape, spacing, resolved_axes(image.shape, spacing, THICK_SLICES), bloom_axis)
     vessels = _find_vessels(image, mask, grid)
     return inpaint(image, vessels, mask), vessels
 
@@ -166,10 +178,10 @@ def _find_vessels(image: Floats, mask: NDArray[np.bool_], grid: _Grid) -> NDArra
     vessels = np.zeros_like(core)
     vessels.ravel()[index[is_vessel]] = True
     is_round = _round_structures(ridges.roundness, ridges, levels, index, grid, stretch=(1, 1, 1))
-    may_bloom = _round_structures(ridges.roundness_in_slices, ridges, levels, index, grid, stretch=grid.height)
-    length_mm = _segment_length_mm(vessels, grid)
+    may_bloom = _round_structures(ridges.roundness_in_slices, ridges, levels, index, grid, stretch=grid.bloom)
     halo = grid.ball(HALO_MM)
-    short = (length_mm >= MIN_LENGTH_MM) & (length_mm < LONG_MM) & ~is_round & ~may_bloom
+    length_mm, without_bloom_mm = segment_lengths_mm(vessels, halo, grid.spacing_mm, grid.axes, grid.bloom)
+    short = (without_bloom_mm >= MIN_LENGTH_MM) & (length_mm < LONG_MM) & ~is_round & ~may_bloom
     removed = ndimage.binary_dilation(short, halo) & ~may_bloom
     removed |= ndimage.binary_dilation((length_mm >= LONG_MM) & ~is_round, halo)
     removed &= mask & ~is_round
@@ -229,7 +241,7 @@ def _ratio_in_slices(hessian: Floats, grid: _Grid) -> Floats:
     """
     if len(hessian) == 2:
         return np.zeros(hessian.shape[-1], np.float32)
-    scale = np.array(grid.height, np.float32)
+    scale = np.array(grid.bloom, np.float32)
     values = eigenvalues(hessian * (scale[:, None] * scale)[..., None])
     return np.where(values[0] < 0, values[-1] / np.minimum(values[0], np.float32(-1e-30)), 0)
 
@@ -354,34 +366,19 @@ def _is_peak(values: Floats, index: Indices, grid: _Grid) -> NDArray[np.bool_]:
 def _isolated(removed: NDArray[np.bool_], levels: list[_Level], index: Indices, grid: _Grid) -> NDArray[np.bool_]:
     """Spots in or next to what would be removed that end near by: small ones and, in thin slices, broad ones."""
     near = ndimage.binary_dilation(removed, grid.ball(HALO_MM))
-    voxel = [s / h for s, h in zip(grid.spacing_mm, grid.height, strict=True)]
 
     def among(chosen: Indices, level: _Level, alone_mm: float) -> NDArray[np.bool_]:
         chosen = chosen[(near & level.stands_out).ravel()[chosen]]
         peaks = chosen[_is_peak(level.image.ravel(), chosen, grid)]
-        return isolated_peaks(level.image, peaks, grid.ball(alone_mm, grid.height), voxel)
+        isolated = np.zeros(grid.shape, bool)
+        stretches = [(grid.height, True), *([(grid.bloom, False)] if grid.bloom != grid.height else [])]
+        for stretch, on_vessel in stretches:
+            voxel = [s / h for s, h in zip(grid.spacing_mm, stretch, strict=True)]
+            isolated |= isolated_peaks(level.image, peaks, grid.ball(alone_mm, stretch), voxel, on_vessel)
+        return isolated
 
     isolated = among(index, levels[0], ALONE_MM)
     if len(grid.axes) == 3:
         is_broad = levels[-1].image.ravel()[index] > BROAD * levels[0].image.ravel()[index]
         isolated |= among(index[is_broad], levels[-1], BROAD_ALONE_MM)
     return isolated
-
-
-def _segment_length_mm(vessels: NDArray[np.bool_], grid: _Grid) -> NDArray[np.float64]:
-    """Length of the segment that a voxel belongs to, 0 elsewhere; small gaps do not end a segment."""
-    linked, count = ndimage.label(ndimage.binary_dilation(vessels, grid.ball(HALO_MM)), np.ones((3, 3, 3)))
-    segment = linked[vessels]
-    if segment.size == 0:
-        return np.zeros(vessels.shape)
-    voxels = np.bincount(segment, minlength=count + 1).clip(1)
-    position = np.argwhere(vessels)[:, list(grid.axes)] * [grid.spacing_mm[axis] for axis in grid.axes]
-    means = np.stack([np.bincount(segment, x, count + 1) / voxels for x in position.T], axis=1)
-    position -= means[segment]
-    covariance = np.empty((count + 1, len(grid.axes), len(grid.axes)))
-    for row, column in product(range(len(grid.axes)), repeat=2):
-        products = position[:, row] * position[:, column]
-        covariance[:, row, column] = np.bincount(segment, products, count + 1) / voxels
-    # A rod of length L has the variance L^2 / 12 along itself.
-    length_mm = np.sqrt(12 * np.linalg.eigvalsh(covariance)[:, -1].clip(0))
-    return np.where(vessels, length_mm[linked], 0)

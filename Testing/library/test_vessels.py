@@ -198,6 +198,23 @@ def test_turning_or_mirroring_the_grid_turns_the_result(spacing_mm, order, flips
     assert (found ^ expected).sum() <= 0.01 * expected.sum()
 
 
+@pytest.mark.parametrize("spacing_mm", [(0.9, 0.9, 0.9), (0.7, 0.7, 0.7)])
+@pytest.mark.parametrize("width_mm", [2.0, 3.0])
+def test_a_microbleed_that_blooms_along_the_field_stays_and_a_vein_along_it_goes(spacing_mm, width_mm):
+    empty, mask, middle = brain_for(spacing_mm)
+    column = phantoms.tube(empty.shape, spacing_mm, phantoms.straight_line(middle, (0, 0, 1), 8), width_mm)
+    vein = phantoms.tube(empty.shape, spacing_mm, phantoms.straight_line(middle, (0, 0, 1), 24), 1.6)
+    lost, gone = (
+        [
+            remove_vessels(with_bright(empty, mask, shape), mask, spacing_mm, bloom_axis=axis)[1][body(shape, mask)]
+            for axis in (None, 2)
+        ]
+        for shape in (column, vein)
+    )
+    assert lost[0].mean() > 0.7 and lost[1].mean() < 0.3
+    assert gone[0].mean() > 0.8 and gone[1].mean() > 0.7
+
+
 def test_the_last_digit_of_a_stored_voxel_size_changes_nothing():
     empty, mask, middle = brain_for((1.0, 1.0, 1.0))
     rim = phantoms.tube(empty.shape, (1.0, 1.0, 1.0), phantoms.straight_line(middle, (1, 2, 2), 40), 2.5)
