@@ -20,6 +20,8 @@ from .metrics import CONFIDENCE, Rule, ScanRecord, Scores, score_scan
 FloatArray = NDArray[np.float64]
 DETECTION_SHARE = 0.98
 """Stage 1 may give up this little of what any threshold finds: no later stage brings a lesion back."""
+MOST_FALSE = 10.0
+"""More false positives a scan than this no reader goes through: what stage 2 finds beyond them moves no threshold."""
 MOST_LOST = 0.02
 """A cut-off of stage 3 may lose this share of the true candidates."""
 LEAST_GAIN = 0.05
@@ -127,7 +129,7 @@ ATTRIBUTES = (
 )
 
 
-def knee_point(curve: Froc, least_share: float = 0.0) -> int:
+def knee_point(curve: Froc, least_share: float = 0.0, most_false: float = np.inf) -> int:
     """Find the knee of a FROC curve.
 
     The knee is the point farthest above the straight line from no detection at all to the curve's end, both axes
@@ -137,6 +139,7 @@ def knee_point(curve: Froc, least_share: float = 0.0) -> int:
     Parameters
     ----------
     least_share : only points that reach this share of the curve's highest TPR
+    most_false : the curve ends with the last point of at most so many false positives a scan, or with its first
 
     Returns
     -------
@@ -144,11 +147,13 @@ def knee_point(curve: Froc, least_share: float = 0.0) -> int:
         Index of the point.
 
     >>> curve = Froc(np.array([0.9, 0.6, 0.2]), np.array([0.5, 0.9, 1.0]), np.array([0.0, 1.0, 10.0]), 10, 1)
-    >>> knee_point(curve), knee_point(curve, least_share=0.95)
-    (1, 2)
+    >>> knee_point(curve), knee_point(curve, least_share=0.95), knee_point(curve, most_false=0.5)
+    (1, 2, 0)
     """
-    height = curve.tpr / max(curve.tpr[-1], 1e-12)
-    above = height - curve.fp_avg / max(curve.fp_avg[-1], 1e-12)
+    end = max(1, int(np.searchsorted(curve.fp_avg, most_false, side="right")))
+    tpr, fp_avg = curve.tpr[:end], curve.fp_avg[:end]
+    height = tpr / max(tpr[-1], 1e-12)
+    above = height - fp_avg / max(fp_avg[-1], 1e-12)
     above[height < least_share] = -np.inf
     return int(np.flatnonzero(above >= above.max() - 1e-12)[-1])
 
@@ -207,7 +212,7 @@ def choose_detection_threshold(records: Sequence[ScanRecord], rule: Rule = Rule.
 
 
 def choose_discrimination_threshold(records: Sequence[ScanRecord], rule: Rule = Rule.OVERLAP) -> float:
-    """Choose Th_Cdisc at the knee of stage 2's FROC curve (5.1).
+    """Choose Th_Cdisc at the knee of stage 2's FROC curve (5.1), up to `MOST_FALSE` false positives a scan.
 
     Parameters
     ----------
@@ -218,7 +223,7 @@ def choose_discrimination_threshold(records: Sequence[ScanRecord], rule: Rule = 
     ValueError
         If there is no lesion or no candidate to choose by.
     """
-    return _knee_threshold(records, rule, score_swept(Stage.DISCRIMINATION, CutOffs()), 0.0)
+    return _knee_threshold(records, rule, score_swept(Stage.DISCRIMINATION, CutOffs()), 0.0, MOST_FALSE)
 
 
 def choose_cutoffs(true: Sequence[Candidate], false: Sequence[Candidate]) -> CutOffs:
@@ -268,13 +273,17 @@ def attribute_values(candidates: Sequence[Candidate], attribute: Attribute) -> F
 
 
 def _knee_threshold(
-    records: Sequence[ScanRecord], rule: Rule, score: Callable[[Candidate], float | None], least_share: float
+    records: Sequence[ScanRecord],
+    rule: Rule,
+    score: Callable[[Candidate], float | None],
+    least_share: float,
+    most_false: float = np.inf,
 ) -> float:
     """Threshold at the knee, rounded down so that the candidate which makes the knee still passes."""
     curve = froc([score_scan(record, rule, score) for record in records])
     if curve is None or curve.tpr[-1] == 0:
         raise ValueError("no lesion was found at any threshold: there is no FROC curve to choose a threshold by")
-    threshold = curve.threshold[knee_point(curve, least_share)]
+    threshold = curve.threshold[knee_point(curve, least_share, most_false)]
     return max(float(np.floor(threshold * 10**DECIMALS)) / 10**DECIMALS, 10**-DECIMALS)
 
 

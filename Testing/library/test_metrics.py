@@ -257,6 +257,20 @@ def test_thresholds_stand_at_the_knees_of_both_stages():
     assert thresholds.choose_discrimination_threshold(records) == pytest.approx(0.6)
 
 
+def test_however_much_stage_one_hands_on_stage_two_is_not_made_to_let_it_pass():
+    def chosen(junk: int) -> float:
+        sure = [finding(20 * n, p_discrimination=0.8, touches=(n,)) for n in range(1, 11)]
+        hidden = [finding(20 * n, p_discrimination=0.05, touches=(n,)) for n in range(11, 16)]
+        false = [finding(5000 + n, p_discrimination=0.06) for n in range(12)]
+        noise = [finding(9000 + n, p_discrimination=0.01) for n in range(junk)]
+        found = [*sure, *hidden, *false, *noise, finding(20 * 16, p_discrimination=0.005, touches=(16,))]
+        return thresholds.choose_discrimination_threshold(
+            [scan("sub-1", [lesion(n, 20 * n) for n in range(1, 17)], found)]
+        )
+
+    assert chosen(5) == chosen(500) == pytest.approx(0.8)
+
+
 def test_stage_one_gives_up_no_more_than_2_percent_of_the_lesions():
     many = [finding(n, 0.9, (n,)) for n in range(1, 95)] + [finding(n, 0.3, (n,)) for n in range(95, 101)]
     false = [finding(1000 + n, 0.5) for n in range(500)]
