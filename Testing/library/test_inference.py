@@ -11,6 +11,7 @@ from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.inference import cut_patches, microbleed_probabilities, microbleed_probability, patch_probability
 from CMMDetectLib.networks import CandidateDetector, Student
+from CMMDetectLib.preprocessing import TISSUE_LEVEL
 from known_networks import thresholding_detector, unbiased
 from training_cases import SMALL
 
@@ -125,16 +126,17 @@ def test_bfloat16_and_float32_give_the_same_candidates():
 
 
 def test_bfloat16_and_float32_judge_candidates_alike():
-    student = read_bundle(SHIPPED_BUNDLE).student()
+    bundle = read_bundle(SHIPPED_BUNDLE)
+    student, shape = bundle.student(), bundle.description.voxel.patch_shape(inference.PATCH_VOX)
     channels = np.zeros((2, 60, 30, 20), np.float32)
-    channels[0] = 0.7 + 0.03 * np.random.default_rng(3).normal(size=channels[0].shape)
+    channels[0] = TISSUE_LEVEL + 0.03 * np.random.default_rng(3).normal(size=channels[0].shape)
     centers = np.array([[10.0, 15, 10], [25, 15, 10], [40, 15, 10]])
     voxels = np.moveaxis(np.indices(channels[0].shape), 0, -1)
     for center, radius in zip(centers, (1.2, 1.7, 2.5), strict=True):
-        dark = np.exp(-((np.linalg.norm(voxels - center, axis=-1) / radius) ** 2))
-        channels += np.array([-0.5, 0.3]).reshape(2, 1, 1, 1) * dark
-    exact = patch_probability(student, channels, centers, SMALL, FLOAT32, idle)
-    fast = patch_probability(student, channels, centers, SMALL, BFLOAT16, idle)
+        spot = np.exp(-((np.linalg.norm(voxels - center, axis=-1) / radius) ** 2))
+        channels += np.array([0.5, 0.3]).reshape(2, 1, 1, 1) * spot
+    exact = patch_probability(student, channels, centers, shape, FLOAT32, idle)
+    fast = patch_probability(student, channels, centers, shape, BFLOAT16, idle)
     assert np.ptp(exact) > 0.02
     assert np.abs(exact - fast).max() < 0.02
 
