@@ -20,7 +20,7 @@ from .metrics import CONFIDENCE, Rule, ScanRecord, Scores, score_scan
 FloatArray = NDArray[np.float64]
 DETECTION_SHARE = 0.98
 """Stage 1 may give up this little of what any threshold finds: no later stage brings a lesion back."""
-MOST_FALSE = 10.0
+MOST_FALSE = 20.0
 """More false positives a scan than this no reader goes through: what stage 2 finds beyond them moves no threshold."""
 MOST_LOST = 0.02
 """A cut-off of stage 3 may lose this share of the true candidates."""
