@@ -92,6 +92,12 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--th-discrimination", type=float, metavar="X", help="threshold of stage 2, 0 to 1")
 
 
+def method_job(options: argparse.Namespace) -> DetectionJob:
+    """Give a job of no scan that says what the options of `add_method_options` have chosen."""
+    chosen = ("model", "method", "device", "precision", "th_detection", "th_discrimination")
+    return DetectionJob(scan="", output="", **{name: getattr(options, name) for name in chosen})
+
+
 def _add_detect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     parser = commands.add_parser("detect", help="find the microbleeds of one scan")
     parser.add_argument("scan", help="NIfTI or NRRD file, or a folder with one DICOM series")

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from .clusters import TOUCHING
+
 Lengths = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-TOUCHING = np.ones((3, 3, 3))
 
 
 def segment_lengths_mm(
@@ -28,7 +29,8 @@ def segment_lengths_mm(
     axes
         Those along which lengths count.
     bloom
-        How much longer than wide a microbleed may be, along each of the three axes.
+        How much longer than wide a microbleed may be, along each of the three axes; also where only its slices are
+        thicker than the pixel.
 
     Returns
     -------

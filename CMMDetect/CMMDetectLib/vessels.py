@@ -146,8 +146,8 @@ def remove_vessels(
       where a vessel touches it, but for voxels in which a ridge is 1.7 times as strong.
     * Blooming: on SWI a microbleed reaches into the slices above and below it. Where slices are thicker than the
       pixel, a structure that is round when they are counted as one pixel high stays too, unless it is part of a
-      segment of 14 mm or more. So does, in thin slices, one that is 2.5 times as long along ``bloom_axis`` as wide:
-      there 7 mm are counted as 2.8 mm.
+      segment of 14 mm or more. So does, in thin slices, one that is 2.5 times as long along ``bloom_axis`` as wide.
+      For the 7 mm, not for the 14, lengths across the slices are counted alike: by so much less.
     * Isolated: segments are nets of all veins and sulci that touch. A bright spot among them stays if it ends within
       3.5 mm, or 4.5 mm if it is broad (or as many slices as that is pixels), or is clearly brighter than what goes
       on from it to one side.
@@ -371,8 +371,8 @@ def _isolated(removed: NDArray[np.bool_], levels: list[_Level], index: Indices, 
         chosen = chosen[(near & level.stands_out).ravel()[chosen]]
         peaks = chosen[_is_peak(level.image.ravel(), chosen, grid)]
         isolated = np.zeros(grid.shape, bool)
-        stretches = [(grid.height, True), *([(grid.bloom, False)] if grid.bloom != grid.height else [])]
-        for stretch, on_vessel in stretches:
+        # one stretch where nothing blooms
+        for stretch, on_vessel in {grid.bloom: False, grid.height: True}.items():
             voxel = [s / h for s, h in zip(grid.spacing_mm, stretch, strict=True)]
             isolated |= isolated_peaks(level.image, peaks, grid.ball(alone_mm, stretch), voxel, on_vessel)
         return isolated

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from CMMDetectLib.candidates import Stage
-from CMMDetectLib.cli import OneLineParser, add_method_options, progress_bar
-from CMMDetectLib.job import DetectionJob, choose_method
+from CMMDetectLib.cli import OneLineParser, add_method_options, method_job, progress_bar
+from CMMDetectLib.job import choose_method
 from CMMDetectLib.scan import Modality, read_scan
 
 from .extras import training_packages
@@ -36,9 +36,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         from .evaluation import evaluate_dataset, write_evaluation
         from .evaluation_set import find_scans
     entries = find_scans(Path(options.dataset), options.modality, options.subjects)
-    chosen = ("model", "method", "device", "precision", "th_detection", "th_discrimination")
-    job = DetectionJob(scan="", output=options.output, **{name: getattr(options, name) for name in chosen})
-    output = Path(options.output)
+    job, output = method_job(options), Path(options.output)
     # before the long run one scan of each modality shows whether the model was made for it
     for entry in {entry.modality: entry for entry in entries}.values():
         method = choose_method(job, read_scan(entry.scan, entry.modality))

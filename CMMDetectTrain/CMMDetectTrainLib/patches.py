@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from CMMDetectLib.inference import PATCH_VOX
 from CMMDetectLib.network_grid import Shape
 
 from .augmentation import NONE, Augmentation
 from .cases import Case
 
 DETECTOR_PATCH_VOX = 48
-CLASSIFIER_PATCH_VOX = 24
+CLASSIFIER_PATCH_VOX = PATCH_VOX
 VALIDATION_PART = 4
 """Validation takes at most so small a part of the patches that an epoch may take."""
 USUAL_LESION_VOX = 30

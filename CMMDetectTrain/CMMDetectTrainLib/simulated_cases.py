@@ -17,11 +17,10 @@ from CMMDetectLib.preprocessing import TISSUE_LEVEL, PreparedScan, normalize_sus
 from CMMDetectLib.scan import Modality, Scan
 
 from .cases import NOT_JUDGED, Case, CaseArrays, arrays_of, grid_key, read_shelf, write_shelf
+from .patches import DETECTOR_PATCH_VOX
 from .simulation.patches import PatchSource, SimulatedPatch
 
 PATCHES_PER_SHELF = 50
-PATCH_VOX = 48
-"""Pixels across a patch; see `NetworkVoxel.patch_shape`."""
 FREE_SHELVES = 3
 """One shelf in so many is of free tissue, which is cheap and unlike anything else; the others are of heads, whose
 sulci, sinuses and veins are what a scan's false positives are made of."""
@@ -95,7 +94,7 @@ def _shelf(job: _Job) -> list[Case]:
     if found := read_shelf(folder, described):
         return found
     own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    shape = voxel.patch_shape(PATCH_VOX)
+    shape = voxel.patch_shape(DETECTOR_PATCH_VOX)
     source = PatchSource(modalities, shape, anatomy_share=float(_is_of_heads(number)), voxel=voxel)
     drawn = (patch for patch in source.stream(own_seed) if patch.brain.mean() > LEAST_BRAIN_SHARE)
     named = zip((f"{folder.name}-{index:02d}" for index in range(PATCHES_PER_SHELF)), drawn, strict=False)

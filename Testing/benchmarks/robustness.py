@@ -26,10 +26,10 @@ from scipy.spatial.transform import Rotation
 
 from CMMDetectLib.brain_extraction import resample
 from CMMDetectLib.candidates import Candidate, Stage, at_stage
-from CMMDetectLib.cli import add_method_options
+from CMMDetectLib.cli import add_method_options, method_job
 from CMMDetectLib.detector import Detector
 from CMMDetectLib.errors import CMMDetectError
-from CMMDetectLib.job import DetectionJob, choose_method
+from CMMDetectLib.job import choose_method
 from CMMDetectLib.matching import CENTER_DISTANCE_MM, match_centers, shared_voxels
 from CMMDetectLib.orientation import Turn, canonical_turn
 from CMMDetectLib.preprocessing import find_brain
@@ -218,9 +218,9 @@ class Outcome:
 
 def compare(before: list[Candidate], found: Detected, change: Change) -> Outcome:
     """Look for every final candidate after a change."""
-    places = to_world(change.moved, _points(before))
+    places = to_world(change.moved, points_of(before))
     reach = np.full(len(before), max(CENTER_DISTANCE_MM, SLICES * max(change.scan.spacing_mm)))
-    after = _points(found.candidates)
+    after = points_of(found.candidates)
     stages = list(Stage)
     priority = [stages.index(item.stage) + (item.p_discrimination or 0.0) for item in found.candidates]
     partners = match_centers(after, places, reach, priority).candidate_of
@@ -236,12 +236,13 @@ def compare(before: list[Candidate], found: Detected, change: Change) -> Outcome
     return Outcome(
         stayed=np.array([reason is None for reason in reasons], bool),
         lost_by=Counter(reason for reason in reasons if reason),
-        new=int(np.count_nonzero(match_centers(_points(found.final), places, reach).is_false)),
+        new=int(np.count_nonzero(match_centers(points_of(found.final), places, reach).is_false)),
         largest=largest,
     )
 
 
-def _points(candidates: list[Candidate]) -> NDArray[np.float64]:
+def points_of(candidates: list[Candidate]) -> NDArray[np.float64]:
+    """Give the positions of candidates, (N, 3), RAS mm."""
     return np.array([(item.x, item.y, item.z) for item in candidates], np.float64).reshape(-1, 3)
 
 
@@ -314,8 +315,7 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="TEXT", help="only changes whose name holds this")
     add_method_options(parser)
     options = parser.parse_args()
-    chosen = ("model", "method", "device", "precision", "th_detection", "th_discrimination")
-    job = DetectionJob(scan="", output="", **{name: getattr(options, name) for name in chosen})
+    job = method_job(options)
     try:
         for scan, labels in scans_of(options):
             try_scan(Detector(choose_method(job, scan)), scan, labels, options.only)

@@ -17,13 +17,14 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
+from robustness import points_of
 from scipy.spatial.distance import cdist
 
-from CMMDetectLib.candidates import Stage
-from CMMDetectLib.cli import add_method_options
+from CMMDetectLib.candidates import Stage, at_stage
+from CMMDetectLib.cli import add_method_options, method_job
 from CMMDetectLib.detector import DetectionResult, Detector
 from CMMDetectLib.errors import CMMDetectError
-from CMMDetectLib.job import DetectionJob, choose_method
+from CMMDetectLib.job import choose_method
 from CMMDetectLib.matching import CENTER_DISTANCE_MM, shared_voxels
 from CMMDetectLib.preprocessing import find_brain
 from CMMDetectLib.scan import Modality, Scan, read_scan, to_voxel
@@ -56,12 +57,14 @@ def balls(
 ) -> tuple[Scan, Labels]:
     """Put Gaussian balls in, as high as wide but no less high than a slice; labels reach to half their depth."""
     array, labels = scan.array.copy(), np.zeros(scan.array.shape, np.int32)
-    grid = np.moveaxis(np.indices(scan.array.shape, np.float32), 0, -1)
     for number, center in enumerate(draw_centers(scan, brain, rng, count), 1):
         width_mm = rng.uniform(*BALL_MM)
         sigma_vox = np.maximum(width_mm / np.array(scan.spacing_mm), 1) / FWHM_IN_SIGMAS
-        distance = np.linalg.norm((grid - to_voxel(scan.affine, center).astype(np.float32)) / sigma_vox, axis=-1)
-        shape = np.exp(-(distance**2) / 2).astype(np.float32)
+        i, j, k = (
+            np.exp(-(((np.arange(size) - middle) / sigma) ** 2) / 2).astype(np.float32)
+            for size, middle, sigma in zip(labels.shape, to_voxel(scan.affine, center), sigma_vox, strict=True)
+        )
+        shape = i[:, None, None] * j[:, None] * k
         if scan.modality.lesions_are_dark:
             array *= 1 - np.float32(rng.uniform(*BALL_DARKNESS)) * shape
         else:
@@ -91,30 +94,23 @@ def count(result: DetectionResult, labels: Labels, own_mm: NDArray[np.float64]) 
     candidates = result.candidates
     touch = shared_voxels(result.clusters, labels, len(candidates), int(labels.max())) > 0
     last = np.array([item.stage is Stage.FINAL for item in candidates], bool)
-    places = places_of(result)
-    own = (cdist(places, own_mm) <= CENTER_DISTANCE_MM).any(axis=1)
+    own = (cdist(points_of(candidates), own_mm) <= CENTER_DISTANCE_MM).any(axis=1)
     false = int((last & ~touch.any(axis=1) & ~own).sum())
     return Tally(int(labels.max()), int(touch.any(axis=0).sum()), int(touch[last].any(axis=0).sum()), false)
-
-
-def places_of(result: DetectionResult) -> NDArray[np.float64]:
-    """Give the candidates' positions, (N, 3), RAS mm."""
-    return np.array([(item.x, item.y, item.z) for item in result.candidates], np.float64).reshape(-1, 3)
 
 
 def tallies(
     detector: Detector, scan: Scan, brain: NDArray[np.bool_], protocol: Protocol, options: argparse.Namespace
 ) -> Iterator[str]:
     """Give the rows of the table."""
-    as_it_is = detector.detect(scan)
-    own = [item.stage is Stage.FINAL for item in as_it_is.candidates]
-    yield f"| as it is | | | | {sum(own)} |"
+    own = at_stage(detector.detect(scan).candidates, Stage.FINAL)
+    yield f"| as it is | | | | {len(own)} |"
     for name, put in KINDS.items():
         total = Tally(0, 0, 0, 0)
         for number in range(options.rounds):
             rng = np.random.default_rng([options.seed, number])
             changed, labels = put(scan, brain, protocol, rng, options.count)
-            total += count(detector.detect(changed), labels, places_of(as_it_is)[np.array(own, bool)])
+            total += count(detector.detect(changed), labels, points_of(own))
         yield f"| {name} | {total.inserted} | {total.after_stage_1} | {total.final} | {total.false} |"
 
 
@@ -131,8 +127,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     add_method_options(parser)
     options = parser.parse_args()
-    chosen = ("model", "method", "device", "precision", "th_detection", "th_discrimination")
-    job = DetectionJob(scan="", output="", **{name: getattr(options, name) for name in chosen})
+    job = method_job(options)
     try:
         scan = read_scan(options.scan, options.modality, options.echo)
         brain, _ = find_brain(scan, "bet")

@@ -66,7 +66,7 @@ def test_two_shelves_in_three_are_of_heads_among_those_that_train_and_among_thos
 @pytest.mark.parametrize(("voxel", "shape"), [(NetworkVoxel(0.8), SIZE), (NetworkVoxel(0.8, 1.6), (24, 24, 12))])
 def test_on_a_grid_of_its_own_every_patch_has_the_same_shape_and_its_microbleeds(tmp_path, monkeypatch, voxel, shape):
     monkeypatch.setattr(module, "PATCHES_PER_SHELF", 6)
-    monkeypatch.setattr(module, "PATCH_VOX", 24)
+    monkeypatch.setattr(module, "DETECTOR_PATCH_VOX", 24)
     monkeypatch.setattr(
         module, "PatchSource", lambda modalities, shape, voxel, **_: PatchSource(modalities, shape, 0.0, 0.0, voxel)
     )
