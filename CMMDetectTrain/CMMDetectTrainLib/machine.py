@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import math
 import shutil
 from pathlib import Path
 
 from CMMDetectLib.errors import InputError
+from CMMDetectLib.network_grid import NetworkVoxel
 
 from .training_job import TrainingJob
 
@@ -25,15 +27,15 @@ WEIGHT_BYTES = 300 * 2**20
 MEMORY_FILE = Path("/proc/meminfo")
 
 
-def memory_needed(job: TrainingJob, width: int, largest_scan_vox: int) -> int:
+def memory_needed(job: TrainingJob, width: int, voxel: NetworkVoxel, largest_scan_vox: int) -> int:
     """Estimate the working memory of a training, bytes.
 
     Parameters
     ----------
-    width : of the networks
+    width, voxel : of the networks and of their grid
     largest_scan_vox : voxels
     """
-    batch_vox = job.batch * job.patch_size**3
+    batch_vox = job.batch * math.prod(voxel.patch_shape(job.patch_size))
     return BASE_BYTES + max(batch_vox * width * BYTES_A_VOXEL_AND_FILTER, largest_scan_vox * SCAN_BYTES_A_VOXEL)
 
 

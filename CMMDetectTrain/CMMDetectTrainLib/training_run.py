@@ -164,15 +164,16 @@ def _estimate(job: TrainingJob, progress: Progress) -> tuple[Estimate, Prepared]
         start = read_bundle(job.start) if job.start else None
         width = start.description.width if start else job.width
         prepared = prepare_cases(job, tick)
-        needed = memory_needed(job, width, prepared.largest_vox), disk_needed(job, sum(prepared.voxels.values()))
-        check_machine(job, *needed)
+        plan = job.plan(prepared.roles.validation)
+        voxel = plan.voxel_after(start)
+        memory = memory_needed(job, width, voxel, prepared.largest_vox)
+        check_machine(job, memory, disk_needed(job, sum(prepared.voxels.values())))
     with progress.step("timing"):
         many = prepared.training_microbleeds + job.inserted * len(prepared.entries["training"])
         voxels = prepared.voxels
         size = DataSize(many, voxels["training"], voxels["validation"], voxels["test"])
         compute = choose_compute(job.device, job.precision)
-        plan = job.plan(prepared.roles.validation)
-        return estimate_training(plan, width, plan.voxel_after(start), size, compute), prepared
+        return estimate_training(plan, width, voxel, size, compute), prepared
 
 
 def _with_inserted(job: TrainingJob, prepared: Prepared, progress: Progress) -> list[ScanEntry]:

@@ -8,7 +8,7 @@ import torch
 
 from CMMDetectLib.devices import Compute
 from CMMDetectLib.errors import InputError, OutputError
-from CMMDetectLib.network_grid import SCANS_OWN
+from CMMDetectLib.network_grid import SCANS_OWN, NetworkVoxel
 from CMMDetectTrainLib import machine
 from CMMDetectTrainLib.training_estimate import DataSize, estimate_training
 from CMMDetectTrainLib.training_job import (
@@ -79,10 +79,18 @@ def test_a_bundle_that_was_never_compared_has_no_comparison(tmp_path):
 
 
 def test_wider_networks_larger_batches_and_larger_scans_need_more_memory(job):
-    usual = machine.memory_needed(job, 16, 0)
-    assert machine.memory_needed(job, 32, 0) > usual > machine.memory_needed(job, 4, 0)
-    assert machine.memory_needed(job, 4, 10**8) > usual
+    usual = machine.memory_needed(job, 16, SCANS_OWN, 0)
+    assert machine.memory_needed(job, 32, SCANS_OWN, 0) > usual > machine.memory_needed(job, 4, SCANS_OWN, 0)
+    assert machine.memory_needed(job, 4, SCANS_OWN, 10**8) > usual
     assert 1 < usual / 2**30 < 4
+
+
+def test_patches_of_half_as_many_slices_need_half_the_memory(job):
+    cubes, flat, none = (
+        machine.memory_needed(job, width, voxel, 0)
+        for width, voxel in ((16, SCANS_OWN), (16, NetworkVoxel(0.8, 1.6)), (0, SCANS_OWN))
+    )
+    assert cubes - none == 2 * (flat - none)
 
 
 def test_the_disk_holds_every_prepared_scan(job):
