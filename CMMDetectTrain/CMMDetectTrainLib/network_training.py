@@ -73,7 +73,11 @@ class NetworkTraining:
         return {"detector": detector, "student": student, **({"teacher": teacher} if teacher else {})}
 
     def _has(self, name: str) -> bool:
-        return self.start is not None and weights_name(name) in self.start.sha256
+        """Whether a network comes from the bundle to start from; a student of another width begins anew."""
+        if self.start is None or weights_name(name) not in self.start.sha256:
+            return False
+        known = self.start.description
+        return name != "student" or self.student_width == (known.student_width or known.width)
 
     def _network(
         self, name: str, kind: Callable[[int], Network], detector: CandidateDetector | None = None
@@ -129,4 +133,4 @@ class NetworkTraining:
 def _widths(plan: TrainingPlan, start: ModelBundle | None) -> tuple[int, int]:
     """Filters at full resolution: of detector and teacher, and of the student."""
     described = start.description if start else plan
-    return described.width, described.student_width or described.width
+    return described.width, plan.student_width or described.student_width or described.width

@@ -67,7 +67,9 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="filters at full resolution (default: 16, or as --from)",
     )
-    parser.add_argument("--student-width", type=int, metavar="N", help="of the student (default: as --width)")
+    parser.add_argument(
+        "--student-width", type=int, metavar="N", help="of the student (default: as --width, or as --from)"
+    )
     parser.add_argument(
         "--pixel",
         type=float,

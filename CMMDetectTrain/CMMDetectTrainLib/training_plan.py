@@ -27,7 +27,8 @@ class TrainingPlan:
     ----------
     name : of the bundle
     width : filters at full resolution; of ``start`` if there is one
-    student_width : of the student; None for ``width``
+    student_width : of the student, which begins anew if that of ``start`` has another; None for that one's, or
+        ``width``
     start : bundle to fine-tune, None trains from the beginning
     networks : which to train; the others are taken from ``start``
     schedule : of all three networks

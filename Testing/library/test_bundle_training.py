@@ -295,3 +295,16 @@ def test_a_new_teacher_begins_with_stage_1_and_one_that_is_fine_tuned_with_itsel
         training.run(split_cases(cases, [], 0.5, 0))
         same = begun["teacher"] == begun["detector"]
         assert same == (bundle is None)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_student_of_another_width_begins_anew_beside_networks_that_stay(
+    dataset, start, tmp_path, monkeypatch, times
+):
+    monkeypatch.setattr(network_training, "fit", lambda *_: [EpochRecord(0, 1.0, 1.0, 0.1, 0.0)])
+    known = start.description.width
+    plan = plan_of(start, networks=("student",), student_width=times * known)
+    made = train_bundle(find_scans(dataset), plan, tmp_path / "bundle", CPU).bundle
+    assert (made.description.width, made.student().extractor.at_full.outputs) == (known, times * known)
+    assert made.sha256["detector.safetensors"] == start.sha256["detector.safetensors"]
+    assert (made.sha256["student.safetensors"] == start.sha256["student.safetensors"]) == (times == 1)
