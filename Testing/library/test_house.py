@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "CMMDetect" / "CMMDetectLib"
+BENCHMARKS = ROOT / "Testing" / "benchmarks"
 TRAINING = ROOT / "CMMDetectTrain" / "CMMDetectTrainLib"
 ONLY_WHERE_NETWORKS_RUN = {"networks.py", "inference.py"}
 
@@ -52,6 +53,13 @@ def test_the_classical_method_runs_without_torch(stripped_scan, tmp_path):
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "sub-01_swi_candidates.tsv").is_file()
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.rglob("*.py")), ids=lambda path: path.name)
+def test_what_a_benchmark_takes_from_the_library_is_there(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("CMMDetectLib", "CMMDetectTrainLib")):
+            exec(ast.unparse(node), {})
 
 
 @pytest.mark.parametrize("path", sorted([*LIBRARY.rglob("*.py"), *TRAINING.rglob("*.py")]), ids=lambda path: path.name)
