@@ -2,10 +2,11 @@
 
     python Testing/benchmarks/transfer.py SCAN [--modality t2star] [--echo 3] [--field 3 --te 20] [--model DIR]
 
-SCAN is best one of a person without microbleeds: what is marked in it as it is counts as its own. Microbleeds of two
-kinds are put in, a few at a time: those of the simulation, which the model has learnt from, and plain soft balls that
-only take signal away, which know nothing of dipoles and which it has never seen. One counts as found if a candidate
-shares a voxel with it, and a candidate as false if it shares none and lies on none of the scan's own.
+SCAN is best one of a person without microbleeds: what is marked in it as it is counts as its own. Microbleeds of three
+kinds are put in, a few at a time: those of the simulation, which the model has learnt from, and two that only take
+signal away, know nothing of dipoles and have never been seen by it: spheres that are equally dark throughout, and soft
+balls that fade out. One counts as found if a candidate shares a voxel with it, and a candidate as false if it shares
+none and lies on none of the scan's own.
 """
 
 from __future__ import annotations
@@ -33,15 +34,18 @@ from CMMDetectTrainLib.simulation.insertion import draw_centers, insert_microble
 from CMMDetectTrainLib.simulation.protocols import Protocol
 
 BALL_MM = (2.0, 4.0)
-"""Full width of a ball at half of what it takes away."""
+"""Width of a ball; of a soft one at half of what it takes away."""
 BALL_DARKNESS = (0.5, 0.9)
 """Share of the signal that it takes away in its center."""
 BALL_PPM = (0.2, 0.6)
 """What it adds on QSM."""
 FWHM_IN_SIGMAS = 2.355
+PARTS = 4
+"""Of a voxel along each axis, where a sphere ends in it."""
 
 Labels = NDArray[np.int32]
 Put = Callable[[Scan, NDArray[np.bool_], Protocol, np.random.Generator, int], tuple[Scan, Labels]]
+Shape = Callable[[Scan, NDArray[np.float64], float], NDArray[np.float32]]
 
 
 def simulated(
@@ -52,28 +56,57 @@ def simulated(
     return insertion.scan, with_inserted(np.zeros(scan.array.shape, np.int32), insertion)
 
 
-def balls(
-    scan: Scan, brain: NDArray[np.bool_], _: Protocol, rng: np.random.Generator, count: int
-) -> tuple[Scan, Labels]:
-    """Put Gaussian balls in, as high as wide but no less high than a slice; labels reach to half their depth."""
-    array, labels = scan.array.copy(), np.zeros(scan.array.shape, np.int32)
-    for number, center in enumerate(draw_centers(scan, brain, rng, count), 1):
-        width_mm = rng.uniform(*BALL_MM)
-        sigma_vox = np.maximum(width_mm / np.array(scan.spacing_mm), 1) / FWHM_IN_SIGMAS
-        i, j, k = (
-            np.exp(-(((np.arange(size) - middle) / sigma) ** 2) / 2).astype(np.float32)
-            for size, middle, sigma in zip(labels.shape, to_voxel(scan.affine, center), sigma_vox, strict=True)
+def gaussian(scan: Scan, center_mm: NDArray[np.float64], width_mm: float) -> NDArray[np.float32]:
+    """A ball as dark as its depth in the middle alone, as high as wide but no less high than a slice."""
+    sigma_vox = np.maximum(width_mm / np.array(scan.spacing_mm), 1) / FWHM_IN_SIGMAS
+    i, j, k = (
+        np.exp(-(((np.arange(size) - middle) / sigma) ** 2) / 2).astype(np.float32)
+        for size, middle, sigma in zip(scan.array.shape, to_voxel(scan.affine, center_mm), sigma_vox, strict=True)
+    )
+    return i[:, None, None] * j[:, None] * k
+
+
+def sphere(scan: Scan, center_mm: NDArray[np.float64], width_mm: float) -> NDArray[np.float32]:
+    """A ball that is equally dark throughout: of each voxel, the share of its parts that lie inside."""
+    parts = (np.arange(PARTS) + 0.5) / PARTS - 0.5
+    i, j, k = (
+        ((np.arange(size)[:, None] + parts - middle) * step_mm) ** 2
+        for size, middle, step_mm in zip(
+            scan.array.shape, to_voxel(scan.affine, center_mm), scan.spacing_mm, strict=True
         )
-        shape = i[:, None, None] * j[:, None] * k
-        if scan.modality.lesions_are_dark:
-            array *= 1 - np.float32(rng.uniform(*BALL_DARKNESS)) * shape
-        else:
-            array += np.float32(rng.uniform(*BALL_PPM)) * shape
-        labels[shape >= 0.5 * shape.max()] = number
-    return replace(scan, array=array), labels
+    )
+    radius_2 = (width_mm / 2) ** 2
+    near = tuple(np.flatnonzero(axis.min(axis=1) < radius_2) for axis in (i, j, k))
+    i, j, k = (axis[rows].ravel() for axis, rows in zip((i, j, k), near, strict=True))
+    inside = i[:, None, None] + j[:, None] + k < radius_2
+    shares = inside.reshape(len(near[0]), PARTS, len(near[1]), PARTS, len(near[2]), PARTS).mean(axis=(1, 3, 5))
+    shape = np.zeros(scan.array.shape, np.float32)
+    shape[np.ix_(*near)] = shares
+    return shape
 
 
-KINDS: Mapping[str, Put] = MappingProxyType({"simulated": simulated, "soft balls": balls})
+def balls(shape_of: Shape) -> Put:
+    """Put balls of a shape in, which only take signal away; labels reach to half their depth."""
+
+    def put(
+        scan: Scan, brain: NDArray[np.bool_], _: Protocol, rng: np.random.Generator, count: int
+    ) -> tuple[Scan, Labels]:
+        array, labels = scan.array.copy(), np.zeros(scan.array.shape, np.int32)
+        for number, center in enumerate(draw_centers(scan, brain, rng, count), 1):
+            shape = shape_of(scan, center, rng.uniform(*BALL_MM))
+            if scan.modality.lesions_are_dark:
+                array *= 1 - np.float32(rng.uniform(*BALL_DARKNESS)) * shape
+            else:
+                array += np.float32(rng.uniform(*BALL_PPM)) * shape
+            labels[shape >= 0.5 * shape.max()] = number
+        return replace(scan, array=array), labels
+
+    return put
+
+
+KINDS: Mapping[str, Put] = MappingProxyType(
+    {"simulated": simulated, "spheres": balls(sphere), "soft balls": balls(gaussian)}
+)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from CMMDetectLib.scan import Modality, Scan, read_scan, to_voxel
 from CMMDetectTrainLib.simulation import dataset
 from CMMDetectTrainLib.simulation.anatomy import Head, draw_head
 from CMMDetectTrainLib.simulation.deposits import Blob, Deposit
-from CMMDetectTrainLib.simulation.insertion import LEAST_DEPTH_MM, insert_deposits, insert_microbleeds
+from CMMDetectTrainLib.simulation.insertion import LEAST_DEPTH_MM, draw_centers, insert_deposits, insert_microbleeds
 from CMMDetectTrainLib.simulation.modulation import LEAN
 from CMMDetectTrainLib.simulation.patches import PatchSource
 from CMMDetectTrainLib.simulation.protocols import PRESETS, Protocol
@@ -180,6 +180,18 @@ def test_no_microbleed_is_cut_by_the_end_of_a_scan_that_is_all_brain() -> None:
         depth_mm = np.minimum(place + 1, np.array(scan.array.shape) - place) * scan.spacing_mm
         # drawn anywhere within a voxel that lies so deep, and moved to its middle where it has parts
         assert depth_mm.min() > LEAST_DEPTH_MM - 0.5 * max(scan.spacing_mm) - 0.5
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_no_microbleed_is_put_into_fluid_a_vein_or_the_falx(modality: Modality) -> None:
+    scan, brain = own_scan(modality)
+    tissue, vein, fluid = (0.0, 0.4, -0.3) if modality is Modality.QSM else (400.0, 120.0, 700.0)
+    scan.array[20:24] += vein - tissue
+    scan.array[40:46] += fluid - tissue
+    places = [to_voxel(scan.affine, center)[0] for center in draw_centers(scan, brain, np.random.default_rng(1), 30)]
+    assert len(places) > 10
+    assert not any(19 < place < 24 or 39 < place < 46 for place in places)
+    assert any(place < 19 for place in places) and any(place > 46 for place in places)
 
 
 def test_a_mask_of_another_shape_is_refused() -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from CMMDetectLib.errors import InputError
+from CMMDetectLib.preprocessing import TISSUE_LEVEL, prepare
 from CMMDetectLib.scan import Modality, Scan, to_world
 
 from .deposits import Deposit
@@ -22,6 +23,10 @@ from .truth import Shown, Truth, View, tell_truth
 
 Array = NDArray[np.float32]
 LEAST_DEPTH_MM = 3.0
+TISSUE_SIGMA_MM = 0.7
+TISSUE_AROUND_MM = 1.0
+TISSUE_SPREAD = 0.2
+"""Of a prepared image, about `TISSUE_LEVEL`: 27 % of the signal of tissue, or 0.16 ppm."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +115,11 @@ def insert_deposits(
 def draw_centers(
     scan: Scan, brain: NDArray[np.bool_], rng: np.random.Generator, count: int
 ) -> list[NDArray[np.float64]]:
-    """World points some mm inside the mask and the scan, and apart from each other; fewer if they find no room."""
+    """World points in ordinary tissue, some mm inside the mask and the scan, and apart; fewer if they find no room."""
     # what is beyond the scan is not known, so it bounds the mask too
     padded = ndimage.distance_transform_edt(np.pad(brain, 1), sampling=scan.spacing_mm)
     depth = padded[1:-1, 1:-1, 1:-1]
-    voxels = np.argwhere(depth > min(LEAST_DEPTH_MM, 0.5 * float(depth.max())))
+    voxels = np.argwhere((depth > min(LEAST_DEPTH_MM, 0.5 * float(depth.max()))) & _ordinary_tissue(scan, brain))
     centers: list[NDArray[np.float64]] = []
     for voxel in rng.permutation(voxels)[: 50 * count]:
         if len(centers) == count:
@@ -123,6 +128,18 @@ def draw_centers(
         if all(np.linalg.norm(center - other) > LEAST_DISTANCE_MM for other in centers):
             centers.append(center)
     return centers
+
+
+def _ordinary_tissue(scan: Scan, brain: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where a scan shows about what most of the brain does, and so does what lies next to it.
+
+    In CSF, a vein, the falx or a lesion of the scan's own a new one would not look like any.
+    """
+    prepared = prepare(scan, brain)
+    around = ndimage.gaussian_filter(prepared.image, np.divide(TISSUE_SIGMA_MM, scan.spacing_mm))
+    tissue = np.zeros_like(brain)
+    tissue[prepared.crop] = prepared.mask & (np.abs(around - TISSUE_LEVEL) < TISSUE_SPREAD)
+    return ndimage.distance_transform_edt(tissue, sampling=scan.spacing_mm) > TISSUE_AROUND_MM
 
 
 def _check(scan: Scan, brain: NDArray[np.bool_], phase: Array | None) -> None:
