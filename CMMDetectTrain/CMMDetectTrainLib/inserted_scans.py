@@ -91,11 +91,11 @@ def _write_copy(
     try:
         given = read_mask(entry.brain, scan) if given_brain and entry.brain else None
         brain = find_brain(scan, brain_extraction)[0] if given is None else given
+        # by name, so that a scan gets the same ones whatever else is in the data set
+        digest = int.from_bytes(hashlib.sha256(entry.name.encode()).digest()[:8], "big")
+        insertion = insert_microbleeds(scan, brain, protocol, np.random.default_rng([seed, digest]), count)
     except CMMDetectError as error:
         raise InputError(f"{entry.scan}: {error}") from None
-    # by name, so that a scan gets the same ones whatever else is in the data set
-    digest = int.from_bytes(hashlib.sha256(entry.name.encode()).digest()[:8], "big")
-    insertion = insert_microbleeds(scan, brain, protocol, np.random.default_rng([seed, digest]), count)
     with all_or_none(folder) as beside:
         write_image(beside / f"{entry.name}.nii.gz", insertion.scan.array, scan.affine)
         write_image(beside / f"{entry.name}{LABELS}.nii.gz", with_inserted(own, insertion), scan.affine)
