@@ -66,6 +66,11 @@ class BundleDescription:
     """Measured performance with confidence intervals and what it was measured on."""
 
     @property
+    def width_of_student(self) -> int:
+        """Give the filters of the student at full resolution."""
+        return self.student_width or self.width
+
+    @property
     def voxel(self) -> NetworkVoxel:
         """Give the voxel size of the networks' grid."""
         return NetworkVoxel(self.pixel_mm, self.slice_mm)
@@ -96,7 +101,7 @@ class ModelBundle:
         """Read the network of stage 2."""
         from .networks import Student
 
-        return self._filled("student", Student, self.description.student_width or self.description.width)
+        return self._filled("student", Student, self.description.width_of_student)
 
     def teacher(self) -> Teacher:
         """Read the network that the student was distilled from, for further distillation.

@@ -76,8 +76,7 @@ class NetworkTraining:
         """Whether a network comes from the bundle to start from; a student of another width begins anew."""
         if self.start is None or weights_name(name) not in self.start.sha256:
             return False
-        known = self.start.description
-        return name != "student" or self.student_width == (known.student_width or known.width)
+        return name != "student" or self.student_width == self.start.description.width_of_student
 
     def _network(
         self, name: str, kind: Callable[[int], Network], detector: CandidateDetector | None = None

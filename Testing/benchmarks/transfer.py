@@ -56,12 +56,19 @@ def simulated(
     return insertion.scan, with_inserted(np.zeros(scan.array.shape, np.int32), insertion)
 
 
+def along_axes_mm(scan: Scan, center_mm: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Distance of the voxels from a point along each axis of the scan."""
+    middles = to_voxel(scan.affine, center_mm)
+    axes = zip(scan.array.shape, middles, scan.spacing_mm, strict=True)
+    return [(np.arange(size) - middle) * step_mm for size, middle, step_mm in axes]
+
+
 def gaussian(scan: Scan, center_mm: NDArray[np.float64], width_mm: float) -> NDArray[np.float32]:
     """A ball as dark as its depth in the middle alone, as high as wide but no less high than a slice."""
-    sigma_vox = np.maximum(width_mm / np.array(scan.spacing_mm), 1) / FWHM_IN_SIGMAS
+    sigma_mm = np.maximum(width_mm, scan.spacing_mm) / FWHM_IN_SIGMAS
     i, j, k = (
-        np.exp(-(((np.arange(size) - middle) / sigma) ** 2) / 2).astype(np.float32)
-        for size, middle, sigma in zip(scan.array.shape, to_voxel(scan.affine, center_mm), sigma_vox, strict=True)
+        np.exp(-((distance / sigma) ** 2) / 2).astype(np.float32)
+        for distance, sigma in zip(along_axes_mm(scan, center_mm), sigma_mm, strict=True)
     )
     return i[:, None, None] * j[:, None] * k
 
@@ -70,10 +77,8 @@ def sphere(scan: Scan, center_mm: NDArray[np.float64], width_mm: float) -> NDArr
     """A ball that is equally dark throughout: of each voxel, the share of its parts that lie inside."""
     parts = (np.arange(PARTS) + 0.5) / PARTS - 0.5
     i, j, k = (
-        ((np.arange(size)[:, None] + parts - middle) * step_mm) ** 2
-        for size, middle, step_mm in zip(
-            scan.array.shape, to_voxel(scan.affine, center_mm), scan.spacing_mm, strict=True
-        )
+        (distance[:, None] + parts * step_mm) ** 2
+        for distance, step_mm in zip(along_axes_mm(scan, center_mm), scan.spacing_mm, strict=True)
     )
     radius_2 = (width_mm / 2) ** 2
     near = tuple(np.flatnonzero(axis.min(axis=1) < radius_2) for axis in (i, j, k))

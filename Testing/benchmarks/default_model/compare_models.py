@@ -15,10 +15,10 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from figures import LEAST_FP, NAMES, finish_froc, swept_scores
+from figures import LEAST_FP, NAMES, finish_froc
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from targets import read_evaluations
+from targets import read_evaluations, swept_scores
 
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.scan import Modality

@@ -16,16 +16,15 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from targets import read_evaluations
+from targets import read_evaluations, swept_scores
 
 from CMMDetectLib.candidates import Stage
-from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib import metrics
 from CMMDetectTrainLib.calibration import measured_calibration
-from CMMDetectTrainLib.metrics import Rule, ScanRecord, Scores, score_scan
+from CMMDetectTrainLib.metrics import Rule, ScanRecord
 from CMMDetectTrainLib.report_figures import COLORS, GRAY, STYLE
-from CMMDetectTrainLib.thresholds import froc, score_swept
+from CMMDetectTrainLib.thresholds import froc
 
 NAMES = {Modality.SWI: "SWI", Modality.T2STAR: "T2*-GRE", Modality.QSM: "QSM"}
 CURVES = (
@@ -48,12 +47,6 @@ def draw(measured: Measured) -> Figure:
         _draw_reliability(panels[3], measured)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=len(CURVES))
     return figure
-
-
-def swept_scores(records: Sequence[ScanRecord], stage: Stage) -> list[Scores]:
-    """Score the candidates that a stage has judged by its probability, one to one with the large microbleeds."""
-    score = score_swept(stage, CutOffs())
-    return [score_scan(metrics.counting_large(record), Rule.CENTER, score) for record in records]
 
 
 def finish_froc(axes: Axes, modality: Modality, most_fp: float) -> None:

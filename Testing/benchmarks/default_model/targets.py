@@ -26,7 +26,7 @@ from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib import metrics
 from CMMDetectTrainLib.evaluation import read_record
-from CMMDetectTrainLib.metrics import Estimate, Rule, ScanRecord, score_scan
+from CMMDetectTrainLib.metrics import Estimate, Rule, ScanRecord, Scores, score_scan
 from CMMDetectTrainLib.thresholds import froc, score_swept, tpr_at, true_and_false
 
 FINAL_TPR = {Modality.SWI: 0.93, Modality.T2STAR: 0.93, Modality.QSM: 0.90}
@@ -80,14 +80,19 @@ def lines_of(records: Sequence[ScanRecord], modality: Modality) -> Iterator[Line
     apart = [_without_calcifications(record) for record in large]
     counted = metrics.stage_counts(apart, Rule.CENTER, Stage.FINAL)
     yield Line("final FPavg, calcifications apart", metrics.estimates(counted, weights)["fp_avg"])
-    score = score_swept(Stage.DISCRIMINATION, CutOffs())
     for name, those in (("", large), (", calcifications apart", apart)):
-        curve = froc([score_scan(record, Rule.CENTER, score) for record in those])
+        curve = froc(swept_scores(those, Stage.DISCRIMINATION))
         for fp_avg in FALSE_A_SCAN if curve else ():
             yield Line(f"TPR of stage 2 at {fp_avg:g}{name}", Estimate(tpr_at(curve, fp_avg), None, None))
     shown, right = _calibration(records)
     yield Line("mean probability, shown as 0.7 to 0.9", shown)
     yield Line("share right, shown as 0.7 to 0.9", right)
+
+
+def swept_scores(records: Sequence[ScanRecord], stage: Stage) -> list[Scores]:
+    """Score the candidates that a stage has judged by its probability, one to one with the large microbleeds."""
+    score = score_swept(stage, CutOffs())
+    return [score_scan(metrics.counting_large(record), Rule.CENTER, score) for record in records]
 
 
 def _without_calcifications(record: ScanRecord) -> ScanRecord:
