@@ -22,6 +22,7 @@ from CMMDetectTrainLib.simulation.lesions import (
     draw_blunt_microbleed,
     draw_count,
     draw_microbleeds,
+    draw_spot,
 )
 from CMMDetectTrainLib.simulation.modulation import LEAN, modulation_of_deposit
 from CMMDetectTrainLib.simulation.protocols import PRESETS, Protocol
@@ -132,6 +133,36 @@ def test_a_soft_spot_is_darkest_in_its_middle_and_as_wide_as_drawn() -> None:
         assert left[i, j, k] < 0.85
         assert left[i, j, k] <= left[i + 2, j, k] + 0.05
         assert (left < 0.9).sum() * 0.64 < 4.0 * np.pi / 6.0 * (deposit.true_diameter_mm + 1.0) ** 3
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_a_spot_is_as_wide_as_drawn_as_high_as_a_slice_and_blooms_nowhere(modality: Modality) -> None:
+    protocol = replace(PRESETS["ukbb"], spacing_mm=(0.5, 0.5, 4.0))
+    grid = Grid((60, 60, 14), np.diag([0.5, 0.5, 4.0, 1.0]))
+    center = np.array([15.0, 15.0, 28.0])
+    rng = np.random.default_rng(4)
+    edges = []
+    for _ in range(12):
+        spot = draw_spot(center, grid, modality, rng)
+        modulation = modulation_of_deposit(spot, grid, protocol)
+        assert modulation is not None
+        i, j, k = (int(n) - part.start for n, part in zip((30, 30, 7), modulation.window, strict=True))
+        if modality is Modality.QSM:
+            change = modulation.chi_ppm
+            assert 0.05 < change[i, j, k] < 0.8
+        else:
+            # nothing but a loss of signal: no phase that SWI could see
+            assert np.abs(np.angle(modulation.factor)).max() < 1e-5
+            change = 1.0 - np.abs(modulation.factor)
+            assert change[i, j, k] > 0.15
+        half = (change > 0.5 * change[i, j, k]).sum(axis=(0, 1))
+        width_mm = 2.0 * np.sqrt(half[k] * 0.25 / np.pi)
+        # a slice holds more of its middle than of its rim
+        assert 0.6 < width_mm / spot.true_diameter_mm < 1.15
+        assert half[k - 2] == half[k + 2] == 0
+        shell = change[i + round(0.65 * spot.true_diameter_mm / 0.5), j, k] / change[i, j, k]
+        edges.append(float(shell))
+    assert min(edges) < 0.05 < 0.1 < max(edges)  # sharp ones and soft ones
 
 
 def test_a_microbleed_in_a_void_or_a_dark_band_cannot_be_seen() -> None:

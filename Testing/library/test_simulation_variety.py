@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from CMMDetectLib.scan import Modality
+from CMMDetectTrainLib.simulation import patches as patches_module
 from CMMDetectTrainLib.simulation.anatomy import Head, draw_head
 from CMMDetectTrainLib.simulation.appearance import Appearance, draw_appearance, treat
 from CMMDetectTrainLib.simulation.freeform import draw_free_vessels
@@ -226,3 +227,20 @@ def test_patches_of_one_place_differ_in_protocol_and_lesions_and_tell_their_vess
         if (patch.vessels & patch.brain).sum() > 20
     ]
     assert np.median(darkness) < 1.0
+
+
+def test_some_pieces_of_heads_lie_where_calcium_gathers_and_most_of_their_patches_show_it(monkeypatch) -> None:
+    monkeypatch.setattr(patches_module, "CALCIFIED_PIECES", 1.0)
+    monkeypatch.setattr(patches_module, "PATCHES_PER_PIECE", 8)
+    size = (40, 40, 24)
+    source = PatchSource((Modality.T2STAR,), size, anatomy_share=1.0, lesion_free_share=1.0)
+    rng = np.random.default_rng(3)
+    patches = [source.draw(rng) for _ in range(8)]
+    found = [
+        [record for record in patch.truth.records if record.kind == "calcification" and record.volume_mm3 > 0]
+        for patch in patches
+    ]
+    assert not any(record.kind == "microbleed" for patch in patches for record in patch.truth.records)
+    places = np.array([(record.x, record.y, record.z) for records in found for record in records])
+    in_the_same_place = np.linalg.norm(places - np.median(places, axis=0), axis=1) < 6.0
+    assert in_the_same_place.sum() >= 4

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from CMMDetectLib.scan import Modality
+
 from .anatomy import Head
 from .deposits import Blob, Deposit
 from .grid import Grid
@@ -31,6 +33,11 @@ SHARE_WITHOUT = 0.4
 MOST_LESIONS = 80
 LEAST_DISTANCE_MM = 6.0
 REFERENCE_T_MS = 60.0
+SPOT_MM = (1.6, 5.0)
+SPOT_EDGE = (1.6, 10.0)
+SPOT_DEPTH = (0.35, 0.95)
+SPOT_PPM = (0.1, 0.7)
+SPOT_SHELLS = np.array([0.08, 0.25, 0.42, 0.58, 0.75, 0.92])
 
 
 def draw_count(rng: np.random.Generator) -> int:
@@ -126,6 +133,32 @@ def draw_blunt_microbleed(center_mm: NDArray[np.float64], protocol: Protocol, rn
     ]
     moment = chi * volume * (0.4 + 0.4 * 0.8**3 + 0.2 * 0.6**3)
     return Deposit("microbleed", center_mm, moment, diameter, blobs)
+
+
+def draw_spot(center_mm: NDArray[np.float64], grid: Grid, modality: Modality, rng: np.random.Generator) -> Deposit:
+    """Draw a microbleed without blooming or phase: a plain spot, from a soft smudge to a ball with a sharp edge.
+
+    No deposit of iron looks so, but what a filter, another reconstruction or somebody's pencil leaves of one may. A
+    spot is as high as it is wide, but no less high than a slice. What it takes away falls to half at half its width,
+    with the distance to the power of `SPOT_EDGE`.
+    """
+    width = float(np.exp(rng.uniform(*np.log(SPOT_MM))))
+    height = max(width * float(np.exp(rng.normal(0.0, 0.15))), grid.spacing_mm[2])
+    edge = float(np.exp(rng.uniform(*np.log(SPOT_EDGE))))
+    taken = float(rng.uniform(*SPOT_DEPTH))
+    # on magnitudes a susceptibility would bloom
+    chi = float(rng.uniform(*SPOT_PPM)) if modality is Modality.QSM else 0.0
+    directions = grid.affine[:3, :3].T / np.array(grid.spacing_mm)[:, None]
+    axes = directions * (0.5 * np.array([width, width, height]))[:, None]
+    # half of the depth is lost at a radius of 1, and one of many shells ends wherever the profile passes a share
+    radii = (-np.log2(SPOT_SHELLS)) ** (1.0 / edge)
+    blobs = [
+        Blob(center_mm, radius * axes, share * chi, 1.0 - share * taken)
+        for radius, share in zip(radii, SPOT_SHELLS, strict=True)
+    ]
+    steps = np.diff(SPOT_SHELLS, prepend=0.0)
+    moment = chi * np.pi / 6.0 * width**2 * height * float(np.sum(steps * radii**3))
+    return Deposit("microbleed", center_mm, moment, width, blobs)
 
 
 def ellipsoid_axes(rng: np.random.Generator, radius_mm: float, spread: float) -> NDArray[np.float64]:

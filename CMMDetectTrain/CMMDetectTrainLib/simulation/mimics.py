@@ -187,6 +187,11 @@ def _dropouts(head: Head) -> list[Place]:
 def _site(head: Head, rng: np.random.Generator) -> NDArray[np.float64]:
     if rng.random() < CALCIFIED_ELSEWHERE:
         return draw_position(head, 1 + int(rng.integers(len(REGIONS) - 1)), rng)
+    return draw_calcified_site(head, rng)
+
+
+def draw_calcified_site(head: Head, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw a world point where calcium gathers."""
     places, shares = zip(*CALCIFIED_SITES, strict=True)
     site = np.array(places[rng.choice(len(places), p=np.divide(shares, sum(shares)))]) * (rng.choice([-1, 1]), 1, 1)
     return head.to_world((site + rng.normal(0, 2.0, 3))[None].astype(np.float32))[0].astype(np.float64)

@@ -18,8 +18,15 @@ from .appearance import draw_appearance, treat
 from .deposits import Deposit, Segments
 from .freeform import draw_free_vessels, draw_tissue
 from .grid import Grid
-from .lesions import MOMENT_LIMITS, REFERENCE_T_MS, draw_blunt_microbleed, draw_microbleed, draw_position
-from .mimics import draw_calcification, draw_cavernoma, draw_hemorrhage
+from .lesions import (
+    MOMENT_LIMITS,
+    REFERENCE_T_MS,
+    draw_blunt_microbleed,
+    draw_microbleed,
+    draw_position,
+    draw_spot,
+)
+from .mimics import draw_calcification, draw_calcified_site, draw_cavernoma, draw_hemorrhage
 from .modulation import LEAN, modulation_of_deposit
 from .protocols import Protocol, draw_protocol, draw_protocol_like
 from .sampling import SampledTissue, TissueSource, sample_tissue
@@ -34,12 +41,19 @@ PATCHES_PER_PIECE = 5
 PIECES_PER_HEAD = 5
 TALLEST_MM = 110.0
 LARGE_MIMIC_SHARE = 0.04
-BLUNT_SHARE = 0.3
+BLUNT_SHARE = 0.2
+SPOT_SHARE = 0.25
+ANY_SIZE_SHARE = 0.25
+#: Pieces of heads that lie where calcium gathers, and patches of these in which it did. Magnitude shows by the place
+#: alone that it is no microbleed.
+CALCIFIED_PIECES = 0.15
+CALCIFIED_PATCHES = 0.8
 #: Microbleeds beyond the first in a patch that has one, on average: each is one more example at hardly any cost.
 FURTHER_MICROBLEEDS = 2.5
 #: Deposits are so many times as dense in the cortex.
 CORTEX_WEIGHT = 3.0
 CORTEX_MM = 6.0
+AWAY_MM = 8.0
 #: A vessel is seen where it changes the complex signal by more than this share.
 VESSEL_CHANGE = 0.25
 
@@ -77,12 +91,14 @@ class _Piece:
     tissue : on the grid of its patches
     vessels : of the whole head
     protocol : says its voxels and the kind of excitation
+    calcified_mm : where calcium gathers in it, RAS mm; None for nowhere
     uses : patches drawn from it
     """
 
     tissue: SampledTissue
     vessels: Segments
     protocol: Protocol
+    calcified_mm: NDArray[np.float64] | None
     uses: int = 0
 
 
@@ -137,7 +153,8 @@ class PatchSource:
         protocol = _for_patch(draw_protocol(rng))
         grid = _patch_grid(np.zeros(3), protocol, self._shape(protocol), rng)
         vessels = draw_free_vessels(rng, grid)
-        return self._scan(draw_tissue(rng, grid), vessels, modality, grid, protocol, rng)
+        deposits = self._draw_deposits(tissue := draw_tissue(rng, grid), modality, grid, protocol, rng)
+        return self._scan(tissue, vessels, deposits, modality, grid, protocol, rng)
 
     def _of_head(self, modality: Modality, rng: np.random.Generator) -> SimulatedPatch:
         piece = self._piece
@@ -153,7 +170,11 @@ class PatchSource:
             radius_mm=piece.vessels.radius_mm * np.float32(rng.uniform(0.7, 1.15)),
             chi_ppm=piece.vessels.chi_ppm * np.float32(rng.uniform(0.7, 1.4)),
         )
-        return self._scan(piece.tissue, vessels, modality, piece.tissue.grid, protocol, rng)
+        grid = piece.tissue.grid
+        deposits = self._draw_deposits(piece.tissue, modality, grid, protocol, rng)
+        if piece.calcified_mm is not None and rng.random() < CALCIFIED_PATCHES:
+            deposits.append(draw_calcification(piece.calcified_mm + rng.normal(0, 1.0, 3), rng))
+        return self._scan(piece.tissue, vessels, deposits, modality, grid, protocol, rng)
 
     def _next_piece(self, rng: np.random.Generator) -> _Piece:
         if self._head is None or self._uses >= PIECES_PER_HEAD:
@@ -162,21 +183,26 @@ class PatchSource:
         self._uses += 1
         head, vessels = self._head
         protocol = _for_patch(draw_protocol(rng))
-        center = draw_position(head, int(rng.choice([1, 1, 2, 2, 2, 3, 4, 5, 6])), rng)
+        calcified = draw_calcified_site(head, rng) if rng.random() < CALCIFIED_PIECES else None
+        if calcified is None:
+            center = draw_position(head, int(rng.choice([1, 1, 2, 2, 2, 3, 4, 5, 6])), rng)
+        else:
+            center = calcified + rng.uniform(-AWAY_MM, AWAY_MM, 3)
         grid = _patch_grid(center, protocol, self._shape(protocol), rng)
-        return _Piece(sample_tissue(head, grid, LEAN.thin_slice_mm), vessels.segments, protocol)
+        return _Piece(sample_tissue(head, grid, LEAN.thin_slice_mm), vessels.segments, protocol, calcified)
 
     def _scan(
         self,
         source: TissueSource,
         vessels: Segments,
+        deposits: list[Deposit],
         modality: Modality,
         grid: Grid,
         protocol: Protocol,
         rng: np.random.Generator,
     ) -> SimulatedPatch:
         shown = []
-        for deposit in self._draw_deposits(source, modality, grid, protocol, rng):
+        for deposit in deposits:
             modulation = modulation_of_deposit(deposit, grid, protocol, LEAN)
             if modulation is not None:
                 shown.append(Shown(deposit, "unknown", modulation))
@@ -217,7 +243,7 @@ class PatchSource:
         count = 0 if rng.random() < self.lesion_free_share else 1 + rng.poisson(FURTHER_MICROBLEEDS)
         deposits = []
         for point in _points_in_brain(source, grid, rng, count):
-            deposits.append(_draw_one_microbleed(point, protocol, rng))
+            deposits.append(_draw_one_microbleed(point, modality, grid, protocol, rng))
         # a magnitude cannot tell calcium from iron: there a calcification would only say that some lesions are none
         calcifications = 0.5 if modality is Modality.QSM else 0.1
         for point in _points_in_brain(source, grid, rng, int(rng.poisson(calcifications))):
@@ -228,13 +254,17 @@ class PatchSource:
         return deposits
 
 
-def _draw_one_microbleed(point: NDArray[np.float64], protocol: Protocol, rng: np.random.Generator) -> Deposit:
-    """Draw one of three kinds: as in people, evenly over all sizes, and soft spots."""
+def _draw_one_microbleed(
+    point: NDArray[np.float64], modality: Modality, grid: Grid, protocol: Protocol, rng: np.random.Generator
+) -> Deposit:
+    """Draw one of four kinds: as in people, evenly over all sizes, blunt ones, and spots that know no physics."""
     kind = rng.random()
     if kind < BLUNT_SHARE:
         return draw_blunt_microbleed(point, protocol, rng)
+    if kind < BLUNT_SHARE + SPOT_SHARE:
+        return draw_spot(point, grid, modality, rng)
     moment = None
-    if kind < BLUNT_SHARE + 0.3:
+    if kind < BLUNT_SHARE + SPOT_SHARE + ANY_SIZE_SHARE:
         scale = REFERENCE_T_MS / (protocol.field_t * protocol.te_ms)
         moment = scale * float(np.exp(rng.uniform(*np.log(MOMENT_LIMITS))))
     return draw_microbleed(point, protocol, rng, moment)
