@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .calibration import Calibration
 from .candidates import write_json
+from .channels import CHANNELS, PAPER_CHANNELS
 from .errors import InputError
 from .methods import Settings
 from .network_grid import NetworkVoxel
@@ -22,7 +23,7 @@ from .postprocessing import CutOffs
 from .scan import Modality, replacing
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from .networks import CandidateDetector, Student, Teacher
 
@@ -30,7 +31,7 @@ Network = TypeVar("Network", bound="nn.Module")
 
 DESCRIPTION_FILE = "model.json"
 ARCHITECTURE = "shallow-unet-3d"
-INPUT_CHANNELS = ("image", "frst")
+FIRST_LAYER = "extractor.project.weight"
 NETWORKS = ("detector", "student", "teacher")
 REQUIRED = ("detector", "student")
 NOT_IN_OLDER = ("calibration", "pixel_mm", "slice_mm", "student_width")
@@ -123,10 +124,19 @@ class ModelBundle:
 
         path, network = self.folder / weights_name(name), kind(width)
         try:
-            network.load_state_dict(load_file(path))
-        except (SafetensorError, RuntimeError):
+            network.load_state_dict(_for_all_channels(load_file(path)))
+        except (SafetensorError, RuntimeError, KeyError, IndexError):
             raise InputError(f"{path}: these are not the weights of a {name} of width {width}") from None
         return network
+
+
+def _for_all_channels(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give the weights of an older bundle, which has the paper's channels alone, to a network blind to the others."""
+    from torch import cat
+
+    project = weights[FIRST_LAYER]
+    unknown = project.new_zeros((len(project), len(CHANNELS) - project.shape[1], *project.shape[2:]))
+    return {**weights, FIRST_LAYER: cat([project, unknown], dim=1)}
 
 
 def read_bundle(folder: Path | str) -> ModelBundle:
@@ -174,7 +184,7 @@ def write_bundle(folder: Path, description: BundleDescription, networks: Mapping
         with replacing(folder / weights_name(name)) as beside:
             save_file(weights, beside)
         sha256[weights_name(name)] = checksum(folder / weights_name(name))
-    content = {**asdict(description), "architecture": ARCHITECTURE, "input_channels": INPUT_CHANNELS}
+    content = {**asdict(description), "architecture": ARCHITECTURE, "input_channels": CHANNELS}
     write_json(folder / DESCRIPTION_FILE, {**content, "sha256": sha256})
     return ModelBundle(folder, description, sha256)
 
@@ -196,7 +206,8 @@ def checksum(path: Path) -> str:
 
 def _parse(content: Any, path: Path) -> tuple[BundleDescription, dict[str, str]]:
     try:
-        if content["architecture"] != ARCHITECTURE or tuple(content["input_channels"]) != INPUT_CHANNELS:
+        channels = tuple(content["input_channels"])
+        if content["architecture"] != ARCHITECTURE or channels not in (CHANNELS, PAPER_CHANNELS):
             raise InputError(f"{path}: made for another architecture than this version of CMMDetect has")
         names = [item.name for item in fields(BundleDescription) if item.name not in NOT_IN_OLDER]
         values = {name: content[name] for name in names}

@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 from .candidates import Candidate, sphere_diameter
 from .clusters import ClusterMeasures, edge_distance_mm, find_clusters, measure_clusters
-from .frst import radial_symmetry
 from .methods import Method
 from .preprocessing import PreparedScan
 from .progress import Progress
-from .scan import Modality, to_world
-from .vessels import remove_vessels
+from .scan import to_world
 
 
 @dataclass(frozen=True)
@@ -35,24 +33,6 @@ class StageOne:
     labels: NDArray[np.int32]
     clusters: ClusterMeasures
     candidates: list[Candidate]
-
-
-def input_channels(prepared: PreparedScan, progress: Progress) -> NDArray[np.float32]:
-    """Give the two channels of every network: the image without vessels and its radial symmetry transform.
-
-    Returns
-    -------
-    (2, I, J, K) float32
-        On the grid of ``prepared``; 0 outside the mask.
-    """
-    channels = np.empty((2, *prepared.image.shape), np.float32)
-    # slices lie across the last axis, and about across the main field; phase alone draws a microbleed out along it
-    bloom_axis = 2 if prepared.scan.modality is Modality.SWI else None
-    with progress.step("vessels"):
-        channels[0], _ = remove_vessels(prepared.image, prepared.mask, prepared.spacing_mm, bloom_axis)
-    with progress.step("frst"):
-        channels[1] = radial_symmetry(channels[0], prepared.spacing_mm, mask=prepared.mask)
-    return channels
 
 
 def detect(method: Method, prepared: PreparedScan, channels: NDArray[np.float32], progress: Progress) -> StageOne:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from . import __version__
 from .bundle import checksum
 from .candidates import Candidate, Stage
-from .detection import StageOne, detect, input_channels
+from .channels import input_channels
+from .detection import StageOne, detect
 from .discrimination import discriminate
 from .methods import Method
 from .orientation import Turn, canonical_turn

@@ -68,7 +68,7 @@ def microbleed_probability(
     Parameters
     ----------
     detector : network, in any mode; it is not changed
-    channels : (2, I, J, K)
+    channels : (C, I, J, K)
     mask : (I, J, K)
         Only here is the probability wanted; elsewhere it is 0.
     compute : device and precision
@@ -95,7 +95,7 @@ def microbleed_probabilities(
     Parameters
     ----------
     detector, compute : as of `microbleed_probability`, and so is the result for each volume
-    channels : (N, 2, I, J, K)
+    channels : (N, C, I, J, K)
     masks : (N, I, J, K)
 
     Returns
@@ -272,7 +272,7 @@ def patch_probability(
     Parameters
     ----------
     student : network, in any mode; it is not changed
-    channels : (2, I, J, K)
+    channels : (C, I, J, K)
     centers_vox : (N, 3)
     shape : voxels of a patch along each axis, 24 each in the paper
     compute : device and precision

@@ -29,7 +29,7 @@ class Method(Protocol):
     settings: Settings
 
     def detect(self, channels: NDArray[np.float32], prepared: PreparedScan, tick: Tick) -> NDArray[np.float32]:
-        """Give the probability of microbleed, (I, J, K), from the (2, I, J, K) channels; 0 outside the mask."""
+        """Give the probability of microbleed, (I, J, K), from the (C, I, J, K) channels; 0 outside the mask."""
 
     def discriminate(
         self, channels: NDArray[np.float32], prepared: PreparedScan, clusters: ClusterMeasures, tick: Tick

@@ -1,8 +1,8 @@
 """The three networks of the paper: candidate detector (2.2), teacher (2.3.1) and student (2.3.2).
 
-All take two channels, the image without vessels and its radial symmetry transform, as (N, 2, I, J, K), and give
-logits. Any spatial size goes in. ``width`` is the number of filters at full resolution, 64 in the paper; every other
-layer scales with it, so that ``width=64`` has the paper's 64-128-256 filters and FC-1024, FC-128, FC-32.
+All take the channels of `channels.CHANNELS`, as (N, C, I, J, K), and give logits. Any spatial size goes in.
+``width`` is the number of filters at full resolution, 64 in the paper; every other layer scales with it, so that
+``width=64`` has the paper's 64-128-256 filters and FC-1024, FC-128, FC-32.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor, nn
 
-INPUT_CHANNELS = 2
+from .channels import CHANNELS
+
 CLASSES = 2
 PAPER_WIDTH = 64
 INITIAL_SIGMA = 0.05
@@ -41,7 +42,7 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.project = nn.Conv3d(INPUT_CHANNELS, 3, 1)
+        self.project = nn.Conv3d(len(CHANNELS), 3, 1)
         self.at_full = DoubleConvolution(3, width)
         self.at_half = DoubleConvolution(width, 2 * width)
         self.at_quarter = DoubleConvolution(2 * width, 4 * width)
@@ -122,7 +123,7 @@ class CandidateDetector(nn.Module):
         initialize(self)
 
     def forward(self, channels: Tensor) -> Tensor:
-        """Take (N, 2, I, J, K) channels to (N, 2, I, J, K) logits; class 1 is microbleed."""
+        """Take (N, C, I, J, K) channels to (N, 2, I, J, K) logits; class 1 is microbleed."""
         return self.segmentor(*self.extractor(channels))
 
 
@@ -136,7 +137,7 @@ class Student(nn.Module):
         initialize(self)
 
     def forward(self, channels: Tensor) -> Tensor:
-        """Take (N, 2, I, J, K) patches to (N, 2) logits; class 1 is microbleed."""
+        """Take (N, C, I, J, K) patches to (N, 2) logits; class 1 is microbleed."""
         return self.classifier(self.extractor(channels)[2])
 
 
@@ -151,7 +152,7 @@ class Teacher(nn.Module):
         initialize(self)
 
     def forward(self, channels: Tensor) -> tuple[Tensor, Tensor]:
-        """Take (N, 2, I, J, K) patches to voxel logits (N, 2, I, J, K) and patch logits (N, 2)."""
+        """Take (N, C, I, J, K) patches to voxel logits (N, 2, I, J, K) and patch logits (N, 2)."""
         full, half, quarter = self.extractor(channels)
         return self.segmentor(full, half, quarter), self.classifier(quarter)
 

@@ -55,7 +55,7 @@ def run_ablation(training: Sequence[ScanEntry], test: Sequence[ScanEntry], plan:
     check_separate(training, test)
     sets = {"training": describe_entries(training), "test": describe_entries(test)}
     bench.claim({"experiment": "ablation", "plan": describe_plan(plan), **sets})
-    plan = replace(plan, networks=NETWORKS, distill=True, with_frst=True)
+    plan = replace(plan, networks=NETWORKS, distill=True)
     full = bench.train(training, plan, "full")
     rows = [(2, Stage.DETECTION), (5, Stage.DISCRIMINATION), (6, Stage.FINAL)]
     summaries = {"full": _measure(test, full.bundle, "full", rows, bench)}
@@ -64,7 +64,9 @@ def run_ablation(training: Sequence[ScanEntry], test: Sequence[ScanEntry], plan:
     summaries["teacher"] = _measure(test, teacher, "teacher", [(3, Stage.DISCRIMINATION)], bench)
 
     alone = replace(plan, networks=("detector", "student"), distill=False)
-    blind = bench.train(training, replace(alone, with_frst=False), "without-frst")
+    blind = bench.train(
+        training, replace(alone, channels=tuple(name for name in plan.channels if name != "frst")), "without-frst"
+    )
     summaries["blind"] = _measure(test, blind.bundle, "without-frst", [(1, Stage.DETECTION)], bench)
 
     bench.reuse("full", "without-distillation", ("detector", "candidates"))

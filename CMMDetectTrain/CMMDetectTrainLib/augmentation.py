@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from CMMDetectLib.channels import CHANNELS
 from CMMDetectLib.preprocessing import TISSUE_LEVEL
 
+IMAGES = [CHANNELS.index("image"), CHANNELS.index("with_vessels")]
 Array = NDArray[np.float32]
 
 
@@ -26,7 +28,7 @@ class Augmentation:
     translation_vox : largest offset along the first two axes; the patch is cut elsewhere, so that what enters is
         the scan and not padding
     noise_variance : range of the variance of Gaussian noise, on the prepared image from 0 to 1; it is added to the
-        image, not to its radial symmetry transform
+        image, with and without vessels, not to its radial symmetry transform
     blur_vox : range of sigma of a Gaussian filter
     contrast : largest factor, up or down, by which the image's distance from ordinary tissue changes, as between
         scanners and echo times; 1 for none. Not in the paper
@@ -48,22 +50,22 @@ class Augmentation:
         return np.append(rng.integers(-limit, limit + 1, 2), 0)
 
     def apply(self, channels: Array, labels: NDArray[np.int64], rng: np.random.Generator) -> tuple[Array, NDArray]:
-        """Give a changed copy of (2, I, J, K) channels and (I, J, K) labels; what moves is `offset`'s.
+        """Give a changed copy of (C, I, J, K) channels and (I, J, K) labels; what moves is `offset`'s.
 
-        Voxels outside the brain, 0 in both channels, stay 0.
+        Voxels outside the brain, 0 in all channels, stay 0.
         """
         outside = ~channels.any(axis=0)
-        image, symmetry = channels
+        changed = channels.copy()
         if rng.random() < 0.5:
             sigma = rng.uniform(*self.blur_vox)
-            image, symmetry = (ndimage.gaussian_filter(part, sigma) for part in (image, symmetry))
+            changed = np.stack([ndimage.gaussian_filter(channel, sigma) for channel in changed])
         if self.contrast > 1 and rng.random() < 0.5:
             gain = np.float32(self.contrast ** rng.uniform(-1, 1))
-            image = np.clip(TISSUE_LEVEL + gain * (image - TISSUE_LEVEL), 0, 1)
+            changed[IMAGES] = np.clip(TISSUE_LEVEL + gain * (changed[IMAGES] - TISSUE_LEVEL), 0, 1)
         if rng.random() < 0.5:
             spread = np.float32(np.sqrt(rng.uniform(*self.noise_variance)))
-            image = np.clip(image + spread * rng.standard_normal(image.shape, np.float32), 0, 1)
-        changed = np.stack([image, symmetry])
+            noise = spread * rng.standard_normal(channels.shape[1:], np.float32)
+            changed[IMAGES] = np.clip(changed[IMAGES] + noise, 0, 1)
         changed[:, outside] = 0
         axes = tuple(axis for axis in range(3) if self.mirror and rng.random() < 0.5)
         return np.flip(changed, tuple(axis + 1 for axis in axes)).copy(), np.flip(labels, axes).copy()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CMMDetectLib.candidates import write_json
-from CMMDetectLib.detection import input_channels
+from CMMDetectLib.channels import CHANNELS, input_channels
 from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.network_grid import SCANS_OWN, NetworkGrid, NetworkVoxel, Shape
 from CMMDetectLib.orientation import canonical_turn
@@ -57,7 +57,7 @@ class Case:
 
     @property
     def channels(self) -> NDArray[np.float16]:
-        """Map the (2, I, J, K) image without vessels and its radial symmetry transform; nothing is read yet."""
+        """Map the (C, I, J, K) channels of `channels.CHANNELS`; nothing is read yet."""
         return self._map("channels")
 
     @property
@@ -173,7 +173,7 @@ def case_of_scan(
     source = {
         "files": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files if path.exists()],
         "brain": "given" if brain else brain_extraction,
-        **grid_key(voxel),
+        **seen_key(voxel),
     }
     shelf = shelves / entry.name
     if not (found := read_shelf(shelf, source)):
@@ -182,9 +182,10 @@ def case_of_scan(
     return found[0]
 
 
-def grid_key(voxel: NetworkVoxel) -> dict[str, float]:
-    """Give what a shelf's source says of the networks' grid: nothing where it is each scan's own."""
-    return {name: length_mm for name, length_mm in asdict(voxel).items() if length_mm is not None}
+def seen_key(voxel: NetworkVoxel) -> dict[str, Any]:
+    """Give what a shelf's source says of channels and of the networks' grid: no length where it is each scan's own."""
+    known = {name: length_mm for name, length_mm in asdict(voxel).items() if length_mm is not None}
+    return {"channels": CHANNELS, **known}
 
 
 def _arrays_of_scan(entry: ScanEntry, brain_extraction: str, given_brain: bool, voxel: NetworkVoxel) -> CaseArrays:

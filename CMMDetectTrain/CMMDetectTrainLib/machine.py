@@ -7,6 +7,7 @@ import math
 import shutil
 from pathlib import Path
 
+from CMMDetectLib.channels import CHANNELS
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.network_grid import NetworkVoxel
 
@@ -18,8 +19,8 @@ BYTES_A_VOXEL_AND_FILTER = 120
 """Of a batch, measured with networks of width 4 to 16: what the gradient needs of every layer."""
 SCAN_BYTES_A_VOXEL = 60
 """While a scan is prepared: float arrays of its size, several at a time."""
-SHELF_BYTES_A_VOXEL = 7
-"""Of a prepared scan on disk: two channels of 2 bytes, labels of 2, mask of 1."""
+SHELF_BYTES_A_VOXEL = 2 * len(CHANNELS) + 2 + 1
+"""Of a prepared scan on disk: channels of 2 bytes, labels of 2, mask of 1."""
 COPY_BYTES_A_VOXEL = 4
 """Of a scan with simulated microbleeds on disk, at most."""
 WEIGHT_BYTES = 300 * 2**20

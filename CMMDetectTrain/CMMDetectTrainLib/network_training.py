@@ -10,6 +10,7 @@ import numpy as np
 from torch import manual_seed, nn
 
 from CMMDetectLib.bundle import ModelBundle, weights_name
+from CMMDetectLib.channels import CHANNELS
 from CMMDetectLib.devices import Compute
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.networks import CandidateDetector, Student, Teacher
@@ -19,7 +20,7 @@ from . import distributed
 from .distillation import candidate_places, student_task
 from .patches import CLASSIFIER_PATCH_VOX, Place, Sampling, SplitPlaces
 from .splits import SplitCases, split_grid
-from .tasks import detector_task, ignore_frst, start_from_detector, teacher_task
+from .tasks import detector_task, look_only_at, start_from_detector, teacher_task
 from .training import EpochRecord, Task, Watch, fit
 from .training_plan import NETWORKS, TrainingPlan
 
@@ -93,8 +94,8 @@ class NetworkTraining:
             raise InputError(
                 f"the {name} is not to be trained, so it must come from a bundle that has one: give --from"
             )
-        if not self.plan.with_frst:
-            ignore_frst(network)
+        if set(self.plan.channels) != set(CHANNELS):
+            look_only_at(network, self.plan.channels)
         return network
 
     def _candidates(self, detector: CandidateDetector, split: SplitCases) -> SplitPlaces:

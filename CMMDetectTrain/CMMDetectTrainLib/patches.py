@@ -142,7 +142,7 @@ def every_place(places: Iterable[Place]) -> list[Draw]:
 
 
 class PatchSet(Dataset[tuple[Tensor, ...]]):
-    """The patches of an epoch: channels (2, I, J, K) float32, labels (I, J, K) int64, weights (I, J, K) float32.
+    """The patches of an epoch: channels (C, I, J, K) float32, labels (I, J, K) int64, weights (I, J, K) float32.
 
     Labels are 0, 1 and `cases.NOT_JUDGED`; weights are those of `lesion_weights`.
     """
@@ -161,7 +161,7 @@ class PatchSet(Dataset[tuple[Tensor, ...]]):
 
 
 class CandidateSet(PatchSet):
-    """Patches around candidates with their class: (2, I, J, K) float32 and a 0 or 1."""
+    """Patches around candidates with their class: (C, I, J, K) float32 and a 0 or 1."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         channels, _ = cut(self._draws[index], self._augmentation)
@@ -173,7 +173,7 @@ def cut(draw: Draw, augmentation: Augmentation) -> tuple[NDArray[np.float32], ND
 
     Returns
     -------
-    channels : (2, I, J, K); beyond the case are zeros
+    channels : (C, I, J, K); beyond the case are zeros
     labels : (I, J, K) of 0, the number of a microbleed, and `cases.NOT_JUDGED`
     """
     place = draw.place

@@ -16,7 +16,7 @@ from CMMDetectLib.network_grid import SCANS_OWN, NetworkVoxel, Shape
 from CMMDetectLib.preprocessing import TISSUE_LEVEL, PreparedScan, normalize_susceptibility
 from CMMDetectLib.scan import Modality, Scan
 
-from .cases import NOT_JUDGED, Case, CaseArrays, arrays_of, grid_key, read_shelf, write_shelf
+from .cases import NOT_JUDGED, Case, CaseArrays, arrays_of, read_shelf, seen_key, write_shelf
 from .patches import DETECTOR_PATCH_VOX
 from .simulation.patches import PatchSource, SimulatedPatch
 
@@ -89,7 +89,7 @@ def _shelves(jobs: Sequence[_Job], processes: int) -> Iterator[list[Case]]:
 def _shelf(job: _Job) -> list[Case]:
     shelves, number, modalities, seed, voxel = job
     described = {"simulated": PATCHES_PER_SHELF, "seed": seed, "shelf": number, "modalities": list(modalities)}
-    described |= grid_key(voxel)
+    described |= seen_key(voxel)
     folder = shelves / f"simulated-{seed}-{number:05d}"
     if found := read_shelf(folder, described):
         return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
 
+from CMMDetectLib.channels import CHANNELS
 from CMMDetectLib.networks import CandidateDetector, Student, Teacher
 
 from .losses import segmentation_loss, teacher_loss
@@ -37,12 +38,12 @@ def start_from_detector(network: Teacher | Student, detector: CandidateDetector)
     network.extractor.load_state_dict(detector.extractor.state_dict())
 
 
-def ignore_frst(network: CandidateDetector | Teacher | Student) -> None:
-    """Make a network blind to its second channel for good: table 1 asks what the radial symmetry transform brings."""
+def look_only_at(network: CandidateDetector | Teacher | Student, channels: Collection[str]) -> None:
+    """Make a network blind to all other channels for good: table 1 asks what the radial symmetry transform brings."""
     weight = network.extractor.project.weight
+    seen = torch.tensor([float(name in channels) for name in CHANNELS]).reshape(1, -1, 1, 1, 1)
     with torch.no_grad():
-        weight[:, 1] = 0
-    seen = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1, 1)
+        weight *= seen
     weight.register_hook(lambda gradient: gradient * seen.to(gradient))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Console
 
 from CMMDetectLib.brain_extraction import METHODS as BRAIN_EXTRACTIONS
+from CMMDetectLib.channels import CHANNELS, PAPER_CHANNELS
 from CMMDetectLib.cli import OneLineParser, progress_bar
 from CMMDetectLib.devices import DEVICES, PRECISIONS, choose_compute
 from CMMDetectLib.errors import InputError
@@ -77,6 +78,13 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
         help="bring scans to this pixel size before the networks see them (default: their own, or as --from)",
     )
     parser.add_argument("--slice", type=float, metavar="MM", help="the same of their slices' distance")
+    parser.add_argument(
+        "--channels",
+        nargs="+",
+        default=list(CHANNELS),
+        metavar="NAME",
+        help=f"that the networks look at (default: {' '.join(CHANNELS)}; the paper's: {' '.join(PAPER_CHANNELS)})",
+    )
     parser.add_argument("--patch-size", type=int, default=48, metavar="N", help="pixels, of stage 1 (default: 48)")
     parser.add_argument("--simulated-patches", type=int, default=0, metavar="N", help="simulate these as well")
     parser.add_argument("--patches-an-epoch", type=int, metavar="N", help="at most; default: all")
@@ -184,6 +192,7 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
         learning_rate=_one_each(rates),
         pixel_mm=options.pixel,
         slice_mm=options.slice,
+        channels=tuple(options.channels),
         patch_size=options.patch_size,
         augmentation=Augmentation(factor=options.augmentation, **varied),
         patch_augmentation=replace(SMALL_PATCHES, **varied),
@@ -217,6 +226,8 @@ def _check_sizes(options: argparse.Namespace) -> None:
         length_mm = getattr(options, name)
         if length_mm is not None and not least_mm <= length_mm <= most_mm:
             raise InputError(f"--{name} must lie between {least_mm:g} and {most_mm:g} mm")
+    if unknown := [name for name in options.channels if name not in CHANNELS]:
+        raise InputError(f"--channels {unknown[0]}: not a channel; choose from {', '.join(CHANNELS)}")
     if not 0 < options.validation_share < 1:
         raise InputError("--validation-share must lie between 0 and 1")
     for name, width in (("width", options.width), ("student-width", options.student_width)):

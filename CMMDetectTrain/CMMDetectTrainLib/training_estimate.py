@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from CMMDetectLib.channels import CHANNELS
 from CMMDetectLib.devices import Compute
 from CMMDetectLib.network_grid import NetworkVoxel, Shape
 from CMMDetectLib.networks import CandidateDetector, Student, Teacher
@@ -97,7 +98,7 @@ def time_step(name: str, width: int, batch: int, shape: Shape, compute: Compute)
     """Time one step of training a network on a batch of noise, in seconds."""
     network = NETWORKS[name](width).to(compute.device)
     optimizer = torch.optim.Adam(network.parameters())
-    channels = torch.rand(batch, 2, *shape, device=compute.device)
+    channels = torch.rand(batch, len(CHANNELS), *shape, device=compute.device)
     labels = (torch.rand(batch, *shape, device=compute.device) > 0.99).long()
     seconds = []
     for _ in range(1 + TIMED_STEPS):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from CMMDetectLib.bundle import ModelBundle
+from CMMDetectLib.channels import CHANNELS
 from CMMDetectLib.network_grid import SCANS_OWN, NetworkVoxel
 
 from .augmentation import Augmentation
@@ -44,7 +45,7 @@ class TrainingPlan:
     patches_an_epoch : at most; None for all
     th_candidates : threshold of the candidates that the student learns from, and lowest Th_Cdet that can be chosen
     distill : whether the student learns from the teacher
-    with_frst : whether the second channel is used (table 1 asks what it brings)
+    channels : those of `channels.CHANNELS` that the networks look at (table 1 asks what each brings)
     brain_extraction, given_brain : as of `evaluation.evaluate_dataset`
     processes : simulate patches
     """
@@ -71,7 +72,7 @@ class TrainingPlan:
     patches_an_epoch: int | None = None
     th_candidates: float = 0.1
     distill: bool = True
-    with_frst: bool = True
+    channels: tuple[str, ...] = CHANNELS
     brain_extraction: str = "bet"
     given_brain: bool = False
     processes: int = 1

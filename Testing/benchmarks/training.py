@@ -23,6 +23,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / part) for part in ("CMMDetect", "CMMDetectTrain")]
 
+from CMMDetectLib.channels import CHANNELS  # noqa: E402
 from CMMDetectLib.devices import Compute, choose_compute  # noqa: E402
 from CMMDetectLib.networks import CandidateDetector  # noqa: E402
 from CMMDetectLib.scan import Modality  # noqa: E402
@@ -38,7 +39,7 @@ SOURCE = {"made for": "the benchmark"}
 
 def write_cases(folder: Path, count: int) -> None:
     """Write cases of noise with one microbleed each."""
-    image = np.random.default_rng(0).random((2, *SHAPE), np.float32)
+    image = np.random.default_rng(0).random((len(CHANNELS), *SHAPE), np.float32)
     labels = np.zeros(SHAPE, np.int16)
     labels[60:63, 60:63, 20:22] = 1
     for number in range(count):

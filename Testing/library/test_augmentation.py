@@ -10,8 +10,8 @@ SIZE = 16
 
 def patch() -> tuple[np.ndarray, np.ndarray]:
     """A brain that fills half of a patch, and a microbleed in a corner of it."""
-    channels = np.zeros((2, SIZE, SIZE, SIZE), np.float32)
-    channels[:, SIZE // 2 :] = np.array([0.25, 0.05]).reshape(2, 1, 1, 1)
+    channels = np.zeros((3, SIZE, SIZE, SIZE), np.float32)
+    channels[:, SIZE // 2 :] = np.array([0.25, 0.05, 0.25]).reshape(3, 1, 1, 1)
     channels[:, 9:11, 2:4, 5:7] = 0.9
     labels = np.zeros((SIZE,) * 3, np.int64)
     labels[9:11, 2:4, 5:7] = 1
@@ -34,13 +34,14 @@ def test_no_translation_can_be_asked_for():
 def test_noise_has_the_papers_strength_is_only_in_the_image_and_stays_in_the_brain():
     only_noise = Augmentation(blur_vox=(0.0, 0.0), mirror=False)
     channels, labels = patch()
-    channels[0][channels[0] > 0] = 0.5  # far from where values are clipped
+    channels[[0, 2]] = np.where(channels[[0, 2]] > 0, 0.5, 0)  # far from where values are clipped
     spreads = []
     for seed in range(60):
         changed, same_labels = only_noise.apply(channels, labels, np.random.default_rng(seed))
         brain = channels.any(axis=0)
         assert not changed[:, ~brain].any()
         assert np.array_equal(changed[1], channels[1])
+        assert np.array_equal(changed[2], changed[0])  # the vessels are gone, the noise is not
         assert np.array_equal(same_labels, labels)
         spreads.append(float((changed - channels)[0][brain].std()))
     noisy = np.array(spreads)[np.array(spreads) > 0]
@@ -65,7 +66,7 @@ def test_mirroring_takes_image_and_labels_along_and_the_patch_given_is_not_chang
 
 def test_a_blur_as_slight_as_the_papers_keeps_a_lesion_of_one_voxel():
     only_blur = Augmentation(noise_variance=(0.0, 0.0), mirror=False)
-    channels = np.full((2, SIZE, SIZE, SIZE), 0.25, np.float32)
+    channels = np.full((3, SIZE, SIZE, SIZE), 0.25, np.float32)
     channels[0, 8, 8, 8] = 0.9
     for seed in range(10):
         changed, _ = only_blur.apply(channels, np.zeros((SIZE,) * 3, np.int64), np.random.default_rng(seed))
@@ -83,12 +84,13 @@ def test_strong_blur_does_blur():
 def test_contrast_changes_what_differs_from_tissue_and_leaves_tissue_alone():
     only_contrast = Augmentation(blur_vox=(0, 0), noise_variance=(0, 0), mirror=False, contrast=1.25)
     channels, labels = patch()
-    channels[0, 12:, 8:] = 0.15
+    channels[[0, 2], 12:, 8:] = 0.15
     bright, dark = [], []
     for seed in range(200):
         changed, _ = only_contrast.apply(channels, labels, np.random.default_rng(seed))
         assert changed[0, 10, 10, 10] == 0.25
         assert np.array_equal(changed[1], channels[1])
+        assert np.array_equal(changed[2], changed[0])
         bright.append(float(changed[0, 9, 2, 5]) - 0.25)
         dark.append(0.25 - float(changed[0, 12, 8, 0]))
     assert np.mean(np.array(bright) == bright[0]) < 0.7

@@ -3,8 +3,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from CMMDetectLib.bundle import read_bundle, write_bundle
+from CMMDetectLib.bundle import FIRST_LAYER, checksum, read_bundle, write_bundle
+from CMMDetectLib.channels import CHANNELS, PAPER_CHANNELS
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.network_grid import NetworkVoxel
 from CMMDetectLib.networks import Student
@@ -82,6 +84,23 @@ def test_a_bundle_of_an_older_version_can_be_read(small_bundle, name):
     del content[name]
     path.write_text(json.dumps(content))
     assert read_bundle(small_bundle.folder).description == small_bundle.description
+
+
+def test_a_bundle_that_knows_the_papers_channels_alone_says_the_same_whatever_the_others_show(small_bundle):
+    path = small_bundle.folder / "detector.safetensors"
+    weights = load_file(path)
+    weights[FIRST_LAYER] = weights[FIRST_LAYER][:, : len(PAPER_CHANNELS)].contiguous()
+    save_file(weights, path)
+    content = json.loads((small_bundle.folder / "model.json").read_text())
+    content["input_channels"] = list(PAPER_CHANNELS)
+    content["sha256"][path.name] = checksum(path)
+    (small_bundle.folder / "model.json").write_text(json.dumps(content))
+    network = read_bundle(small_bundle.folder).detector().eval()
+    first = torch.rand(1, len(CHANNELS), 8, 8, 8)
+    second = first.clone()
+    second[:, len(PAPER_CHANNELS) :] = 0.5
+    assert torch.equal(network(first), network(second))
+    assert torch.equal(network.extractor.project.weight[:, : len(PAPER_CHANNELS)], weights[FIRST_LAYER])
 
 
 @pytest.mark.parametrize("name", ["pixel_mm", "slice_mm"])

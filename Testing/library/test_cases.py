@@ -35,15 +35,16 @@ def test_a_scan_is_prepared_as_the_detector_does_it(dataset, tmp_path):
     [entry] = find_scans(dataset)
     case = case_of_scan(entry, tmp_path / "shelves")
     assert (case.name, case.subject, case.modality) == ("sub-01_swi", "sub-01", Modality.SWI)
-    assert case.channels.shape == (2, *case.shape)
+    assert case.channels.shape == (3, *case.shape)
     assert case.labels.shape == case.mask.shape == case.shape
     assert sorted(np.unique(case.labels)) == [0, 1, 2, 3]
-    image, symmetry = np.asarray(case.channels, np.float32)
+    image, symmetry, with_vessels = np.asarray(case.channels, np.float32)
     lesion = np.asarray(case.labels) > 0
     assert image.min() >= 0 and image.max() <= 1
     assert np.median(image[lesion]) > np.median(image[case.mask]) + 0.3
     assert symmetry[lesion].mean() > 3 * symmetry[case.mask].mean()
     assert not image[~np.asarray(case.mask)].any()
+    assert np.array_equal(with_vessels[lesion], image[lesion])
 
 
 def test_a_scan_is_prepared_once_until_one_of_its_files_changes(dataset, tmp_path, monkeypatch):

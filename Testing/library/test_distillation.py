@@ -40,7 +40,7 @@ def lively_teacher() -> Teacher:
     torch.manual_seed(6)
     teacher = Teacher(2)
     for _ in range(3):
-        teacher(torch.rand(4, 2, 24, 24, 24))
+        teacher(torch.rand(4, 3, 24, 24, 24))
     with torch.no_grad():
         teacher.classifier.logits.bias += torch.tensor([-3.0, 3.0])
     return teacher.train()

@@ -142,7 +142,7 @@ def test_nothing_is_tested_on_what_it_was_trained_with(tmp_path):
 def test_the_teachers_classifier_arm_judges_as_the_teacher_does():
     torch.manual_seed(3)
     teacher = Teacher(4).eval()
-    patches = torch.randn(3, 2, 24, 24, 24)
+    patches = torch.randn(3, 3, 24, 24, 24)
     with torch.no_grad():
         assert torch.equal(classifier_arm(teacher, 4)(patches), teacher(patches)[1])
 

@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 
 from CMMDetectLib.bundle import write_bundle
-from CMMDetectLib.detection import detect, input_channels
+from CMMDetectLib.channels import input_channels
+from CMMDetectLib.detection import detect
 from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.discrimination import discriminate
 from CMMDetectLib.network_grid import SCANS_OWN, NetworkGrid, NetworkVoxel
@@ -136,6 +137,6 @@ def test_a_training_case_lies_on_the_networks_grid_with_all_its_microbleeds(tmp_
     voxel = NetworkVoxel(0.9, 1.4)
     own, brought = (case_of_scan(entry, tmp_path / "shelves", voxel=one) for one in (SCANS_OWN, voxel))
     assert brought.spacing_mm == pytest.approx((0.9, 0.9, 1.4), rel=0.04)
-    assert brought.channels.shape == (2, *brought.shape)
+    assert brought.channels.shape == (3, *brought.shape)
     assert set(np.unique(brought.labels)) == set(np.unique(own.labels))
     assert case_of_scan(entry, tmp_path / "shelves", voxel=voxel) == brought

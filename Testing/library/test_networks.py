@@ -12,7 +12,7 @@ def test_at_width_64_the_layers_have_the_papers_sizes():
     teacher = Teacher()
     encoder, classifier = teacher.extractor, teacher.classifier
     assert [block.outputs for block in (encoder.at_full, encoder.at_half, encoder.at_quarter)] == [64, 128, 256]
-    assert encoder.project.weight.shape == (3, 2, 1, 1, 1)
+    assert encoder.project.weight.shape == (3, 3, 1, 1, 1)
     dense = [layer for layer in classifier.features if isinstance(layer, nn.Linear)]
     assert [layer.out_features for layer in dense] == [1024, 128, 32]
     assert dense[0].in_features == 1024
@@ -27,7 +27,7 @@ def test_dropout_of_a_fifth_stands_before_fc_128_and_nonlinearities_between_the_
 
 @pytest.mark.parametrize("size", SIZES)
 def test_any_spatial_size_goes_in(size):
-    channels = torch.randn(2, 2, *size)
+    channels = torch.randn(2, 3, *size)
     with torch.no_grad():
         voxels, patch = Teacher(4).eval()(channels)
         assert voxels.shape == (2, 2, *size)
@@ -56,7 +56,7 @@ def test_dense_layers_start_with_the_papers_sigma_at_its_width_and_with_more_whe
 def test_a_new_network_takes_few_voxels_for_microbleeds(kind):
     torch.manual_seed(0)
     with torch.no_grad():
-        found = kind(4)(torch.rand(2, 2, 16, 16, 16))
+        found = kind(4)(torch.rand(2, 3, 16, 16, 16))
     voxels = found if kind is CandidateDetector else found[0]
     assert 0.003 < voxels.softmax(dim=1)[:, 1].mean().item() < 0.03
 
@@ -65,7 +65,7 @@ def test_a_network_becomes_sure_of_microbleeds_that_are_few():
     torch.manual_seed(0)
     network = CandidateDetector(4)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3, eps=1e-4)
-    channels, labels = torch.full((4, 2, 16, 16, 16), 0.25), torch.zeros(4, 16, 16, 16, dtype=torch.long)
+    channels, labels = torch.full((4, 3, 16, 16, 16), 0.25), torch.zeros(4, 16, 16, 16, dtype=torch.long)
     channels += 0.02 * torch.randn(channels.shape)
     channels[:, :, 7:9, 7:9, 7:9] = 0.9
     labels[:, 7:9, 7:9, 7:9] = 1
@@ -80,7 +80,7 @@ def test_a_network_becomes_sure_of_microbleeds_that_are_few():
 def test_logits_and_not_probabilities_come_out():
     torch.manual_seed(0)
     with torch.no_grad():
-        patch = Student(4).eval()(10 * torch.randn(8, 2, 24, 24, 24))
+        patch = Student(4).eval()(10 * torch.randn(8, 3, 24, 24, 24))
     assert not torch.allclose(patch.sum(dim=1), torch.ones(8))
 
 
@@ -88,14 +88,14 @@ def test_the_teachers_segmentor_takes_the_detectors_weights():
     detector, teacher = CandidateDetector(4).eval(), Teacher(4).eval()
     teacher.extractor.load_state_dict(detector.extractor.state_dict())
     teacher.segmentor.load_state_dict(detector.segmentor.state_dict())
-    channels = torch.randn(1, 2, 12, 12, 12)
+    channels = torch.randn(1, 3, 12, 12, 12)
     with torch.no_grad():
         assert torch.equal(teacher(channels)[0], detector(channels))
 
 
 def test_a_step_of_training_reaches_every_parameter():
     teacher = Teacher(4)
-    voxels, patch = teacher(torch.randn(2, 2, 24, 24, 24))
+    voxels, patch = teacher(torch.randn(2, 3, 24, 24, 24))
     (voxels.square().mean() + patch.square().mean()).backward()
     still = [name for name, parameter in teacher.named_parameters() if parameter.grad is None]
     assert still == []

@@ -38,7 +38,7 @@ def numbered_case(folder, shape):
         "sub-01",
         "swi",
         SPACING_MM,
-        np.stack([i, j + 80 * k]).astype(np.float32) / 2048,
+        np.stack([i, j + 80 * k, i]).astype(np.float32) / 2048,
         np.zeros(shape, np.int16),
         np.ones(shape, bool),
     )
@@ -71,7 +71,7 @@ def test_patches_with_hardly_any_brain_teach_nothing(tmp_path):
     shape = (48, 24, 24)
     mask = np.zeros(shape, bool)
     mask[:25] = True  # one sheet of voxels of the second patch
-    image = np.zeros((2, *shape), np.float32)
+    image = np.zeros((3, *shape), np.float32)
     write_shelf(tmp_path, [CaseArrays("a", "a", "swi", SPACING_MM, image, np.zeros(shape, np.int16), mask)], {})
     assert [place.start for place in grid_places(read_shelf(tmp_path, {})[0], SMALL)] == [(0, 0, 0)]
 
@@ -217,7 +217,7 @@ def test_a_data_set_gives_tensors(tmp_path):
     case = make_case(tmp_path)
     draws = [Draw(centered_place(case, (12.0, 12.0, 8.0), SMALL, positive), (0,)) for positive in (True, False)]
     channels, labels, weights = PatchSet(draws)[0]
-    assert channels.shape == (2, 24, 24, 24) and str(channels.dtype) == "torch.float32"
+    assert channels.shape == (3, 24, 24, 24) and str(channels.dtype) == "torch.float32"
     assert weights.shape == (24, 24, 24) and str(weights.dtype) == "torch.float32"
     assert set(labels.unique().tolist()) == {0, 1}
     assert labels.shape == (24, 24, 24) and str(labels.dtype) == "torch.int64"

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from CMMDetectLib.bundle import BundleDescription, read_bundle, write_bundle
+from CMMDetectLib.channels import CHANNELS, PAPER_CHANNELS
 from CMMDetectLib.cli import EXIT_INPUT
 from CMMDetectLib.networks import CandidateDetector, Student
 from CMMDetectLib.postprocessing import CutOffs
@@ -100,6 +101,11 @@ def test_the_student_and_the_networks_grid_can_have_sizes_of_their_own(planned):
     assert [plan.schedule_of(name).decay_epochs for name in NETWORKS] == [3, 2, 5]
 
 
+def test_networks_can_be_trained_on_the_papers_channels_alone(planned):
+    assert planned()["plan"].channels == CHANNELS
+    assert planned("--channels", "image", "frst")["plan"].channels == PAPER_CHANNELS
+
+
 def test_validation_subjects_can_be_named(planned):
     assert planned("--validation-subjects", "sub-02")["plan"].validation_subjects == ("sub-02",)
 
@@ -136,6 +142,7 @@ def test_only_the_subjects_asked_for_are_used(planned):
         ("--validation-share 1", "--validation-share must lie between 0 and 1"),
         ("--width 3", "--width must be even"),
         ("--student-width 5", "--student-width must be even"),
+        ("--channels phase", "--channels phase: not a channel; choose from image, frst, with_vessels"),
         ("--pixel 8", "--pixel must lie between 0.2 and 2 mm"),
         ("--slice 0.1", "--slice must lie between 0.4 and 6 mm"),
         ("--decay-epochs 2 2", "--decay-epochs must be one number or three"),

@@ -18,7 +18,7 @@ from CMMDetectLib.errors import CancelledError, InputError, OutputError
 from CMMDetectLib.networks import CandidateDetector
 from CMMDetectTrainLib.augmentation import NONE
 from CMMDetectTrainLib.patches import PatchSet, Sampling, SplitPlaces, draw_epoch, grid_places
-from CMMDetectTrainLib.tasks import detector_task, ignore_frst
+from CMMDetectTrainLib.tasks import detector_task, look_only_at
 from CMMDetectTrainLib.training import CHECKPOINT, Schedule, Task, Watch, fingerprint, fit
 from test_distributed import HERE, PATHS
 from training_cases import CPU, QUICK, candidate_task, cube, make_case, new_student
@@ -254,16 +254,16 @@ def test_a_network_whose_data_or_first_weights_changed_is_trained_anew(tmp_path)
     fit(candidate_task(tmp_path, new_student()), schedule, CPU, tmp_path / "work")
     for task in (
         replace(candidate_task(tmp_path, new_student()), origin="other patches"),
-        candidate_task(tmp_path, ignored_frst()),
+        candidate_task(tmp_path, image_only()),
     ):
         steps = []
         fit(task, schedule, CPU, tmp_path / "work", Watch(told=lambda *_, steps=steps: steps.append(1)))
         assert len(steps) >= 4
 
 
-def ignored_frst():
+def image_only():
     network = new_student()
-    ignore_frst(network)
+    look_only_at(network, ["image"])
     return network
 
 

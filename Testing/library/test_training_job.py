@@ -94,7 +94,7 @@ def test_patches_of_half_as_many_slices_need_half_the_memory(job):
 
 
 def test_the_disk_holds_every_prepared_scan(job):
-    assert machine.disk_needed(job, 10**9) - machine.disk_needed(job, 0) == 7 * 10**9
+    assert machine.disk_needed(job, 10**9) - machine.disk_needed(job, 0) == 9 * 10**9
 
 
 def test_memory_is_read_where_the_system_tells_it_and_else_not_checked(monkeypatch, tmp_path):

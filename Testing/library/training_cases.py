@@ -58,7 +58,7 @@ def make_case(
         inside = ball(shape, center)
         image[inside] += CONTRAST
         labels[inside] = NOT_JUDGED if number in unseen else number
-    channels = np.stack([image, np.where(image > LEVEL + CONTRAST / 2, 0.5, 0.0)]).astype(np.float32)
+    channels = np.stack([image, np.where(image > LEVEL + CONTRAST / 2, 0.5, 0.0), image]).astype(np.float32)
     arrays = CaseArrays(name, name.split("_")[0], modality, SPACING_MM, channels, labels, np.ones(shape, bool))
     write_shelf(folder / name, [arrays], {"made of": name})
     return read_shelf(folder / name, {"made of": name})[0]
