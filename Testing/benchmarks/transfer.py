@@ -4,9 +4,10 @@
 
 SCAN is best one of a person without microbleeds: what is marked in it as it is counts as its own. Microbleeds of three
 kinds are put in, a few at a time: those of the simulation, which the model has learnt from, and two that only take
-signal away, know nothing of dipoles and have never been seen by it: spheres that are equally dark throughout, and soft
-balls that fade out. One counts as found if a candidate shares a voxel with it, and a candidate as false if it shares
-none and lies on none of the scan's own.
+signal away and know nothing of dipoles: spheres that are equally dark throughout, and soft balls that fade out. In
+simulated patches, but in no scan, the model has seen spots that are something like these (`lesions.draw_spot`). One
+counts as found if a candidate shares a voxel with it, and a candidate as false if it shares none and lies on none of
+the scan's own.
 """
 
 from __future__ import annotations
