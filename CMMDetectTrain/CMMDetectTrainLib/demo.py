@@ -150,12 +150,14 @@ def _draw(
     candidates: Sequence[Candidate],
     lesions: Sequence[TruthRecord],
 ) -> None:
-    """Draw the slices with most microbleeds; circles are the truth, crosses candidates by their last stage."""
+    """Draw what was found and missed; circles are the truth, crosses candidates by their last stage."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     scan = simulated.scan(modality)
-    slices = _slices(scan, lesions, PANELS[0] * PANELS[1])
+    shown_mm = [(lesion.x, lesion.y, lesion.z) for lesion in lesions]
+    shown_mm += [(item.x, item.y, item.z) for item in at_stage(candidates, Stage.FINAL)]
+    slices = _slices(scan, shown_mm, PANELS[0] * PANELS[1])
     figure = Figure(figsize=(3.2 * PANELS[1], 3.9 * PANELS[0] + 0.5), facecolor="black")
     FigureCanvasAgg(figure)
     axes = figure.subplots(*PANELS)
@@ -174,13 +176,15 @@ def _draw(
         figure.savefig(beside, dpi=100, format="png")
 
 
-def _slices(scan: Scan, lesions: Sequence[TruthRecord], count: int) -> list[int]:
-    """Slices through microbleeds, then evenly spread ones, from low to high."""
-    through = [round(float(to_voxel(scan.affine, (lesion.x, lesion.y, lesion.z))[2])) for lesion in lesions]
-    spread = np.linspace(0.2, 0.8, 3 * count) * scan.array.shape[2]
+def _slices(scan: Scan, points_mm: Sequence[tuple[float, float, float]], count: int) -> list[int]:
+    """Slices through points, those named first before others, then evenly spread ones; from low to high."""
+    height = scan.array.shape[2]
+    through = [round(float(to_voxel(scan.affine, point)[2])) for point in points_mm]
+    spread = np.linspace(0.2, 0.8, 3 * count) * height
     chosen: list[int] = []
     for k in [*through, *spread.astype(int).tolist()]:
-        if len(chosen) < count and all(abs(k - other) * scan.spacing_mm[2] > MARK_MM for other in chosen):
+        apart = all(abs(k - other) * scan.spacing_mm[2] > MARK_MM for other in chosen)
+        if len(chosen) < count and apart and 0 <= k < height:
             chosen.append(k)
     return sorted(chosen)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def validate(
         calibration=calibration,
         metrics={
             "measured_on": "the validation subjects, by which the thresholds were chosen",
-            **_stages(summary),
+            **stage_metrics(summary),
             "calibration": {"before": _errors(found), "after": _errors(calibrated)},
         },
     )
@@ -136,6 +136,6 @@ def _errors(records: Sequence[ScanRecord]) -> dict[str, Any] | None:
     return {"candidates": int(measured.count.sum()), "brier": measured.brier, "error": measured.error}
 
 
-def _stages(summary: dict[str, Any]) -> dict[str, Any]:
+def stage_metrics(summary: Mapping[str, Any]) -> dict[str, Any]:
     """TPR, false positives a scan, precision and F1 after each stage, with intervals, by both matching rules."""
     return {str(rule): {str(stage): dict(summary["stages"][rule][stage]) for stage in Stage} for rule in Rule}

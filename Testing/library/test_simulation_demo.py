@@ -10,7 +10,7 @@ import pytest
 
 from CMMDetectLib.candidates import Candidate, Stage
 from CMMDetectLib.errors import OutputError
-from CMMDetectLib.scan import Modality, Scan, read_scan
+from CMMDetectLib.scan import Modality, Scan, read_scan, to_world
 from CMMDetectTrainLib import demo
 from CMMDetectTrainLib.simulation.modulation import LEAN
 from CMMDetectTrainLib.simulation.protocols import Protocol
@@ -50,6 +50,19 @@ def test_the_demo_says_what_was_found_missed_and_invented(
     assert result.picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert read_scan(result.scan).array.shape == SMALL.shape
     assert messages[-1][0] == 1.0
+
+
+def test_the_picture_shows_the_slices_of_false_positives_too(
+    tmp_path: Path, simulated: SimulatedScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "simulate_scan", lambda *_: simulated)
+    drawn: list[int] = []
+    monkeypatch.setattr(demo, "_draw_slice", lambda *given: drawn.append(given[-1]))
+    for k in (1, SMALL.shape[2] - 2):
+        x, y, z = to_world(simulated.scan(Modality.SWI).affine, np.array([40.0, 50.0, k]))
+        demo.run_demo(tmp_path, lambda _, x=x, y=y, z=z: [Candidate(id="far", x=x, y=y, z=z, stage=Stage.FINAL)])
+        assert k in drawn
+        drawn.clear()
 
 
 def test_an_output_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
