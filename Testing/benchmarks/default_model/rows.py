@@ -48,7 +48,9 @@ def put_into(path: Path, rows: Sequence[str]) -> None:
 
 
 def _cell(reached: Estimate, decimals: int) -> str:
-    value, low, high = (f"{number:.{decimals}f}" for number in (reached.value, reached.low, reached.high))
+    if None in (values := (reached.value, reached.low, reached.high)):
+        return "-"
+    value, low, high = (f"{number:.{decimals}f}" for number in values)
     return f"{value} ({low}-{high})"
 
 
