@@ -33,10 +33,13 @@ SHARE_WITHOUT = 0.4
 MOST_LESIONS = 80
 LEAST_DISTANCE_MM = 6.0
 REFERENCE_T_MS = 60.0
+#: Of a plain spot: its width where half is left of it, the exponent of its edge (2 for a Gaussian), the share of the
+#: signal that it takes away in its middle, and what it adds there on QSM.
 SPOT_MM = (1.6, 5.0)
 SPOT_EDGE = (1.6, 10.0)
 SPOT_DEPTH = (0.35, 0.95)
 SPOT_PPM = (0.1, 0.7)
+#: Shares of its depth, from the outermost shell that it is built of to the inmost.
 SPOT_SHELLS = np.array([0.08, 0.25, 0.42, 0.58, 0.75, 0.92])
 
 

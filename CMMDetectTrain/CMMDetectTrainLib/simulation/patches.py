@@ -153,7 +153,8 @@ class PatchSource:
         protocol = _for_patch(draw_protocol(rng))
         grid = _patch_grid(np.zeros(3), protocol, self._shape(protocol), rng)
         vessels = draw_free_vessels(rng, grid)
-        deposits = self._draw_deposits(tissue := draw_tissue(rng, grid), modality, grid, protocol, rng)
+        tissue = draw_tissue(rng, grid)
+        deposits = self._draw_deposits(tissue, modality, grid, protocol, rng)
         return self._scan(tissue, vessels, deposits, modality, grid, protocol, rng)
 
     def _of_head(self, modality: Modality, rng: np.random.Generator) -> SimulatedPatch:
