@@ -29,6 +29,7 @@ STEPS = {
     "(vi) After post-processing": PaperRow(0.83, 0.5, 0.74),
 }
 """The paper's table 1: 24 test subjects of UK Biobank with 40 microbleeds."""
+FRST = "frst"
 PARTS = 8
 """Three trainings, the teacher's thresholds and four evaluations."""
 
@@ -55,7 +56,8 @@ def run_ablation(training: Sequence[ScanEntry], test: Sequence[ScanEntry], plan:
     check_separate(training, test)
     sets = {"training": describe_entries(training), "test": describe_entries(test)}
     bench.claim({"experiment": "ablation", "plan": describe_plan(plan), **sets})
-    plan = replace(plan, networks=NETWORKS, distill=True)
+    others = tuple(name for name in plan.channels if name != FRST)
+    plan = replace(plan, networks=NETWORKS, distill=True, channels=(*others, FRST))
     full = bench.train(training, plan, "full")
     rows = [(2, Stage.DETECTION), (5, Stage.DISCRIMINATION), (6, Stage.FINAL)]
     summaries = {"full": _measure(test, full.bundle, "full", rows, bench)}
@@ -64,9 +66,7 @@ def run_ablation(training: Sequence[ScanEntry], test: Sequence[ScanEntry], plan:
     summaries["teacher"] = _measure(test, teacher, "teacher", [(3, Stage.DISCRIMINATION)], bench)
 
     alone = replace(plan, networks=("detector", "student"), distill=False)
-    blind = bench.train(
-        training, replace(alone, channels=tuple(name for name in plan.channels if name != "frst")), "without-frst"
-    )
+    blind = bench.train(training, replace(alone, channels=others), "without-frst")
     summaries["blind"] = _measure(test, blind.bundle, "without-frst", [(1, Stage.DETECTION)], bench)
 
     bench.reuse("full", "without-distillation", ("detector", "candidates"))

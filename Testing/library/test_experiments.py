@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 import phantoms
 from CMMDetectLib import networks
 from CMMDetectLib.candidates import Candidate, Stage
+from CMMDetectLib.channels import PAPER_CHANNELS
 from CMMDetectLib.cli import EXIT_INPUT
 from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.errors import CancelledError, InputError
@@ -20,8 +22,8 @@ from CMMDetectLib.methods import Settings
 from CMMDetectLib.networks import Teacher
 from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectTrainLib import bundle_training, cli, cross_validation, evaluation, experiments, validation
-from CMMDetectTrainLib.ablation import STEPS, classifier_arm
-from CMMDetectTrainLib.bundle_training import TrainedBundle
+from CMMDetectTrainLib.ablation import STEPS, classifier_arm, run_ablation
+from CMMDetectTrainLib.bundle_training import TrainedBundle, TrainingPlan
 from CMMDetectTrainLib.evaluation_set import find_scans
 from CMMDetectTrainLib.experiments import Bench, PaperRow, RowTable, check_separate, copy_files, row_of, share_folder
 from CMMDetectTrainLib.metrics import Finding, Lesion, ScanRecord
@@ -137,6 +139,22 @@ def test_nothing_is_tested_on_what_it_was_trained_with(tmp_path):
     (test / "sub-02_swi.nii.gz").write_bytes((training / "sub-01_swi.nii.gz").read_bytes())
     with pytest.raises(InputError, match=r"sub-02_swi\.nii\.gz: is .*sub-01_swi\.nii\.gz of the training data"):
         check_separate(find_scans(training), find_scans(test))
+
+
+def test_the_ablation_trains_with_frst_whatever_channels_were_asked_for(tmp_path, monkeypatch):
+    planned = []
+
+    def train(_bench, _training, plan, _name):
+        planned.append(set(plan.channels))
+        raise CancelledError
+
+    monkeypatch.setattr(Bench, "train", train)
+    bench = Bench(output=tmp_path / "out", table=None, compute=choose_compute("cpu"))
+    for channels in (("image",), PAPER_CHANNELS):
+        with pytest.raises(CancelledError):
+            run_ablation([], [], TrainingPlan(name="any", channels=channels), bench)
+        shutil.rmtree(tmp_path / "out")
+    assert planned == [{"image", "frst"}] * 2
 
 
 def test_the_teachers_classifier_arm_judges_as_the_teacher_does():

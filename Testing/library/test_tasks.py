@@ -18,12 +18,12 @@ def test_a_narrow_detector_learns_eight_patches_by_heart(tmp_path):
     case = make_case(tmp_path, shape=(48, 48, 12), balls=[(6 + 12 * n, 6, 6) for n in range(4)], seed=1)
     places = [place for place in grid_places(case, cube(12)) if place.start[1] in (0, 36)]
     assert (len(places), sum(place.positive for place in places)) == (8, 4)
-    torch.manual_seed(1)
+    torch.manual_seed(2)
     network = CandidateDetector(4)
     task = detector_task(network, SplitPlaces(places, places), Sampling(replace(NONE, factor=8)))
     schedule = Schedule(epochs=18, decay_epochs=18, learning_rate=0.03)
     records = fit(task, schedule, CPU, tmp_path / "work")
-    assert records[0].training_loss > 0.6
+    assert records[0].training_loss > 1.0
     assert min(record.validation_loss for record in records) < 0.1
     network.eval()
     for channels, labels, _ in (task.validation[index] for index in range(8)):
