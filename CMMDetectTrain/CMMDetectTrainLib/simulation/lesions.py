@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -129,13 +131,9 @@ def draw_blunt_microbleed(center_mm: NDArray[np.float64], protocol: Protocol, rn
     chi = float(min(rng.uniform(0.05, 0.6), 10.0 * scale / volume))
     signal = float(rng.uniform(0.0, 0.6))
     axes = ellipsoid_axes(rng, 0.5 * diameter, 0.2)
-    # the rim weak, the core strong: shares of the outermost, the middle and the inner ellipsoid
-    blobs = [
-        Blob(center_mm, size * axes, share * chi, 1.0 - share * (1.0 - signal))
-        for size, share in ((1.0, 0.4), (0.8, 0.8), (0.6, 1.0))
-    ]
-    moment = chi * volume * (0.4 + 0.4 * 0.8**3 + 0.2 * 0.6**3)
-    return Deposit("microbleed", center_mm, moment, diameter, blobs)
+    # the rim weak, the core strong
+    core = Blob(center_mm, axes, chi, signal)
+    return _shelled(core, (1.0, 0.8, 0.6), (0.4, 0.8, 1.0), diameter)
 
 
 def draw_spot(center_mm: NDArray[np.float64], grid: Grid, modality: Modality, rng: np.random.Generator) -> Deposit:
@@ -148,20 +146,37 @@ def draw_spot(center_mm: NDArray[np.float64], grid: Grid, modality: Modality, rn
     width = float(np.exp(rng.uniform(*np.log(SPOT_MM))))
     height = max(width * float(np.exp(rng.normal(0.0, 0.15))), grid.spacing_mm[2])
     edge = float(np.exp(rng.uniform(*np.log(SPOT_EDGE))))
-    taken = float(rng.uniform(*SPOT_DEPTH))
+    signal = 1.0 - float(rng.uniform(*SPOT_DEPTH))
     # on magnitudes a susceptibility would bloom
     chi = float(rng.uniform(*SPOT_PPM)) if modality is Modality.QSM else 0.0
     directions = grid.affine[:3, :3].T / np.array(grid.spacing_mm)[:, None]
     axes = directions * (0.5 * np.array([width, width, height]))[:, None]
     # half of the depth is lost at a radius of 1, and one of many shells ends wherever the profile passes a share
     radii = (-np.log2(SPOT_SHELLS)) ** (1.0 / edge)
+    return _shelled(Blob(center_mm, axes, chi, signal), radii, SPOT_SHELLS, width)
+
+
+def _shelled(
+    core: Blob,
+    radii: Sequence[float] | NDArray[np.float64],
+    shares: Sequence[float] | NDArray[np.float64],
+    diameter_mm: float,
+) -> Deposit:
+    """Build a microbleed of shells, from the outermost to the inmost.
+
+    Parameters
+    ----------
+    core : what it would be if it were one ellipsoid
+    radii : of the shells, in its semi-axes
+    shares : of its susceptibility and of what it takes away of the signal, that a shell has
+    """
     blobs = [
-        Blob(center_mm, radius * axes, share * chi, 1.0 - share * taken)
-        for radius, share in zip(radii, SPOT_SHELLS, strict=True)
+        Blob(core.center_mm, radius * core.axes_mm, share * core.chi_ppm, 1.0 - share * (1.0 - core.signal))
+        for radius, share in zip(radii, shares, strict=True)
     ]
-    steps = np.diff(SPOT_SHELLS, prepend=0.0)
-    moment = chi * np.pi / 6.0 * width**2 * height * float(np.sum(steps * radii**3))
-    return Deposit("microbleed", center_mm, moment, width, blobs)
+    volume = 4.0 / 3.0 * np.pi * abs(float(np.linalg.det(core.axes_mm)))
+    moment = core.chi_ppm * volume * float(np.sum(np.diff(shares, prepend=0.0) * np.power(radii, 3)))
+    return Deposit("microbleed", core.center_mm, moment, diameter_mm, blobs)
 
 
 def ellipsoid_axes(rng: np.random.Generator, radius_mm: float, spread: float) -> NDArray[np.float64]:

@@ -1,10 +1,10 @@
 """Make the bundle that CMMDetect comes with out of a trained one.
 
-    python Testing/benchmarks/default_model/release.py BUNDLE EVALUATION -o TARGET --version 6 --start NAME
+    python Testing/benchmarks/default_model/release.py BUNDLE -o TARGET --version 6 --start NAME
         --th-discrimination 0.2
 
-EVALUATION is the folder `detected-...` of the training's validation, at the bundle's Th_Cdet. The target has the given
-threshold of stage 2 and no cut-offs in stage 3, and the metrics of the validation subjects with these. The threshold
+The working files of BUNDLE's training must be there still: TARGET has the given threshold of stage 2 and no cut-offs
+in stage 3, and the metrics that the validation subjects, as they were detected there, have with these. The threshold
 that a training chooses is that at the knee of the curve, which may mean more false positives than a reader likes; and
 a volume of 4 mm3 that no microbleed of validation falls below may be that of one on another scanner.
 """
@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from CMMDetectLib.bundle import ModelBundle, read_bundle, write_bundle
-from CMMDetectLib.errors import CMMDetectError
+from CMMDetectLib.errors import CMMDetectError, InputError
 from CMMDetectLib.methods import Settings
 from CMMDetectLib.postprocessing import CutOffs
+from CMMDetectTrainLib.bundle_training import work_folder
 from CMMDetectTrainLib.calibration import judged_anew
 from CMMDetectTrainLib.evaluation import read_record
 from CMMDetectTrainLib.summary import summarize
@@ -27,13 +28,17 @@ from CMMDetectTrainLib.validation import stage_metrics
 NO_CUTOFFS = CutOffs(min_volume_mm3=0.0, max_ellipticity=1.0, min_skull_distance_mm=0.0)
 
 
-def release(trained: ModelBundle, evaluation: Path, options: argparse.Namespace) -> ModelBundle:
+def release(trained: ModelBundle, options: argparse.Namespace) -> ModelBundle:
     """Write the bundle to ship."""
     described = trained.description
+    detected = f"validation-*/detected-{described.th_detection:g}"
+    evaluations = sorted(work_folder(trained.folder).glob(detected))
+    if len(evaluations) != 1:
+        raise InputError(f"{work_folder(trained.folder)}: {len(evaluations)} folders {detected}, where one is needed")
     settings = Settings(described.th_detection, options.th_discrimination, NO_CUTOFFS)
     records = [
         judged_anew(read_record(path), settings, described.calibration)
-        for path in sorted((evaluation / "scans").glob("*.json"))
+        for path in sorted((evaluations[0] / "scans").glob("*.json"))
     ]
     measured = stage_metrics(summarize(records, settings))
     described = replace(
@@ -53,14 +58,13 @@ def main() -> None:
     """Release, and say what the validation subjects get."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle")
-    parser.add_argument("evaluation", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--version", required=True)
     parser.add_argument("--start", required=True, metavar="NAME", help="the bundle that was gone on from")
     parser.add_argument("--th-discrimination", type=float, required=True, metavar="P")
     options = parser.parse_args()
     try:
-        bundle = release(read_bundle(options.bundle), options.evaluation, options)
+        bundle = release(read_bundle(options.bundle), options)
     except CMMDetectError as error:
         raise SystemExit(f"{error}") from None
     final = bundle.description.metrics["center"]["final"]

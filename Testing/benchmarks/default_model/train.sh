@@ -69,9 +69,8 @@ for part in cases candidates; do
 done
 train "$SECOND" --from "$FIRST" --networks student --epochs 22 --decay-epochs 4 --learning-rate 0.001
 
-TH_DETECTION=$(python -c "import json, sys; print(f'{json.load(open(sys.argv[1]))[\"th_detection\"]:g}')" "$SECOND/model.json")
-python "$BENCHMARKS/default_model/release.py" "$SECOND" "$SECOND.training"/validation-*/detected-"$TH_DETECTION" \
-    -o "$MODEL" --version 6 --start "CMMDetect-model 5" --th-discrimination 0.2
+python "$BENCHMARKS/default_model/release.py" "$SECOND" -o "$MODEL" --version 6 --start "CMMDetect-model 5" \
+    --th-discrimination 0.2
 
 # the model and both floors on the same scans, by modality; evaluations/ has a report of each like that of
 # `cmmdetect evaluate`, and the records that the table of targets is made of
