@@ -22,10 +22,13 @@ from CMMDetectTrainLib.simulation.lesions import (
     draw_blunt_microbleed,
     draw_count,
     draw_microbleeds,
+    draw_position,
     draw_spot,
+    lies_in_tissue,
 )
 from CMMDetectTrainLib.simulation.modulation import LEAN, modulation_of_deposit
 from CMMDetectTrainLib.simulation.protocols import PRESETS, Protocol
+from CMMDetectTrainLib.simulation.template import REGIONS
 from CMMDetectTrainLib.simulation.truth import Shown, View, apparent_mask, apparent_weight, tell_truth
 
 
@@ -186,3 +189,40 @@ def test_a_microbleed_in_a_void_or_a_dark_band_cannot_be_seen() -> None:
     assert is_visible(0.5)
     assert not is_visible(0.1)
     assert not is_visible(1.0, ~brain)
+
+
+@pytest.mark.parametrize("modality", [Modality.SWI, Modality.QSM])
+def test_a_microbleed_that_differs_no_more_than_what_is_around_it_cannot_be_seen(modality: Modality) -> None:
+    protocol, grid = PRESETS["ukbb"], Grid((40, 40, 20), np.diag([0.8, 0.8, 3.0, 1.0]))
+    center = np.array([16.0, 16.0, 30.0])
+    deposit = Deposit("microbleed", center, 4.0, 2.0, [Blob(center, np.eye(3), 1.0, core_signal(protocol))])
+    modulation = modulation_of_deposit(deposit, grid, protocol)
+    assert modulation is not None
+    even, brain = np.ones(grid.shape, np.float32), np.ones(grid.shape, bool)
+    weight = apparent_weight(modulation, grid, modality, protocol)
+    waves = np.sin(2.0 * np.pi * (np.arange(40) - 20) / 8.0).astype(np.float32)[:, None, None] * even
+
+    def is_visible(strength: float, slices: slice = slice(None)) -> bool:
+        image = even.copy() if modality.lesions_are_dark else np.zeros(grid.shape, np.float32)
+        image[..., slices] += np.float32(strength) * waves[..., slices]
+        if modality.lesions_are_dark:
+            image[modulation.window] *= weight
+        else:
+            image[modulation.window] += modulation.chi_ppm
+        shown = [Shown(deposit, "cortex", modulation)]
+        return tell_truth(View(modality, image, even, brain), shown, (), None, grid, protocol).records[0].visible
+
+    assert is_visible(0.05)
+    assert not is_visible(0.8)
+    assert is_visible(0.8, slice(12, None))  # what lies in another slice hides nothing
+
+
+def test_no_microbleed_lies_in_a_sulcus_or_a_ventricle() -> None:
+    head = next(h for h in (draw_head(np.random.default_rng(n), age_years=85) for n in range(9)) if h.folding)
+    rng = np.random.default_rng(1)
+    region = REGIONS.index("cortex")
+    assert not all(lies_in_tissue(head, draw_position(head, region, rng)) for _ in range(40))
+    grid = lay_grid(PRESETS["ukbb"], rng)
+    lesions = draw_microbleeds(head, grid, PRESETS["ukbb"], rng, 40)
+    assert len(lesions) == 40
+    assert all(lies_in_tissue(head, lesion.center_mm) for lesion in lesions)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from CMMDetectLib.scan import Modality
+from CMMDetectLib.scan import Modality, to_voxel
 from CMMDetectTrainLib.simulation import patches as patches_module
 from CMMDetectTrainLib.simulation.anatomy import Head, draw_head
 from CMMDetectTrainLib.simulation.appearance import Appearance, draw_appearance, treat
@@ -14,7 +14,7 @@ from CMMDetectTrainLib.simulation.freeform import draw_free_vessels
 from CMMDetectTrainLib.simulation.grid import Grid
 from CMMDetectTrainLib.simulation.mimics import CALCIFIED_SITES, draw_mimics, through_plane_veins
 from CMMDetectTrainLib.simulation.patches import PATCHES_PER_PIECE, PatchSource
-from CMMDetectTrainLib.simulation.sampling import sample_tissue
+from CMMDetectTrainLib.simulation.sampling import SampledTissue, sample_tissue
 from CMMDetectTrainLib.simulation.template import load_template
 from CMMDetectTrainLib.simulation.vasculature import KINDS, draw_vessels
 
@@ -227,6 +227,29 @@ def test_patches_of_one_place_differ_in_protocol_and_lesions_and_tell_their_vess
         if (patch.vessels & patch.brain).sum() > 20
     ]
     assert np.median(darkness) < 1.0
+
+
+@pytest.mark.parametrize("anatomy_share", [0.0, 1.0])
+def test_no_microbleed_of_a_patch_lies_in_fluid(monkeypatch, anatomy_share: float) -> None:
+    asked = []
+
+    def only_behind(_: SampledTissue, grid: Grid) -> np.ndarray:
+        asked.append(grid.shape)
+        return np.broadcast_to(np.arange(grid.shape[0])[:, None, None] >= 20, grid.shape).astype(np.float32)
+
+    monkeypatch.setattr(patches_module, "parenchyma_on", only_behind)
+    source = PatchSource((Modality.T2STAR,), (40, 40, 24), anatomy_share=anatomy_share, lesion_free_share=0.0)
+    rng = np.random.default_rng(3)
+    patches = [source.draw(rng) for _ in range(6)]
+    first = [
+        to_voxel(patch.grid.affine, np.array([record.x, record.y, record.z]))[0]
+        for patch in patches
+        for record in patch.truth.records
+        if record.kind == "microbleed"
+    ]
+    assert len(first) > 6
+    assert min(first) > 18  # the deposit's middle may lie a little beside the point that was drawn
+    assert asked
 
 
 def test_some_pieces_of_heads_lie_where_calcium_gathers_and_most_of_their_patches_show_it(monkeypatch) -> None:

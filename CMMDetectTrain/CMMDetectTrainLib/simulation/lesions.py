@@ -14,6 +14,7 @@ from .anatomy import Head
 from .deposits import Blob, Deposit
 from .grid import Grid
 from .protocols import Protocol
+from .sampling import TissueSource, parenchyma_on
 from .template import REGIONS
 from .tissues import TISSUES
 
@@ -34,11 +35,14 @@ MOMENT_LIMITS = (0.6, 60.0)
 SHARE_WITHOUT = 0.4
 MOST_LESIONS = 80
 LEAST_DISTANCE_MM = 6.0
+#: Share of brain tissue where the center of a microbleed lies; the rest is CSF.
+LEAST_TISSUE = 0.5
 REFERENCE_T_MS = 60.0
-#: Of a plain spot: its width where half is left of it, the exponent of its edge (2 for a Gaussian), the share of the
-#: signal that it takes away in its middle, and what it adds there on QSM.
+#: Of a plain spot: its width where half is left of it, the exponent of its edge (2 for a Gaussian) if it is a soft
+#: one and if not, the share of the signal that it takes away in its middle, and what it adds there on QSM.
 SPOT_MM = (1.6, 5.0)
-SPOT_EDGE = (1.6, 10.0)
+SOFT_SHARE = 0.5
+SOFT_EDGE, FIRM_EDGE = (1.6, 2.6), (2.6, 10.0)
 SPOT_DEPTH = (0.35, 0.95)
 SPOT_PPM = (0.1, 0.7)
 #: Shares of its depth, from the outermost shell that it is built of to the inmost.
@@ -83,9 +87,19 @@ def draw_microbleeds(
         region = names[rng.choice(len(names), p=shares)]
         center = draw_position(head, REGIONS.index(region), rng)
         apart = all(np.linalg.norm(center - lesion.center_mm) > LEAST_DISTANCE_MM for lesion in lesions)
-        if apart and grid.contains(center, margin_vox=1.0):
+        if apart and grid.contains(center, margin_vox=1.0) and lies_in_tissue(head, center):
             lesions.append(draw_microbleed(center, protocol, rng))
     return lesions
+
+
+def lies_in_tissue(source: TissueSource, point_mm: NDArray[np.float64]) -> bool:
+    """Whether there is more brain tissue than CSF at a world point.
+
+    What is dark in a sulcus or in a ventricle is a vessel or calcium, and hardly ever a microbleed.
+    """
+    place = np.eye(4)
+    place[:3, 3] = point_mm
+    return bool(parenchyma_on(source, Grid((1, 1, 1), place))[0, 0, 0] >= LEAST_TISSUE)
 
 
 def draw_position(head: Head, region: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -141,11 +155,11 @@ def draw_spot(center_mm: NDArray[np.float64], grid: Grid, modality: Modality, rn
 
     No deposit of iron looks so, but what a filter, another reconstruction or somebody's pencil leaves of one may. A
     spot is as high as it is wide, but no less high than a slice. What it takes away falls to half at half its width,
-    with the distance to the power of `SPOT_EDGE`.
+    with the distance to the power of `SOFT_EDGE` or `FIRM_EDGE`.
     """
     width = float(np.exp(rng.uniform(*np.log(SPOT_MM))))
     height = max(width * float(np.exp(rng.normal(0.0, 0.15))), grid.spacing_mm[2])
-    edge = float(np.exp(rng.uniform(*np.log(SPOT_EDGE))))
+    edge = float(np.exp(rng.uniform(*np.log(SOFT_EDGE if rng.random() < SOFT_SHARE else FIRM_EDGE))))
     signal = 1.0 - float(rng.uniform(*SPOT_DEPTH))
     # on magnitudes a susceptibility would bloom
     chi = float(rng.uniform(*SPOT_PPM)) if modality is Modality.QSM else 0.0

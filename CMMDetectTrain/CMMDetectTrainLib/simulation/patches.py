@@ -19,6 +19,7 @@ from .deposits import Deposit, Segments
 from .freeform import draw_free_vessels, draw_tissue
 from .grid import Grid
 from .lesions import (
+    LEAST_TISSUE,
     MOMENT_LIMITS,
     REFERENCE_T_MS,
     draw_blunt_microbleed,
@@ -29,7 +30,7 @@ from .lesions import (
 from .mimics import draw_calcification, draw_calcified_site, draw_cavernoma, draw_hemorrhage
 from .modulation import LEAN, modulation_of_deposit
 from .protocols import Protocol, draw_protocol, draw_protocol_like
-from .sampling import SampledTissue, TissueSource, sample_tissue
+from .sampling import SampledTissue, parenchyma_on, sample_tissue
 from .scanner import expose
 from .simulate import make_image, view_of
 from .truth import Shown, Truth, tell_truth
@@ -42,11 +43,11 @@ PIECES_PER_HEAD = 5
 TALLEST_MM = 110.0
 LARGE_MIMIC_SHARE = 0.04
 BLUNT_SHARE = 0.2
-SPOT_SHARE = 0.25
+SPOT_SHARE = 0.3
 ANY_SIZE_SHARE = 0.25
 #: Pieces of heads that lie where calcium gathers, and patches of these in which it did. Magnitude shows by the place
 #: alone that it is no microbleed.
-CALCIFIED_PIECES = 0.15
+CALCIFIED_PIECES = 0.25
 CALCIFIED_PATCHES = 0.8
 #: Microbleeds beyond the first in a patch that has one, on average: each is one more example at hardly any cost.
 FURTHER_MICROBLEEDS = 2.5
@@ -153,8 +154,8 @@ class PatchSource:
         protocol = _for_patch(draw_protocol(rng))
         grid = _patch_grid(np.zeros(3), protocol, self._shape(protocol), rng)
         vessels = draw_free_vessels(rng, grid)
-        tissue = draw_tissue(rng, grid)
-        deposits = self._draw_deposits(tissue, modality, grid, protocol, rng)
+        tissue = sample_tissue(draw_tissue(rng, grid), grid, LEAN.thin_slice_mm)
+        deposits = self._draw_deposits(tissue, modality, protocol, rng)
         return self._scan(tissue, vessels, deposits, modality, grid, protocol, rng)
 
     def _of_head(self, modality: Modality, rng: np.random.Generator) -> SimulatedPatch:
@@ -172,7 +173,7 @@ class PatchSource:
             chi_ppm=piece.vessels.chi_ppm * np.float32(rng.uniform(0.7, 1.4)),
         )
         grid = piece.tissue.grid
-        deposits = self._draw_deposits(piece.tissue, modality, grid, protocol, rng)
+        deposits = self._draw_deposits(piece.tissue, modality, protocol, rng)
         if piece.calcified_mm is not None and rng.random() < CALCIFIED_PATCHES:
             deposits.append(draw_calcification(piece.calcified_mm + rng.normal(0, 1.0, 3), rng))
         return self._scan(piece.tissue, vessels, deposits, modality, grid, protocol, rng)
@@ -194,7 +195,7 @@ class PatchSource:
 
     def _scan(
         self,
-        source: TissueSource,
+        source: SampledTissue,
         vessels: Segments,
         deposits: list[Deposit],
         modality: Modality,
@@ -239,18 +240,18 @@ class PatchSource:
         return i, j, k
 
     def _draw_deposits(
-        self, source: TissueSource, modality: Modality, grid: Grid, protocol: Protocol, rng: np.random.Generator
+        self, source: SampledTissue, modality: Modality, protocol: Protocol, rng: np.random.Generator
     ) -> list[Deposit]:
         count = 0 if rng.random() < self.lesion_free_share else 1 + rng.poisson(FURTHER_MICROBLEEDS)
         deposits = []
-        for point in _points_in_brain(source, grid, rng, count):
-            deposits.append(_draw_one_microbleed(point, modality, grid, protocol, rng))
+        for point in _points_in_tissue(source, rng, count):
+            deposits.append(_draw_one_microbleed(point, modality, source.grid, protocol, rng))
         # a magnitude cannot tell calcium from iron: there a calcification would only say that some lesions are none
         calcifications = 0.5 if modality is Modality.QSM else 0.1
-        for point in _points_in_brain(source, grid, rng, int(rng.poisson(calcifications))):
+        for point in _points_in_tissue(source, rng, int(rng.poisson(calcifications))):
             deposits.append(draw_calcification(point, rng))
         if rng.random() < LARGE_MIMIC_SHARE:
-            for point in _points_in_brain(source, grid, rng, 1):
+            for point in _points_in_tissue(source, rng, 1):
                 deposits.append((draw_hemorrhage if rng.random() < 0.5 else draw_cavernoma)(point, rng))
         return deposits
 
@@ -305,20 +306,20 @@ def _patch_grid(center_mm: NDArray[np.float64], protocol: Protocol, size: Shape,
     return Grid(shape, affine)
 
 
-def _points_in_brain(
-    source: TissueSource, grid: Grid, rng: np.random.Generator, count: int
-) -> Iterator[NDArray[np.float64]]:
-    """World points in the patch and at least 1 mm below the brain's hull; fewer than asked where there is no room.
+def _points_in_tissue(source: SampledTissue, rng: np.random.Generator, count: int) -> Iterator[NDArray[np.float64]]:
+    """World points in tissue and at least 1 mm below the brain's hull; fewer than asked where there is no room.
 
     Most microbleeds are lobar, so the cortex gets more of them: there the edge of the brain, sulcal veins and voids
     look alike.
     """
     if count == 0:
         return
+    grid = source.grid
     index = rng.uniform(1.0, np.array(grid.shape) - 2.0, (24 * count, 3))
     points = index @ grid.affine[:3, :3].T + grid.affine[:3, 3]
     depth = source.depth_mm(points.astype(np.float32))
-    inside = depth > 1.0
+    i, j, k = np.rint(index).astype(int).T
+    inside = (depth > 1.0) & (parenchyma_on(source, grid)[i, j, k] >= LEAST_TISSUE)
     weight = np.where(depth < CORTEX_MM, CORTEX_WEIGHT, 1.0) * inside
     chosen = min(count, int(np.count_nonzero(inside)))
     if chosen:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .grid import Grid
+from .tissues import PARENCHYMA
 
 Array = NDArray[np.float32]
 CHUNK_POINTS = 120_000
@@ -87,6 +88,15 @@ def sample_tissue(source: TissueSource, grid: Grid, thin_slice_mm: float) -> Sam
         if share.any():
             shares.setdefault(tissue, np.zeros(grid.shape, np.float32))[..., slab] += share
     return SampledTissue(source, grid, tuple(shares.items()), depth_of(source, grid))
+
+
+def parenchyma_on(source: TissueSource, grid: Grid) -> Array:
+    """Share of brain tissue, without CSF and membranes, in the voxels of a grid."""
+    share = np.zeros(grid.shape, np.float32)
+    for tissue, part in source.fractions(grid):
+        if tissue in PARENCHYMA:
+            share += part
+    return share
 
 
 def mean_fractions(source: TissueSource, grid: Grid, thin_slice_mm: float) -> Iterator[tuple[slice, str, Array]]:

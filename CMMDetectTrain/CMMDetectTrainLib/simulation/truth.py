@@ -26,9 +26,11 @@ APPARENT_SHARE = 0.75
 #: ... or, on QSM, if its susceptibility differs by more than this.
 APPARENT_PPM = 0.1
 LEAST_CONTRAST_TO_NOISE = 3.0
-#: ... and it is visible if the image shows this part of the contrast that it would have in even tissue.
+#: ... and it is visible if the image shows this part of the contrast that it would have in even tissue,
 LEAST_CONTRAST_LEFT = 0.25
-SHELL_VOX = 2
+#: and more than the ring around it varies, in standard deviations: half of what the ring's middle 68 % span.
+LEAST_DEVIATIONS = 2.0
+RING_MM = 2.0
 NEIGHBORS = np.ones((3, 3, 3), bool)
 
 
@@ -130,7 +132,7 @@ def tell_truth(
         number = sum((record.kind == "microbleed") == bleed for record in records) + 1
         weight = apparent_weight(item.modulation, grid, view.modality, protocol)
         mask = apparent_mask(weight, item.modulation.window, item.deposit, grid)
-        visible = _is_visible(weight, mask, item.modulation.window, view, protocol)
+        visible = _is_visible(weight, mask, item.modulation.window, view, grid, protocol)
         labels[item.modulation.window][mask] = number
         records.append(_record(number, item.deposit, item.region, mask, visible, grid))
     for place, region in places:
@@ -159,23 +161,28 @@ def apparent_mask(weight: Array, window: tuple[slice, slice, slice], deposit: De
 
 
 def _is_visible(
-    weight: Array, mask: BoolArray, window: tuple[slice, slice, slice], view: View, protocol: Protocol
+    weight: Array, mask: BoolArray, window: tuple[slice, slice, slice], view: View, grid: Grid, protocol: Protocol
 ) -> bool:
     """Whether the mask is not empty and a reader would see its contrast where it lies."""
     if not mask.any():
         return False
-    if view.modality is Modality.QSM:
-        return True
-    contrast = float(((1.0 - weight) * view.tissue[window])[mask].max())
-    if contrast * protocol.snr < LEAST_CONTRAST_TO_NOISE:
-        return False
+    if view.modality.lesions_are_dark:
+        contrast = float(((1.0 - weight) * view.tissue[window])[mask].max())
+        if contrast * protocol.snr < LEAST_CONTRAST_TO_NOISE:
+            return False
+    # slices may be thick, and hold other things: it is looked at in the one that it changes most
+    most = int(np.argmax(((1.0 - weight) * mask).sum(axis=(0, 1))))
+    inside, brain = mask[..., most], view.brain[window][..., most]
+    ring = ndimage.binary_dilation(inside, iterations=max(2, round(RING_MM / grid.spacing_mm[0]))) & ~inside & brain
     # in the void beside a sinus nothing can be seen, on SWI nor within the dark bands around it
-    shell = ndimage.binary_dilation(mask, NEIGHBORS, SHELL_VOX) & ~mask & view.brain[window]
-    if not shell.any():
+    if not ring.any():
         return False
-    image = view.image[window]
-    seen = float(np.median(image[shell]) - np.quantile(image[mask], 0.2))
-    return seen >= LEAST_CONTRAST_LEFT * float(1.0 - weight[mask].min())
+    strength = view.image[window][..., most] * np.float32(-1 if view.modality.lesions_are_dark else 1)
+    low, around, high = np.quantile(strength[ring], (0.16, 0.5, 0.84))
+    seen = float(np.quantile(strength[inside], 0.8) - around)
+    if seen < LEAST_DEVIATIONS * 0.5 * float(high - low):
+        return False
+    return view.modality is Modality.QSM or seen >= LEAST_CONTRAST_LEFT * float(1.0 - weight[mask].min())
 
 
 def _place_mask(
