@@ -166,23 +166,34 @@ def _is_visible(
     """Whether the mask is not empty and a reader would see its contrast where it lies."""
     if not mask.any():
         return False
-    if view.modality.lesions_are_dark:
-        contrast = float(((1.0 - weight) * view.tissue[window])[mask].max())
-        if contrast * protocol.snr < LEAST_CONTRAST_TO_NOISE:
-            return False
     # slices may be thick, and hold other things: it is looked at in the one that it changes most
     most = int(np.argmax(((1.0 - weight) * mask).sum(axis=(0, 1))))
-    inside, brain = mask[..., most], view.brain[window][..., most]
-    ring = ndimage.binary_dilation(inside, iterations=max(2, round(RING_MM / grid.spacing_mm[0]))) & ~inside & brain
-    # in the void beside a sinus nothing can be seen, on SWI nor within the dark bands around it
+    image, brain = view.image[window][..., most], view.brain[window][..., most]
+    seen, varies = _contrast_to_ring(image, mask[..., most], brain, view.modality, grid)
+    if seen < LEAST_DEVIATIONS * varies:
+        return False
+    if view.modality is Modality.QSM:
+        return True
+    contrast = float(((1.0 - weight) * view.tissue[window])[mask].max())
+    in_even_tissue = float(1.0 - weight[mask].min())
+    return contrast * protocol.snr >= LEAST_CONTRAST_TO_NOISE and seen >= LEAST_CONTRAST_LEFT * in_even_tissue
+
+
+def _contrast_to_ring(
+    image: Array, inside: BoolArray, brain: BoolArray, modality: Modality, grid: Grid
+) -> tuple[float, float]:
+    """How much a lesion stands out in a slice from the ring around it, and how much that varies.
+
+    In the void beside a sinus nothing can be seen, on SWI nor within the dark bands around it; where there is no brain
+    around at all, infinitely little.
+    """
+    width_vox = max(2, round(RING_MM / grid.spacing_mm[0]))
+    ring = ndimage.binary_dilation(inside, iterations=width_vox) & ~inside & brain
     if not ring.any():
-        return False
-    strength = view.image[window][..., most] * np.float32(-1 if view.modality.lesions_are_dark else 1)
+        return -np.inf, 0.0
+    strength = -image if modality.lesions_are_dark else image
     low, around, high = np.quantile(strength[ring], (0.16, 0.5, 0.84))
-    seen = float(np.quantile(strength[inside], 0.8) - around)
-    if seen < LEAST_DEVIATIONS * 0.5 * float(high - low):
-        return False
-    return view.modality is Modality.QSM or seen >= LEAST_CONTRAST_LEFT * float(1.0 - weight[mask].min())
+    return float(np.quantile(strength[inside], 0.8) - around), 0.5 * float(high - low)
 
 
 def _place_mask(
