@@ -1,9 +1,12 @@
-"""How fast the review is with many candidates: ``python Testing/benchmarks/panel.py [COUNT]`` (default 300).
+"""How fast the review is with many candidates.
+
+    python Testing/benchmarks/panel.py [COUNT]
 
 A row change brings the three slice views to another place and draws them; a verdict changes session, table and scene
 and is saved to its file. Both run in the test host.
 """
 
+import argparse
 import sys
 import tempfile
 import time
@@ -30,7 +33,9 @@ ROUNDS = 40
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("count", type=int, nargs="?", default=300, help="candidates (default: 300)")
+    count = parser.parse_args().count
     with tempfile.TemporaryDirectory() as folder:
         panel = open_review(count, Path(folder))
         slicer.util.mainWindow().show()

@@ -1,9 +1,12 @@
-"""Make the sample scan that ships with the module: ``python Testing/benchmarks/sample_data.py``.
+"""Make the sample scan that ships with the module anew.
+
+    python Testing/benchmarks/sample_data.py
 
 The head comes from the MNI152 maps of nilearn, everything else from physics, so that nobody's data are shown. The same
 seed gives the same file. The truth is written to standard output as JSON.
 """
 
+import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +36,8 @@ def write_thumbnail(image: np.ndarray, brain: np.ndarray) -> None:
 
 
 def main() -> None:
+    # to ask for help must not write the sample anew
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     simulated = simulate_scan(find_protocol(PROTOCOL), SEED, LESIONS)
     image = simulated.images[Modality.SWI]
     scale = LEVELS / float(np.percentile(image[simulated.brain], 99.5))

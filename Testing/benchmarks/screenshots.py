@@ -1,8 +1,11 @@
-"""Draw the panel beside real slice views: ``python Testing/benchmarks/screenshots.py [FOLDER]`` (default: Resources).
+"""Draw the panel beside real slice views.
+
+    python Testing/benchmarks/screenshots.py [FOLDER]
 
 The panel runs in the test host; the slice views are drawn by Slicer's own displayable managers.
 """
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -31,7 +34,10 @@ BACKGROUND = "#33363b"
 
 
 def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "Resources"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "Resources", help="default: Resources")
+    folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
     slicer.util.loadVolume(str(SAMPLE))
     panel = slicer_host.load_module(ROOT / "CMMDetect" / "CMMDetect.py")
     slicer.util.mainWindow().show()

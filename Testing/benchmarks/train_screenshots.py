@@ -1,9 +1,11 @@
-"""Draw the panel for training beside real slice views: ``python Testing/benchmarks/train_screenshots.py [FOLDER]``.
+"""Draw the panel for training beside real slice views.
 
-The points are what the classical method finds in the sample scan, as large as microbleeds are. FOLDER is Resources if
-it is not given.
+    python Testing/benchmarks/train_screenshots.py [FOLDER]
+
+The points are what the classical method finds in the sample scan, as large as microbleeds are.
 """
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -28,7 +30,10 @@ BACKGROUND = "#33363b"
 
 
 def main() -> None:
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "Resources"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "Resources", help="default: Resources")
+    target = parser.parse_args().folder
+    target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         settings = qt.QSettings()
         settings.setValue("CMMDetectTrain/Dataset", f"{folder}/dataset")
