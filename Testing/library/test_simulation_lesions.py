@@ -217,6 +217,23 @@ def test_a_microbleed_that_differs_no_more_than_what_is_around_it_cannot_be_seen
     assert is_visible(0.8, slice(12, None))  # what lies in another slice hides nothing
 
 
+@pytest.mark.parametrize("modality", list(Modality))
+def test_calcium_can_be_seen_though_it_is_dark_on_qsm(modality: Modality) -> None:
+    protocol, grid = PRESETS["ukbb"], Grid((40, 40, 20), np.diag([0.8, 0.8, 3.0, 1.0]))
+    center = np.array([16.0, 16.0, 30.0])
+    deposit = Deposit("calcification", center, -4.0, 2.0, [Blob(center, np.eye(3), -1.0, 0.2)])
+    modulation = modulation_of_deposit(deposit, grid, protocol)
+    assert modulation is not None
+    even, brain = np.ones(grid.shape, np.float32), np.ones(grid.shape, bool)
+    image = even.copy() if modality.lesions_are_dark else np.zeros(grid.shape, np.float32)
+    if modality.lesions_are_dark:
+        image[modulation.window] *= apparent_weight(modulation, grid, modality, protocol)
+    else:
+        image[modulation.window] += modulation.chi_ppm
+    shown = [Shown(deposit, "cortex", modulation)]
+    assert tell_truth(View(modality, image, even, brain), shown, (), None, grid, protocol).records[0].visible
+
+
 def test_no_microbleed_lies_in_a_sulcus_or_a_ventricle() -> None:
     head = next(h for h in (draw_head(np.random.default_rng(n), age_years=85) for n in range(9)) if h.folding)
     rng = np.random.default_rng(1)

@@ -132,7 +132,7 @@ def tell_truth(
         number = sum((record.kind == "microbleed") == bleed for record in records) + 1
         weight = apparent_weight(item.modulation, grid, view.modality, protocol)
         mask = apparent_mask(weight, item.modulation.window, item.deposit, grid)
-        visible = _is_visible(weight, mask, item.modulation.window, view, grid, protocol)
+        visible = _is_visible(weight, mask, item, view, grid, protocol)
         labels[item.modulation.window][mask] = number
         records.append(_record(number, item.deposit, item.region, mask, visible, grid))
     for place, region in places:
@@ -160,16 +160,17 @@ def apparent_mask(weight: Array, window: tuple[slice, slice, slice], deposit: De
     return np.isin(labels, np.unique(labels[near & dark])) if (near & dark).any() else np.zeros_like(dark)
 
 
-def _is_visible(
-    weight: Array, mask: BoolArray, window: tuple[slice, slice, slice], view: View, grid: Grid, protocol: Protocol
-) -> bool:
+def _is_visible(weight: Array, mask: BoolArray, item: Shown, view: View, grid: Grid, protocol: Protocol) -> bool:
     """Whether the mask is not empty and a reader would see its contrast where it lies."""
     if not mask.any():
         return False
     # slices may be thick, and hold other things: it is looked at in the one that it changes most
     most = int(np.argmax(((1.0 - weight) * mask).sum(axis=(0, 1))))
+    window = item.modulation.window
     image, brain = view.image[window][..., most], view.brain[window][..., most]
-    seen, varies = _contrast_to_ring(image, mask[..., most], brain, view.modality, grid)
+    # calcium is dark on QSM too
+    strength = -image if view.modality.lesions_are_dark or item.deposit.moment < 0.0 else image
+    seen, varies = _contrast_to_ring(strength, mask[..., most], brain, grid)
     if seen < LEAST_DEVIATIONS * varies:
         return False
     if view.modality is Modality.QSM:
@@ -179,9 +180,7 @@ def _is_visible(
     return contrast * protocol.snr >= LEAST_CONTRAST_TO_NOISE and seen >= LEAST_CONTRAST_LEFT * in_even_tissue
 
 
-def _contrast_to_ring(
-    image: Array, inside: BoolArray, brain: BoolArray, modality: Modality, grid: Grid
-) -> tuple[float, float]:
+def _contrast_to_ring(strength: Array, inside: BoolArray, brain: BoolArray, grid: Grid) -> tuple[float, float]:
     """How much a lesion stands out in a slice from the ring around it, and how much that varies.
 
     In the void beside a sinus nothing can be seen, on SWI nor within the dark bands around it; where there is no brain
@@ -191,7 +190,6 @@ def _contrast_to_ring(
     ring = ndimage.binary_dilation(inside, iterations=width_vox) & ~inside & brain
     if not ring.any():
         return -np.inf, 0.0
-    strength = -image if modality.lesions_are_dark else image
     low, around, high = np.quantile(strength[ring], (0.16, 0.5, 0.84))
     return float(np.quantile(strength[inside], 0.8) - around), 0.5 * float(high - low)
 
