@@ -168,70 +168,47 @@ def test_a_spot_is_as_wide_as_drawn_as_high_as_a_slice_and_blooms_nowhere(modali
     assert min(edges) < 0.05 < 0.1 < max(edges)  # sharp ones and soft ones
 
 
-def test_a_microbleed_in_a_void_or_a_dark_band_cannot_be_seen() -> None:
+EVEN = np.ones((40, 40, 20), np.float32)
+
+
+def is_visible(modality: Modality, background: np.ndarray, chi_ppm: float = 1.0, in_brain: bool = True) -> bool:
+    """Whether a deposit of 2 mm in the middle of a background is said to be visible."""
     protocol, grid = PRESETS["ukbb"], Grid((40, 40, 20), np.diag([0.8, 0.8, 3.0, 1.0]))
     center = np.array([16.0, 16.0, 30.0])
-    blob = Blob(center, np.eye(3), 1.0, core_signal(protocol))
-    deposit = Deposit("microbleed", center, 4.0, 2.0, [blob])
+    kind, signal = ("microbleed", core_signal(protocol)) if chi_ppm > 0.0 else ("calcification", 0.2)
+    deposit = Deposit(kind, center, 4.0 * chi_ppm, 2.0, [Blob(center, np.eye(3), chi_ppm, signal)])
     modulation = modulation_of_deposit(deposit, grid, protocol)
     assert modulation is not None
-    even, brain = np.ones(grid.shape, np.float32), np.ones(grid.shape, bool)
-    weight = apparent_weight(modulation, grid, Modality.SWI, protocol)
-
-    def is_visible(background: float, brain: np.ndarray = brain) -> bool:
-        image = background * even
-        image[modulation.window] *= weight
-        view = View(Modality.SWI, image, even, brain)
-        shown = [Shown(deposit, "cortex", modulation)]
-        return tell_truth(view, shown, (), None, grid, protocol).records[0].visible
-
-    assert is_visible(1.0)
-    assert is_visible(0.5)
-    assert not is_visible(0.1)
-    assert not is_visible(1.0, ~brain)
-
-
-@pytest.mark.parametrize("modality", [Modality.SWI, Modality.QSM])
-def test_a_microbleed_that_differs_no_more_than_what_is_around_it_cannot_be_seen(modality: Modality) -> None:
-    protocol, grid = PRESETS["ukbb"], Grid((40, 40, 20), np.diag([0.8, 0.8, 3.0, 1.0]))
-    center = np.array([16.0, 16.0, 30.0])
-    deposit = Deposit("microbleed", center, 4.0, 2.0, [Blob(center, np.eye(3), 1.0, core_signal(protocol))])
-    modulation = modulation_of_deposit(deposit, grid, protocol)
-    assert modulation is not None
-    even, brain = np.ones(grid.shape, np.float32), np.ones(grid.shape, bool)
-    weight = apparent_weight(modulation, grid, modality, protocol)
-    waves = np.sin(2.0 * np.pi * (np.arange(40) - 20) / 8.0).astype(np.float32)[:, None, None] * even
-
-    def is_visible(strength: float, slices: slice = slice(None)) -> bool:
-        image = even.copy() if modality.lesions_are_dark else np.zeros(grid.shape, np.float32)
-        image[..., slices] += np.float32(strength) * waves[..., slices]
-        if modality.lesions_are_dark:
-            image[modulation.window] *= weight
-        else:
-            image[modulation.window] += modulation.chi_ppm
-        shown = [Shown(deposit, "cortex", modulation)]
-        return tell_truth(View(modality, image, even, brain), shown, (), None, grid, protocol).records[0].visible
-
-    assert is_visible(0.05)
-    assert not is_visible(0.8)
-    assert is_visible(0.8, slice(12, None))  # what lies in another slice hides nothing
-
-
-@pytest.mark.parametrize("modality", list(Modality))
-def test_calcium_can_be_seen_though_it_is_dark_on_qsm(modality: Modality) -> None:
-    protocol, grid = PRESETS["ukbb"], Grid((40, 40, 20), np.diag([0.8, 0.8, 3.0, 1.0]))
-    center = np.array([16.0, 16.0, 30.0])
-    deposit = Deposit("calcification", center, -4.0, 2.0, [Blob(center, np.eye(3), -1.0, 0.2)])
-    modulation = modulation_of_deposit(deposit, grid, protocol)
-    assert modulation is not None
-    even, brain = np.ones(grid.shape, np.float32), np.ones(grid.shape, bool)
-    image = even.copy() if modality.lesions_are_dark else np.zeros(grid.shape, np.float32)
+    image = background.copy()
     if modality.lesions_are_dark:
         image[modulation.window] *= apparent_weight(modulation, grid, modality, protocol)
     else:
         image[modulation.window] += modulation.chi_ppm
-    shown = [Shown(deposit, "cortex", modulation)]
-    assert tell_truth(View(modality, image, even, brain), shown, (), None, grid, protocol).records[0].visible
+    view = View(modality, image, EVEN, np.full(grid.shape, in_brain))
+    return tell_truth(view, [Shown(deposit, "cortex", modulation)], (), None, grid, protocol).records[0].visible
+
+
+def test_a_microbleed_in_a_void_or_a_dark_band_cannot_be_seen() -> None:
+    assert is_visible(Modality.SWI, 1.0 * EVEN)
+    assert is_visible(Modality.SWI, 0.5 * EVEN)
+    assert not is_visible(Modality.SWI, 0.1 * EVEN)
+    assert not is_visible(Modality.SWI, 1.0 * EVEN, in_brain=False)
+
+
+@pytest.mark.parametrize("modality", [Modality.SWI, Modality.QSM])
+def test_a_microbleed_that_differs_no_more_than_what_is_around_it_cannot_be_seen(modality: Modality) -> None:
+    even = EVEN if modality.lesions_are_dark else 0.0 * EVEN
+    waves = np.sin(2.0 * np.pi * (np.arange(40) - 20) / 8.0).astype(np.float32)[:, None, None] * EVEN
+    elsewhere = waves.copy()
+    elsewhere[..., :12] = 0.0
+    assert is_visible(modality, even + 0.05 * waves)
+    assert not is_visible(modality, even + 0.8 * waves)
+    assert is_visible(modality, even + 0.8 * elsewhere)  # what lies in another slice hides nothing
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_calcium_can_be_seen_though_it_is_dark_on_qsm(modality: Modality) -> None:
+    assert is_visible(modality, EVEN if modality.lesions_are_dark else 0.0 * EVEN, chi_ppm=-1.0)
 
 
 def test_no_microbleed_lies_in_a_sulcus_or_a_ventricle() -> None:

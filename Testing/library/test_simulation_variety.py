@@ -235,9 +235,9 @@ def test_no_microbleed_of_a_patch_lies_in_fluid(monkeypatch, anatomy_share: floa
 
     def only_behind(_: SampledTissue, grid: Grid) -> np.ndarray:
         asked.append(grid.shape)
-        return np.broadcast_to(np.arange(grid.shape[0])[:, None, None] >= 20, grid.shape).astype(np.float32)
+        return np.broadcast_to(np.arange(grid.shape[0])[:, None, None] >= 20, grid.shape)
 
-    monkeypatch.setattr(patches_module, "parenchyma_on", only_behind)
+    monkeypatch.setattr(patches_module, "tissue_on", only_behind)
     source = PatchSource((Modality.T2STAR,), (40, 40, 24), anatomy_share=anatomy_share, lesion_free_share=0.0)
     rng = np.random.default_rng(3)
     patches = [source.draw(rng) for _ in range(6)]

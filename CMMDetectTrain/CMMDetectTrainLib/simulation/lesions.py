@@ -14,7 +14,7 @@ from .anatomy import Head
 from .deposits import Blob, Deposit
 from .grid import Grid
 from .protocols import Protocol
-from .sampling import TissueSource, parenchyma_on
+from .sampling import tissue_on
 from .template import REGIONS
 from .tissues import TISSUES
 
@@ -35,8 +35,6 @@ MOMENT_LIMITS = (0.6, 60.0)
 SHARE_WITHOUT = 0.4
 MOST_LESIONS = 80
 LEAST_DISTANCE_MM = 6.0
-#: Share of brain tissue where the center of a microbleed lies; the rest is CSF.
-LEAST_TISSUE = 0.5
 REFERENCE_T_MS = 60.0
 #: Of a plain spot: its width where half is left of it, the exponent of its edge (2 for a Gaussian) if it is a soft
 #: one and if not, the share of the signal that it takes away in its middle, and what it adds there on QSM.
@@ -92,14 +90,11 @@ def draw_microbleeds(
     return lesions
 
 
-def lies_in_tissue(source: TissueSource, point_mm: NDArray[np.float64]) -> bool:
-    """Whether there is more brain tissue than CSF at a world point.
-
-    What is dark in a sulcus or in a ventricle is a vessel or calcium, and hardly ever a microbleed.
-    """
+def lies_in_tissue(head: Head, point_mm: NDArray[np.float64]) -> bool:
+    """Whether there is more brain tissue than CSF at a world point."""
     place = np.eye(4)
     place[:3, 3] = point_mm
-    return bool(parenchyma_on(source, Grid((1, 1, 1), place))[0, 0, 0] >= LEAST_TISSUE)
+    return bool(tissue_on(head, Grid((1, 1, 1), place)).item())
 
 
 def draw_position(head: Head, region: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -19,7 +19,6 @@ from .deposits import Deposit, Segments
 from .freeform import draw_free_vessels, draw_tissue
 from .grid import Grid
 from .lesions import (
-    LEAST_TISSUE,
     MOMENT_LIMITS,
     REFERENCE_T_MS,
     draw_blunt_microbleed,
@@ -30,7 +29,7 @@ from .lesions import (
 from .mimics import draw_calcification, draw_calcified_site, draw_cavernoma, draw_hemorrhage
 from .modulation import LEAN, modulation_of_deposit
 from .protocols import Protocol, draw_protocol, draw_protocol_like
-from .sampling import SampledTissue, parenchyma_on, sample_tissue
+from .sampling import SampledTissue, sample_tissue, tissue_on
 from .scanner import expose
 from .simulate import make_image, view_of
 from .truth import Shown, Truth, tell_truth
@@ -156,7 +155,7 @@ class PatchSource:
         vessels = draw_free_vessels(rng, grid)
         tissue = sample_tissue(draw_tissue(rng, grid), grid, LEAN.thin_slice_mm)
         deposits = self._draw_deposits(tissue, modality, protocol, rng)
-        return self._scan(tissue, vessels, deposits, modality, grid, protocol, rng)
+        return self._scan(tissue, vessels, deposits, modality, protocol, rng)
 
     def _of_head(self, modality: Modality, rng: np.random.Generator) -> SimulatedPatch:
         piece = self._piece
@@ -172,11 +171,10 @@ class PatchSource:
             radius_mm=piece.vessels.radius_mm * np.float32(rng.uniform(0.7, 1.15)),
             chi_ppm=piece.vessels.chi_ppm * np.float32(rng.uniform(0.7, 1.4)),
         )
-        grid = piece.tissue.grid
         deposits = self._draw_deposits(piece.tissue, modality, protocol, rng)
         if piece.calcified_mm is not None and rng.random() < CALCIFIED_PATCHES:
             deposits.append(draw_calcification(piece.calcified_mm + rng.normal(0, 1.0, 3), rng))
-        return self._scan(piece.tissue, vessels, deposits, modality, grid, protocol, rng)
+        return self._scan(piece.tissue, vessels, deposits, modality, protocol, rng)
 
     def _next_piece(self, rng: np.random.Generator) -> _Piece:
         if self._head is None or self._uses >= PIECES_PER_HEAD:
@@ -199,10 +197,10 @@ class PatchSource:
         vessels: Segments,
         deposits: list[Deposit],
         modality: Modality,
-        grid: Grid,
         protocol: Protocol,
         rng: np.random.Generator,
     ) -> SimulatedPatch:
+        grid = source.grid
         shown = []
         for deposit in deposits:
             modulation = modulation_of_deposit(deposit, grid, protocol, LEAN)
@@ -319,7 +317,7 @@ def _points_in_tissue(source: SampledTissue, rng: np.random.Generator, count: in
     points = index @ grid.affine[:3, :3].T + grid.affine[:3, 3]
     depth = source.depth_mm(points.astype(np.float32))
     i, j, k = np.rint(index).astype(int).T
-    inside = (depth > 1.0) & (parenchyma_on(source, grid)[i, j, k] >= LEAST_TISSUE)
+    inside = (depth > 1.0) & tissue_on(source, grid)[i, j, k]
     weight = np.where(depth < CORTEX_MM, CORTEX_WEIGHT, 1.0) * inside
     chosen = min(count, int(np.count_nonzero(inside)))
     if chosen:

@@ -14,6 +14,8 @@ from .tissues import PARENCHYMA
 
 Array = NDArray[np.float32]
 CHUNK_POINTS = 120_000
+#: Share of brain tissue in a voxel that is tissue and not CSF.
+LEAST_TISSUE = 0.5
 
 
 class TissueSource(Interface):
@@ -90,13 +92,16 @@ def sample_tissue(source: TissueSource, grid: Grid, thin_slice_mm: float) -> Sam
     return SampledTissue(source, grid, tuple(shares.items()), depth_of(source, grid))
 
 
-def parenchyma_on(source: TissueSource, grid: Grid) -> Array:
-    """Share of brain tissue, without CSF and membranes, in the voxels of a grid."""
+def tissue_on(source: TissueSource, grid: Grid) -> NDArray[np.bool_]:
+    """Which voxels of a grid hold more brain tissue than CSF and membranes.
+
+    A microbleed lies there: what is dark in a sulcus or in a ventricle is a vessel or calcium, and hardly ever one.
+    """
     share = np.zeros(grid.shape, np.float32)
     for tissue, part in source.fractions(grid):
         if tissue in PARENCHYMA:
             share += part
-    return share
+    return np.asarray(share >= LEAST_TISSUE)
 
 
 def mean_fractions(source: TissueSource, grid: Grid, thin_slice_mm: float) -> Iterator[tuple[slice, str, Array]]:

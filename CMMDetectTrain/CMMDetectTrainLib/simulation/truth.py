@@ -165,7 +165,8 @@ def _is_visible(weight: Array, mask: BoolArray, item: Shown, view: View, grid: G
     if not mask.any():
         return False
     # slices may be thick, and hold other things: it is looked at in the one that it changes most
-    most = int(np.argmax(((1.0 - weight) * mask).sum(axis=(0, 1))))
+    change = 1.0 - weight
+    most = int(np.argmax((change * mask).sum(axis=(0, 1))))
     window = item.modulation.window
     image, brain = view.image[window][..., most], view.brain[window][..., most]
     # calcium is dark on QSM too
@@ -175,8 +176,7 @@ def _is_visible(weight: Array, mask: BoolArray, item: Shown, view: View, grid: G
         return False
     if view.modality is Modality.QSM:
         return True
-    contrast = float(((1.0 - weight) * view.tissue[window])[mask].max())
-    in_even_tissue = float(1.0 - weight[mask].min())
+    contrast, in_even_tissue = float((change * view.tissue[window])[mask].max()), float(change[mask].max())
     return contrast * protocol.snr >= LEAST_CONTRAST_TO_NOISE and seen >= LEAST_CONTRAST_LEFT * in_even_tissue
 
 
