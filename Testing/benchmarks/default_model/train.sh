@@ -50,9 +50,11 @@ train() {
 
 cmmdetect simulate -o "$DIR/training" -n 51 --seed 505 --microbleeds 30 30 random
 
-# neither seed nor protocol is one of the training's, which are random draws and no presets at all
+# Neither seeds nor protocols are the training's, whose protocols are random draws and no presets at all. Thick slices
+# are mostly those of 2D protocols, of which T2* is made; thin ones those of 3D protocols, of which SWI and QSM are
 cmmdetect simulate -o "$DIR/test" -n 30 --seed 202 --protocol \
     oxvasc mars fast crb oxvasc mars fast shk oxvasc mars fast crb oxvasc mars fast 7t
+cmmdetect simulate -o "$DIR/thin" -n 30 --seed 303 --protocol ukbb shk tich2 ukbb aibl 7t ukbb shk tich2 valdo
 
 if [ ! -f "$START/model.json" ]; then
     mkdir -p "$START"
@@ -81,6 +83,10 @@ python "$BENCHMARKS/default_model/targets.py" "$DIR/measured/evaluations/"* > "$
 cat "$DIR/targets.md"
 python "$BENCHMARKS/default_model/rows.py" "$DIR/measured/evaluations/"*
 python "$BENCHMARKS/default_model/figures.py" "$DIR/performance.jpg" "$DIR/measured/evaluations/"*
+
+cmmdetect experiment generalization "$DIR/thin" -o "$DIR/measured-thin" --model "$MODEL"
+python "$BENCHMARKS/default_model/targets.py" "$DIR/measured-thin/evaluations/"* > "$DIR/targets-thin.md"
+cat "$DIR/targets-thin.md"
 
 python "$BENCHMARKS/robustness.py" --model "$MODEL" > "$DIR/robustness.md"
 cat "$DIR/robustness.md"
