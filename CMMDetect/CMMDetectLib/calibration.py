@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from .scan import Modality
 
 LEAST_PROBABILITY = 1e-7
 """Probabilities closer than this to 0 or 1 are taken to be so far off: float32 tells no more apart near 1."""
@@ -17,21 +20,35 @@ class Calibration:
 
     The student looks at a small patch from close by, the detector has seen the surroundings: where both speak for a
     microbleed, it is one more often than where only one of them does. The offset is needed because the student is
-    trained with as many mimics as microbleeds, while stage 1 hands it many more.
+    trained with as many mimics as microbleeds, while stage 1 hands it many more. What neither network sees is where
+    in the head the candidate lies.
 
     Attributes
     ----------
     slope : weight of the student's log odds
     offset : log odds where both networks say one half
     detection_slope : weight of the log odds of the highest probability that stage 1 has in the candidate
+    calcium_slopes : weight, by modality, of how near the candidate is to where calcium gathers (`calcified_sites`)
     """
 
     slope: float = 1.0
     offset: float = 0.0
     detection_slope: float = 0.0
+    calcium_slopes: Mapping[str, float] = field(default_factory=dict)
 
-    def apply(self, probability: ArrayLike, detection: ArrayLike) -> NDArray[np.float32]:
+    def apply(
+        self,
+        probability: ArrayLike,
+        detection: ArrayLike,
+        closeness: ArrayLike = 0.0,
+        modality: Modality | None = None,
+    ) -> NDArray[np.float32]:
         """Calibrate probabilities of the student and of stage 1, of any one shape.
+
+        Parameters
+        ----------
+        closeness : to pineal gland and choroid plexus, 0 to 1
+        modality : of the scan; without it, closeness says nothing
 
         >>> Calibration().apply([0.2, 0.5], [0.9, 0.9])
         array([0.2, 0.5], dtype=float32)
@@ -39,10 +56,14 @@ class Calibration:
         array([0.1, 0.5], dtype=float32)
         >>> Calibration(detection_slope=1.0).apply([0.5, 0.9], [0.9, 0.1]).round(3)
         array([0.9, 0.5], dtype=float32)
+        >>> place = Calibration(calcium_slopes={"t2star": -4.0})
+        >>> place.apply([0.5, 0.9], [0.9, 0.9], [1, 0], Modality.T2STAR).round(2)
+        array([0.02, 0.9 ], dtype=float32)
         """
         if self == Calibration():
             return np.asarray(probability, np.float32)
         evidence = self.slope * log_odds(probability) + self.detection_slope * log_odds(detection)
+        evidence = evidence + self.calcium_slopes.get(modality or "", 0.0) * np.asarray(closeness, np.float64)
         return (1 / (1 + np.exp(-evidence - self.offset))).astype(np.float32)
 
 

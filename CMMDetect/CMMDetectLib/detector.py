@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from . import __version__
 from .bundle import checksum
+from .calcified_sites import BrainFrame
 from .candidates import Candidate, Stage
 from .channels import input_channels
 from .detection import StageOne, detect
@@ -69,7 +70,7 @@ class Detector:
             clusters = _onto_scan(numbers[found.labels], prepared, turn)
             probability = _onto_scan(found.probability, prepared, turn)
         provenance = self._provenance(scan, prepared, found, progress)
-        return DetectionResult(scan, candidates, clusters, probability, provenance)
+        return DetectionResult(scan, candidates, clusters, probability, BrainFrame.of(prepared), provenance)
 
     def _provenance(self, scan: Scan, prepared: PreparedScan, found: StageOne, progress: Progress) -> dict[str, Any]:
         is_file = scan.path is not None and scan.path.is_file()

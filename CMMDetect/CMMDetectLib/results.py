@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .calcified_sites import BrainFrame
 from .candidates import Candidate, Stage, at_stage, write_markups, write_table
 from .errors import OutputError
 from .scan import Scan, write_image
@@ -30,6 +31,8 @@ class DetectionResult:
         Of all candidates, in their order from 1: ``cmb-0007`` has the label 7.
     probability : (I, J, K) float32
         Of stage 1.
+    brain : BrainFrame or None
+        Center and size of the brain, where the scan holds a whole one.
     provenance : mapping
     """
 
@@ -37,6 +40,7 @@ class DetectionResult:
     candidates: list[Candidate]
     clusters: NDArray[np.int32]
     probability: NDArray[np.float32]
+    brain: BrainFrame | None
     provenance: Mapping[str, Any]
 
     @property

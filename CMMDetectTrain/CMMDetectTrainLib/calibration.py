@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from CMMDetectLib.candidates import Candidate, Stage
 from CMMDetectLib.discrimination import judged
 from CMMDetectLib.methods import Settings
 from CMMDetectLib.postprocessing import postprocess
+from CMMDetectLib.scan import Modality
 
 from .metrics import Reliability, ScanRecord, reliability
 from .report_figures import reliability_figure
@@ -23,13 +24,16 @@ from .thresholds import LEAST_CANDIDATES, true_and_false
 DECIMALS = 6
 STEEPEST = 20.0
 """Largest slope: with candidates that a threshold separates perfectly it would grow without end."""
+PRIOR_SPREAD = 3.0
+"""Standard deviation of the weight of closeness before anything is known: few candidates are near, so it counts."""
 
 
 def fit_calibration(records: Sequence[ScanRecord]) -> Calibration:
-    """Fit Platt scaling of both networks' log odds to the candidates of stage 1 (J. Platt, 1999).
+    """Fit Platt scaling of both networks' log odds, and of the place, to the candidates of stage 1 (J. Platt, 1999).
 
     The likelihood is largest of the smoothed classes that Platt gives: with T true candidates they stand for
-    (T + 1) / (T + 2) and not for 1, so that few candidates make no certainty. Neither weight may be negative.
+    (T + 1) / (T + 2) and not for 1, so that few candidates make no certainty. No network's weight may be negative, and
+    none of closeness to calcium positive. Where no candidate is near, it is 0.
 
     Parameters
     ----------
@@ -41,26 +45,32 @@ def fit_calibration(records: Sequence[ScanRecord]) -> Calibration:
         One that changes nothing where there are fewer than `LEAST_CANDIDATES` true or false candidates, or where
         the student's probability does not rise with the truth.
     """
-    student, detection, truth = _judgements(records)
+    judged = _judgements(records)
+    truth = judged.truth
     true = int(truth.sum())
     false = len(truth) - true
     if min(true, false) < LEAST_CANDIDATES:
         return Calibration()
-    seen = log_odds(detection)
+    seen = log_odds(judged.detection)
+    modalities = sorted({str(modality) for modality in judged.modality if modality})
+    near = [judged.closeness * (judged.modality == modality) for modality in modalities]
     # about its mean, so that it stays 0 where all candidates have the same
-    evidence = np.stack([log_odds(student), np.ones(len(truth)), seen - seen.mean()])
+    evidence = np.stack([log_odds(judged.student), np.ones(len(truth)), seen - seen.mean(), *near])
     target = np.where(truth, (true + 1) / (true + 2), 1 / (false + 2))
 
     def loss(weights: NDArray[np.float64]) -> float:
         scaled = weights @ evidence
-        return float(np.mean(np.logaddexp(0, scaled) - target * scaled))
+        prior = weights[3:] @ weights[3:] / (2 * PRIOR_SPREAD**2)
+        return float(np.mean(np.logaddexp(0, scaled) - target * scaled) + prior / len(truth))
 
-    start = np.array([1.0, np.log(true / false), 0.0])
+    start = np.array([1.0, np.log(true / false), 0.0, *(0.0 for _ in near)])
     weight = (0.0, STEEPEST)
-    fitted = minimize(loss, start, method="L-BFGS-B", bounds=[weight, (None, None), weight])
-    weights = fitted.x - [0, fitted.x[2] * seen.mean(), 0]
-    slope, offset, detection_slope = (round(float(value), DECIMALS) for value in weights)
-    return Calibration(slope, offset, detection_slope) if slope > 0 else Calibration()
+    bounds = [weight, (None, None), weight, *((-STEEPEST, 0.0) for _ in near)]
+    fitted = minimize(loss, start, method="L-BFGS-B", bounds=bounds).x
+    fitted[1] -= fitted[2] * seen.mean()
+    slope, offset, detection_slope, *calcium = (round(float(value), DECIMALS) for value in fitted)
+    slopes = {name: value for name, value in zip(modalities, calcium, strict=True) if value < 0}
+    return Calibration(slope, offset, detection_slope, slopes) if slope > 0 else Calibration()
 
 
 def judged_anew(record: ScanRecord, settings: Settings, calibration: Calibration | None = None) -> ScanRecord:
@@ -71,20 +81,33 @@ def judged_anew(record: ScanRecord, settings: Settings, calibration: Calibration
     calibration : applied to the probabilities that the record holds; None leaves them as they are
     """
     findings = []
+    scaling = calibration or Calibration()
     for finding in record.findings:
         candidate = finding.candidate
         if candidate.p_discrimination is not None and candidate.p_detection is not None:
-            p = float((calibration or Calibration()).apply(candidate.p_discrimination, candidate.p_detection))
+            place = closeness_to_calcium(record, candidate), modality_of(record)
+            p = float(scaling.apply(candidate.p_discrimination, candidate.p_detection, *place))
             candidate = _at_stage_one(candidate)
             candidate = postprocess(judged(candidate, p, settings.th_discrimination), settings.cutoffs)
         findings.append(replace(finding, candidate=candidate))
     return replace(record, findings=tuple(findings))
 
 
+def closeness_to_calcium(record: ScanRecord, candidate: Candidate) -> float:
+    """Say how near a candidate lies to where calcium gathers; 0 where the scan holds no whole brain."""
+    return float(record.brain.closeness((candidate.x, candidate.y, candidate.z))[0]) if record.brain else 0.0
+
+
+def modality_of(record: ScanRecord) -> Modality | None:
+    """Give the modality of a record, None if it does not say."""
+    name = record.groups.get("modality")
+    return Modality(name) if name else None
+
+
 def measured_calibration(records: Sequence[ScanRecord]) -> Reliability | None:
     """Compare the probability of stage 2 with the truth; None without candidates."""
-    probability, _, truth = _judgements(records)
-    return reliability(probability, truth)
+    judged = _judgements(records)
+    return reliability(judged.student, judged.truth)
 
 
 def calibration_figure(before: Sequence[ScanRecord], after: Sequence[ScanRecord]) -> ReportFigure | None:
@@ -101,20 +124,29 @@ def calibration_figure(before: Sequence[ScanRecord], after: Sequence[ScanRecord]
     return ReportFigure("Calibration before and after", caption, reliability_figure(drawn))
 
 
-def _judgements(
-    records: Sequence[ScanRecord],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Probability of stage 2, that of stage 1 and truth, (N,) each, of the candidates that stage 2 has judged."""
-    true, false = (
-        [
-            (item.p_discrimination, item.p_detection)
-            for item in items
-            if None not in (item.p_discrimination, item.p_detection)
-        ]
-        for items in true_and_false(records, Stage.DETECTION)
-    )
-    probability, detection = np.array(true + false, np.float64).reshape(-1, 2).T
-    return probability, detection, np.arange(len(true) + len(false)) < len(true)
+@dataclass(frozen=True)
+class _Judgements:
+    """What is known of the candidates that stage 2 has judged, each (N,)."""
+
+    student: NDArray[np.float64]
+    detection: NDArray[np.float64]
+    closeness: NDArray[np.float64]
+    modality: NDArray[np.str_]
+    truth: NDArray[np.bool_]
+
+
+def _judgements(records: Sequence[ScanRecord]) -> _Judgements:
+    rows = []
+    for record in records:
+        for items, truth in zip(true_and_false([record], Stage.DETECTION), (True, False), strict=True):
+            rows += [
+                (p, seen, closeness_to_calcium(record, item), modality_of(record) or "", truth)
+                for item in items
+                if (p := item.p_discrimination) is not None and (seen := item.p_detection) is not None
+            ]
+    columns = zip(*rows, strict=True) if rows else ([],) * 5
+    kinds = (np.float64, np.float64, np.float64, np.str_, np.bool_)
+    return _Judgements(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
 
 
 def _at_stage_one(candidate: Candidate) -> Candidate:

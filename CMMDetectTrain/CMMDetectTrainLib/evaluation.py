@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from CMMDetectLib.calcified_sites import BrainFrame
 from CMMDetectLib.candidates import Candidate, Stage, write_json
 from CMMDetectLib.detector import Detector
 from CMMDetectLib.errors import InputError
@@ -80,10 +81,11 @@ def evaluate_scan(entry: ScanEntry, detector: Detector, given_brain: bool, progr
         lesions, labels = read_lesions(entry, scan)
         mimics = read_mimics(entry, scan)
     findings: tuple[Finding, ...] = ()
-    problem = None
+    brain = problem = None
     try:
         result = detector.detect(scan, mask, progress)
         findings = compare(result.candidates, result.clusters, labels, lesions, mimics)
+        brain = result.brain
     except InputError as error:
         problem = str(error)
     return ScanRecord(
@@ -95,6 +97,7 @@ def evaluate_scan(entry: ScanEntry, detector: Detector, given_brain: bool, progr
         problem=problem,
         seconds=round(time.perf_counter() - start, 2),
         sha256=sha256,
+        brain=brain,
     )
 
 
@@ -147,7 +150,9 @@ def read_record(path: Path) -> ScanRecord:
             )
             for item in content["findings"]
         )
-        return ScanRecord(**{**content, "lesions": lesions, "findings": findings})
+        brain = content.get("brain")
+        brain = brain and BrainFrame(tuple(brain["center_mm"]), tuple(brain["spread_mm"]))
+        return ScanRecord(**{**content, "lesions": lesions, "findings": findings, "brain": brain})
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
             f"{path}: not the record of an evaluated scan; delete it to evaluate the scan again"

@@ -14,6 +14,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from CMMDetectLib.calcified_sites import BrainFrame
 from CMMDetectLib.candidates import Candidate, Stage
 from CMMDetectLib.matching import match_centers, match_overlap
 
@@ -85,6 +86,7 @@ class ScanRecord:
     groups : what the scan can be grouped by, such as 'protocol' or 'modality', and its value
     problem : why nothing could be detected, None if all went well
     sha256 : checksum of each file that it comes from, by name
+    brain : center and size of its brain, None where it holds no whole one
     """
 
     name: str
@@ -95,6 +97,7 @@ class ScanRecord:
     problem: str | None = None
     seconds: float = 0.0
     sha256: Mapping[str, str] = field(default_factory=dict)
+    brain: BrainFrame | None = None
 
     @property
     def counted_lesions(self) -> tuple[Lesion, ...]:

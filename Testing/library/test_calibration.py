@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from CMMDetectLib.bundle import read_bundle, write_bundle
+from CMMDetectLib.calcified_sites import CHOROID_PLEXUS_MM, MNI_CENTER_MM, MNI_SPREAD_MM, BrainFrame
 from CMMDetectLib.calibration import Calibration, log_odds
 from CMMDetectLib.candidates import Candidate, Stage
 from CMMDetectLib.detector import Detector
@@ -54,6 +55,52 @@ def test_what_stage_1_has_seen_counts_as_much_as_it_tells():
     assert fitted.slope == pytest.approx(0.5, abs=0.05)
     assert fitted.detection_slope == pytest.approx(0.8, abs=0.1)
     assert fitted.offset == pytest.approx(-2, abs=0.25)
+
+
+FRAME = BrainFrame(MNI_CENTER_MM, MNI_SPREAD_MM)
+
+
+def calcified_records(modality: str, weight: float, seed: int = 0) -> list[ScanRecord]:
+    """Records in whose candidates at the choroid plexus, one in ten, the true log odds are changed by a weight."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for record in records(seed):
+        findings = []
+        for item in record.findings:
+            is_near = rng.random() < 0.1
+            place = dict(zip("xyz", CHOROID_PLEXUS_MM if is_near else (40.0, 20.0, 30.0), strict=True))
+            odds = 0.5 * log_odds(item.candidate.p_discrimination) - 2 + weight * is_near
+            touches = item.touches if not is_near else ("lesion",) * bool(rng.random() < 1 / (1 + np.exp(-odds)))
+            findings.append(replace(item, candidate=replace(item.candidate, **place), touches=touches))
+        lesions = (*record.lesions, replace(record.lesions[0], id="lesion"))
+        made.append(
+            replace(record, findings=tuple(findings), lesions=lesions, groups={"modality": modality}, brain=FRAME)
+        )
+    return made
+
+
+def test_a_place_where_calcium_gathers_speaks_against_a_microbleed_in_the_modality_where_it_did():
+    fitted = fit_calibration(calcified_records("t2star", -3.0) + calcified_records("qsm", 0.0, seed=1))
+    assert fitted.slope == pytest.approx(0.5, abs=0.05)
+    assert fitted.calcium_slopes["t2star"] == pytest.approx(-3.0, abs=0.6)
+    assert fitted.calcium_slopes.get("qsm", 0.0) == pytest.approx(0.0, abs=0.5)
+    assert "swi" not in fitted.calcium_slopes
+
+
+def test_a_place_where_calcium_gathers_never_speaks_for_a_microbleed():
+    assert fit_calibration(calcified_records("t2star", 3.0)).calcium_slopes == {}
+
+
+def test_candidates_judged_anew_get_the_probability_of_their_place_and_modality():
+    place = Calibration(calcium_slopes={"t2star": -3.0})
+    every = Settings(0.1, 0.0, CutOffs())
+    for modality, weight in (("t2star", -3.0), ("qsm", 0.0)):
+        record = calcified_records(modality, 0.0)[0]
+        for before, after in zip(record.findings, judged_anew(record, every, place).findings, strict=True):
+            odds = log_odds(before.candidate.p_discrimination) + weight * (before.candidate.x < 30)
+            assert after.candidate.p_discrimination == pytest.approx(probability(odds), abs=1e-5)
+    nowhere = replace(record, groups={"modality": "t2star"}, brain=None)
+    assert judged_anew(nowhere, every, place).findings == judged_anew(nowhere, every).findings
 
 
 def test_calibration_mends_the_probability_of_other_scans_too():
@@ -121,7 +168,7 @@ def test_the_figure_shows_both_lines_and_needs_candidates():
 
 
 def test_a_bundle_carries_its_calibration_and_one_without_reads_too(small_bundle, tmp_path):
-    calibration = Calibration(0.7, -1.5, 0.2)
+    calibration = Calibration(0.7, -1.5, 0.2, {"t2star": -3.0})
     networks = {"detector": small_bundle.detector(), "student": small_bundle.student()}
     description = replace(small_bundle.description, calibration=calibration)
     bundle = write_bundle(tmp_path / "calibrated", description, networks)

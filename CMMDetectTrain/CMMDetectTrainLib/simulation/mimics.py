@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from CMMDetectLib.calcified_sites import CHOROID_PLEXUS_MM, PINEAL_GLAND_MM
+
 from .anatomy import Head
 from .deposits import Blob, Deposit, Segments
 from .grid import Grid
@@ -20,8 +22,8 @@ PIECES_OF_A_VEIN = 8
 #: MNI mm where calcium gathers, most left and right, and how often: pineal gland, choroid plexus, pallidum, falx,
 #: dentate nucleus.
 CALCIFIED_SITES = (
-    ((0.0, -30.0, 2.0), 0.3),
-    ((20.0, -38.0, 8.0), 0.3),
+    (PINEAL_GLAND_MM, 0.3),
+    (CHOROID_PLEXUS_MM, 0.3),
     ((19.0, -3.0, -1.0), 0.15),
     ((0.0, 10.0, 58.0), 0.08),
     ((0.0, 45.0, 40.0), 0.07),
