@@ -276,3 +276,14 @@ def test_protocols_are_found_by_name_and_drawn_within_what_clinics_use() -> None
     other = draw_protocol_like(drawn[0], rng)
     assert (other.spacing_mm, other.three_dimensional) == (drawn[0].spacing_mm, drawn[0].three_dimensional)
     assert other.te_ms != drawn[0].te_ms
+
+
+def test_swi_and_qsm_are_drawn_with_thin_slices_far_more_often_than_t2star() -> None:
+    rng = np.random.default_rng(1)
+
+    def thick_share(modality: Modality) -> float:
+        return float(np.mean([draw_protocol(rng, modality=modality).spacing_mm[2] > 3.2 for _ in range(200)]))
+
+    assert thick_share(Modality.SWI) < 0.15
+    assert thick_share(Modality.QSM) < 0.1
+    assert thick_share(Modality.T2STAR) > 0.25

@@ -14,6 +14,7 @@ from CMMDetectTrainLib.simulation.freeform import draw_free_vessels
 from CMMDetectTrainLib.simulation.grid import Grid
 from CMMDetectTrainLib.simulation.mimics import CALCIFIED_SITES, draw_mimics, through_plane_veins
 from CMMDetectTrainLib.simulation.patches import PATCHES_PER_PIECE, PatchSource
+from CMMDetectTrainLib.simulation.protocols import Protocol, draw_protocol
 from CMMDetectTrainLib.simulation.sampling import SampledTissue, sample_tissue
 from CMMDetectTrainLib.simulation.template import load_template
 from CMMDetectTrainLib.simulation.vasculature import KINDS, draw_vessels
@@ -227,6 +228,25 @@ def test_patches_of_one_place_differ_in_protocol_and_lesions_and_tell_their_vess
         if (patch.vessels & patch.brain).sum() > 20
     ]
     assert np.median(darkness) < 1.0
+    asked = source.draw(rng, Modality.QSM)
+    assert asked.modality is Modality.QSM
+    assert asked.grid.affine.tobytes() != other.grid.affine.tobytes()
+
+
+@pytest.mark.parametrize("anatomy_share", [0.0, 1.0])
+def test_a_patch_has_a_protocol_of_its_modality(monkeypatch, anatomy_share: float) -> None:
+    asked = []
+
+    def draw_noted(rng: np.random.Generator, modality: Modality) -> Protocol:
+        asked.append(modality)
+        return draw_protocol(rng, modality=modality)
+
+    monkeypatch.setattr(patches_module, "draw_protocol", draw_noted)
+    source, rng = PatchSource(size=(24, 24, 16), anatomy_share=anatomy_share), np.random.default_rng(4)
+    monkeypatch.setattr(patches_module, "PATCHES_PER_PIECE", 1)
+    drawn = [source.draw(rng).modality for _ in range(4)]
+    assert asked == drawn
+    assert len(set(drawn)) > 1
 
 
 @pytest.mark.parametrize("anatomy_share", [0.0, 1.0])

@@ -39,7 +39,7 @@ REFERENCE_T_MS = 60.0
 #: Of a plain spot: its width where half is left of it, the exponent of its edge (2 for a Gaussian) if it is a soft
 #: one and if not, the share of the signal that it takes away in its middle, and what it adds there on QSM.
 SPOT_MM = (1.6, 5.0)
-SOFT_SHARE = 0.5
+SOFT_SHARE = 0.65
 SOFT_EDGE, FIRM_EDGE = (1.6, 2.6), (2.6, 10.0)
 SPOT_DEPTH = (0.35, 0.95)
 SPOT_PPM = (0.1, 0.7)

@@ -36,13 +36,13 @@ from .truth import Shown, Truth, tell_truth
 from .vasculature import Vessels, draw_vessels
 
 Array = NDArray[np.float32]
-#: Patches of one place of a head differ in protocol, deposits, vessels and noise.
+#: Patches of one place of a head are of one modality and differ in protocol, deposits, vessels and noise.
 PATCHES_PER_PIECE = 5
 PIECES_PER_HEAD = 5
 TALLEST_MM = 110.0
 LARGE_MIMIC_SHARE = 0.04
-BLUNT_SHARE = 0.2
-SPOT_SHARE = 0.3
+BLUNT_SHARE = 0.15
+SPOT_SHARE = 0.4
 ANY_SIZE_SHARE = 0.25
 #: Pieces of heads that lie where calcium gathers, and patches of these in which it did. Magnitude shows by the place
 #: alone that it is no microbleed.
@@ -88,6 +88,7 @@ class _Piece:
 
     Attributes
     ----------
+    modality : of its patches
     tissue : on the grid of its patches
     vessels : of the whole head
     protocol : says its voxels and the kind of excitation
@@ -95,6 +96,7 @@ class _Piece:
     uses : patches drawn from it
     """
 
+    modality: Modality
     tissue: SampledTissue
     vessels: Segments
     protocol: Protocol
@@ -147,20 +149,23 @@ class PatchSource:
         rng : source of chance
         modality : None draws it
         """
-        modality = self.modalities[rng.integers(len(self.modalities))] if modality is None else modality
         if rng.random() < self.anatomy_share:
             return self._of_head(modality, rng)
-        protocol = _for_patch(draw_protocol(rng))
+        modality = modality or self._any_modality(rng)
+        protocol = _for_patch(draw_protocol(rng, modality=modality))
         grid = _patch_grid(np.zeros(3), protocol, self._shape(protocol), rng)
         vessels = draw_free_vessels(rng, grid)
         tissue = sample_tissue(draw_tissue(rng, grid), grid, LEAN.thin_slice_mm)
         deposits = self._draw_deposits(tissue, modality, protocol, rng)
         return self._scan(tissue, vessels, deposits, modality, protocol, rng)
 
-    def _of_head(self, modality: Modality, rng: np.random.Generator) -> SimulatedPatch:
+    def _any_modality(self, rng: np.random.Generator) -> Modality:
+        return self.modalities[rng.integers(len(self.modalities))]
+
+    def _of_head(self, modality: Modality | None, rng: np.random.Generator) -> SimulatedPatch:
         piece = self._piece
-        if piece is None or piece.uses >= PATCHES_PER_PIECE:
-            piece = self._piece = self._next_piece(rng)
+        if piece is None or piece.uses >= PATCHES_PER_PIECE or modality not in (None, piece.modality):
+            piece = self._piece = self._next_piece(modality or self._any_modality(rng), rng)
             protocol = piece.protocol
         else:
             protocol = _for_patch(draw_protocol_like(piece.protocol, rng))
@@ -171,25 +176,26 @@ class PatchSource:
             radius_mm=piece.vessels.radius_mm * np.float32(rng.uniform(0.7, 1.15)),
             chi_ppm=piece.vessels.chi_ppm * np.float32(rng.uniform(0.7, 1.4)),
         )
-        deposits = self._draw_deposits(piece.tissue, modality, protocol, rng)
+        deposits = self._draw_deposits(piece.tissue, piece.modality, protocol, rng)
         if piece.calcified_mm is not None and rng.random() < CALCIFIED_PATCHES:
             deposits.append(draw_calcification(piece.calcified_mm + rng.normal(0, 1.0, 3), rng))
-        return self._scan(piece.tissue, vessels, deposits, modality, protocol, rng)
+        return self._scan(piece.tissue, vessels, deposits, piece.modality, protocol, rng)
 
-    def _next_piece(self, rng: np.random.Generator) -> _Piece:
+    def _next_piece(self, modality: Modality, rng: np.random.Generator) -> _Piece:
         if self._head is None or self._uses >= PIECES_PER_HEAD:
             head = draw_head(rng)
             self._head, self._uses = (head, draw_vessels(head, rng)), 0
         self._uses += 1
         head, vessels = self._head
-        protocol = _for_patch(draw_protocol(rng))
+        protocol = _for_patch(draw_protocol(rng, modality=modality))
         calcified = draw_calcified_site(head, rng) if rng.random() < CALCIFIED_PIECES else None
         if calcified is None:
             center = draw_position(head, int(rng.choice([1, 1, 2, 2, 2, 3, 4, 5, 6])), rng)
         else:
             center = calcified + rng.uniform(-AWAY_MM, AWAY_MM, 3)
         grid = _patch_grid(center, protocol, self._shape(protocol), rng)
-        return _Piece(sample_tissue(head, grid, LEAN.thin_slice_mm), vessels.segments, protocol, calcified)
+        tissue = sample_tissue(head, grid, LEAN.thin_slice_mm)
+        return _Piece(modality, tissue, vessels.segments, protocol, calcified)
 
     def _scan(
         self,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from CMMDetectLib.errors import InputError
+from CMMDetectLib.scan import Modality
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,9 @@ PRESETS: Mapping[str, Protocol] = {
 }
 # field T, (TE low, high) ms
 FIELDS = ((1.5, (22.0, 42.0), 0.25), (3.0, (9.0, 32.0), 0.60), (7.0, (8.0, 20.0), 0.15))
+#: Random draws with a 3D excitation. SWI and QSM are hardly ever made of a 2D one, whose slices are of 4 mm and more;
+#: T2* is, as often as not. Without a modality: for a scan that all three are made of.
+THREE_DIMENSIONAL = {Modality.SWI: 0.9, Modality.T2STAR: 0.5, Modality.QSM: 0.95, None: 0.5}
 HEAD_MM = (200.0, 235.0, 150.0)
 
 
@@ -161,13 +165,20 @@ def find_protocol(name: str) -> Protocol:
         raise InputError(f"unknown protocol '{name}': choose random, {', '.join(PRESETS)}") from None
 
 
-def draw_protocol(rng: np.random.Generator, preset: str | None = None) -> Protocol:
-    """Draw a protocol: a preset with its own random quality, or, without a name, one that nobody published."""
+def draw_protocol(rng: np.random.Generator, preset: str | None = None, modality: Modality | None = None) -> Protocol:
+    """Draw a protocol: a preset with its own random quality, or, without a name, one that nobody published.
+
+    Parameters
+    ----------
+    rng : source of chance
+    preset : see `find_protocol`
+    modality : of a random draw, what will be made of it; None for all three
+    """
     if preset is not None:
         return _with_random_quality(find_protocol(preset), rng)
     chances = [share for _, _, share in FIELDS]
     field_t, (shortest, longest), _ = FIELDS[rng.choice(len(FIELDS), p=chances)]
-    three_dimensional = bool(rng.random() < 0.5)
+    three_dimensional = bool(rng.random() < THREE_DIMENSIONAL[modality])
     te_ms = float(rng.uniform(shortest, longest))
     spacing = draw_spacing(rng, three_dimensional)
     across, along, height = HEAD_MM
