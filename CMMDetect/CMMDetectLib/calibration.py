@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .scan import Modality
+from .location import Location
 
 LEAST_PROBABILITY = 1e-7
 """Probabilities closer than this to 0 or 1 are taken to be so far off: float32 tells no more apart near 1."""
@@ -28,27 +28,20 @@ class Calibration:
     slope : weight of the student's log odds
     offset : log odds where both networks say one half
     detection_slope : weight of the log odds of the highest probability that stage 1 has in the candidate
-    calcium_slopes : weight, by modality, of how near the candidate is to where calcium gathers (`calcified_sites`)
+    calcium_slopes, edge_slopes : weights, by modality, of how near the candidate is to where calcium gathers, and to
+        the edge of the brain (`location`)
     """
 
     slope: float = 1.0
     offset: float = 0.0
     detection_slope: float = 0.0
     calcium_slopes: Mapping[str, float] = field(default_factory=dict)
+    edge_slopes: Mapping[str, float] = field(default_factory=dict)
 
     def apply(
-        self,
-        probability: ArrayLike,
-        detection: ArrayLike,
-        closeness: ArrayLike = 0.0,
-        modality: Modality | None = None,
+        self, probability: ArrayLike, detection: ArrayLike, location: Location | None = None
     ) -> NDArray[np.float32]:
-        """Calibrate probabilities of the student and of stage 1, of any one shape.
-
-        Parameters
-        ----------
-        closeness : to pineal gland and choroid plexus, 0 to 1
-        modality : of the scan; without it, closeness says nothing
+        """Calibrate probabilities of the student and of stage 1, (N,) or any one shape without a location.
 
         >>> Calibration().apply([0.2, 0.5], [0.9, 0.9])
         array([0.2, 0.5], dtype=float32)
@@ -56,14 +49,17 @@ class Calibration:
         array([0.1, 0.5], dtype=float32)
         >>> Calibration(detection_slope=1.0).apply([0.5, 0.9], [0.9, 0.1]).round(3)
         array([0.9, 0.5], dtype=float32)
-        >>> place = Calibration(calcium_slopes={"t2star": -4.0})
-        >>> place.apply([0.5, 0.9], [0.9, 0.9], [1, 0], Modality.T2STAR).round(2)
+        >>> from CMMDetectLib.scan import Modality
+        >>> at_the_edge = Location(Modality.SWI, np.zeros(2), np.array([1.0, 0.0]))
+        >>> Calibration(edge_slopes={"swi": -4.0}).apply([0.5, 0.9], [0.9, 0.9], at_the_edge).round(2)
         array([0.02, 0.9 ], dtype=float32)
         """
         if self == Calibration():
             return np.asarray(probability, np.float32)
         evidence = self.slope * log_odds(probability) + self.detection_slope * log_odds(detection)
-        evidence = evidence + self.calcium_slopes.get(modality or "", 0.0) * np.asarray(closeness, np.float64)
+        if location is not None and location.modality is not None:
+            evidence = evidence + self.calcium_slopes.get(location.modality, 0.0) * location.calcium
+            evidence = evidence + self.edge_slopes.get(location.modality, 0.0) * location.edge
         return (1 / (1 + np.exp(-evidence - self.offset))).astype(np.float32)
 
 

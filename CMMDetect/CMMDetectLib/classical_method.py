@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .clusters import ClusterMeasures
+from .detection import StageOne
 from .frst import resolved_axes
 from .methods import Settings
 from .postprocessing import CutOffs
@@ -57,12 +57,13 @@ class ClassicalMethod:
         return (score * prepared.mask).astype(np.float32)
 
     def discriminate(
-        self, channels: NDArray[np.float32], prepared: PreparedScan, clusters: ClusterMeasures, tick: Tick
+        self, channels: NDArray[np.float32], prepared: PreparedScan, found: StageOne, tick: Tick
     ) -> NDArray[np.float32]:
         """Score a cluster by its contrast to the surface around it: vessels and sulci go on beyond it.
 
         The brightest directions decide: of a vessel's cross-section two directions are as bright as its center.
         """
+        clusters = found.clusters
         axes = resolved_axes(prepared.image.shape, prepared.spacing_mm)
         directions = _directions(axes)
         radius = np.cbrt(0.75 / np.pi * clusters.volume_mm3) + SHELL_MM

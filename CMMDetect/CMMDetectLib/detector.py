@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from . import __version__
 from .bundle import checksum
-from .calcified_sites import BrainFrame
 from .candidates import Candidate, Stage
 from .channels import input_channels
 from .detection import StageOne, detect
 from .discrimination import discriminate
+from .location import BrainFrame
 from .methods import Method
 from .orientation import Turn, canonical_turn
 from .postprocessing import postprocess

@@ -23,7 +23,7 @@ def discriminate(
 ) -> list[Candidate]:
     """Give every candidate of stage 1 the method's probability, and move on those that reach the threshold."""
     with progress.step("discrimination") as tick:
-        probability = method.discriminate(channels, prepared, found.clusters, tick)
+        probability = method.discriminate(channels, prepared, found, tick)
     return [
         judged(candidate, float(p), method.settings.th_discrimination)
         for candidate, p in zip(found.candidates, probability, strict=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .clusters import ClusterMeasures
 from .postprocessing import CutOffs
 from .preprocessing import PreparedScan
 from .progress import Tick
+
+if TYPE_CHECKING:
+    from .detection import StageOne
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,9 @@ class Method(Protocol):
         """Give the probability of microbleed, (I, J, K), from the (C, I, J, K) channels; 0 outside the mask."""
 
     def discriminate(
-        self, channels: NDArray[np.float32], prepared: PreparedScan, clusters: ClusterMeasures, tick: Tick
+        self, channels: NDArray[np.float32], prepared: PreparedScan, found: StageOne, tick: Tick
     ) -> NDArray[np.float32]:
-        """Give the probability of microbleed, (N,), of each cluster."""
+        """Give the probability of microbleed, (N,), of each candidate of stage 1."""
 
     def describe(self) -> dict[str, Any]:
         """Give what a reader must know of the method to repeat the run."""

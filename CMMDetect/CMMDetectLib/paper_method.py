@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import ModelBundle
-from .calcified_sites import BrainFrame
-from .clusters import ClusterMeasures
+from .detection import StageOne
 from .devices import Compute
 from .inference import PATCH_VOX, microbleed_probability, patch_probability
+from .location import BrainFrame, Location
 from .methods import Settings
 from .network_grid import NetworkGrid
 from .preprocessing import PreparedScan
 from .progress import Tick
-from .scan import to_world
 
 
 class PaperMethod:
@@ -37,20 +36,18 @@ class PaperMethod:
         return probability * prepared.mask
 
     def discriminate(
-        self, channels: NDArray[np.float32], prepared: PreparedScan, clusters: ClusterMeasures, tick: Tick
+        self, channels: NDArray[np.float32], prepared: PreparedScan, found: StageOne, tick: Tick
     ) -> NDArray[np.float32]:
-        """Run the student over a patch centered on each candidate (2.3.2), and weigh it with stage 1 and the place."""
+        """Run the student over a patch centered on each candidate (2.3.2); weigh it with stage 1 and the location."""
+        clusters = found.clusters
         if not len(clusters.centroid_vox):
             return np.zeros(0, np.float32)
         grid = self._grid(prepared)
         seen, centers_vox = grid.channels(channels, grid.mask(prepared.mask)), grid.points(clusters.centroid_vox)
         shape = self._bundle.description.voxel.patch_shape(PATCH_VOX)
         probability = patch_probability(self._bundle.student(), seen, centers_vox, shape, self._compute, tick)
-        brain = BrainFrame.of(prepared)
-        position_mm = to_world(prepared.affine, clusters.centroid_vox)
-        closeness = brain.closeness(position_mm) if brain else 0.0
-        calibration = self._bundle.description.calibration
-        return calibration.apply(probability, clusters.peak, closeness, prepared.scan.modality)
+        location = Location.of(found.candidates, BrainFrame.of(prepared), prepared.scan.modality)
+        return self._bundle.description.calibration.apply(probability, clusters.peak, location)
 
     def describe(self) -> dict[str, Any]:
         """Give bundle, checksums, device and precision."""

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .calcified_sites import BrainFrame
 from .candidates import Candidate, Stage, at_stage, write_markups, write_table
 from .errors import OutputError
+from .location import BrainFrame
 from .scan import Scan, write_image
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from CMMDetectLib.clusters import ClusterMeasures
+from CMMDetectLib.detection import StageOne
 from CMMDetectLib.frst import resolved_axes
 from CMMDetectLib.methods import Settings
 from CMMDetectLib.postprocessing import CutOffs
@@ -54,11 +54,11 @@ class BlobMethod:
         return draw_blobs(blobs, prepared.image.shape, prepared.spacing_mm, axes)
 
     def discriminate(
-        self, channels: NDArray[np.float32], prepared: PreparedScan, clusters: ClusterMeasures, tick: Tick
+        self, channels: NDArray[np.float32], prepared: PreparedScan, found: StageOne, tick: Tick
     ) -> NDArray[np.float32]:
         """Give each cluster its strength: there is no second opinion."""
         tick(1.0)
-        return clusters.peak
+        return found.clusters.peak
 
     def describe(self) -> dict[str, Any]:
         """Give the method's name; there is neither bundle nor device."""

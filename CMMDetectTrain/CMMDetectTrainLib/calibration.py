@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from CMMDetectLib.calibration import Calibration, log_odds
 from CMMDetectLib.candidates import Candidate, Stage
 from CMMDetectLib.discrimination import judged
+from CMMDetectLib.location import Location
 from CMMDetectLib.methods import Settings
 from CMMDetectLib.postprocessing import postprocess
 from CMMDetectLib.scan import Modality
@@ -25,15 +26,15 @@ DECIMALS = 6
 STEEPEST = 20.0
 """Largest slope: with candidates that a threshold separates perfectly it would grow without end."""
 PRIOR_SPREAD = 3.0
-"""Standard deviation of the weight of closeness before anything is known: few candidates are near, so it counts."""
+"""Standard deviation of a weight of closeness before anything is known: few candidates are near, so it counts."""
 
 
 def fit_calibration(records: Sequence[ScanRecord]) -> Calibration:
-    """Fit Platt scaling of both networks' log odds, and of the place, to the candidates of stage 1 (J. Platt, 1999).
+    """Fit Platt scaling of both networks' log odds, and of the location, to candidates of stage 1 (J. Platt, 1999).
 
     The likelihood is largest of the smoothed classes that Platt gives: with T true candidates they stand for
     (T + 1) / (T + 2) and not for 1, so that few candidates make no certainty. No network's weight may be negative, and
-    none of closeness to calcium positive. Where no candidate is near, it is 0.
+    none of closeness to calcium or to the edge of the brain positive. Where no candidate is near, it is 0.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def fit_calibration(records: Sequence[ScanRecord]) -> Calibration:
         return Calibration()
     seen = log_odds(judged.detection)
     modalities = sorted({str(modality) for modality in judged.modality if modality})
-    near = [judged.closeness * (judged.modality == modality) for modality in modalities]
+    near = [what * (judged.modality == name) for what in (judged.calcium, judged.edge) for name in modalities]
     # about its mean, so that it stays 0 where all candidates have the same
     evidence = np.stack([log_odds(judged.student), np.ones(len(truth)), seen - seen.mean(), *near])
     target = np.where(truth, (true + 1) / (true + 2), 1 / (false + 2))
@@ -68,9 +69,12 @@ def fit_calibration(records: Sequence[ScanRecord]) -> Calibration:
     bounds = [weight, (None, None), weight, *((-STEEPEST, 0.0) for _ in near)]
     fitted = minimize(loss, start, method="L-BFGS-B", bounds=bounds).x
     fitted[1] -= fitted[2] * seen.mean()
-    slope, offset, detection_slope, *calcium = (round(float(value), DECIMALS) for value in fitted)
-    slopes = {name: value for name, value in zip(modalities, calcium, strict=True) if value < 0}
-    return Calibration(slope, offset, detection_slope, slopes) if slope > 0 else Calibration()
+    slope, offset, detection_slope, *slopes = (round(float(value), DECIMALS) for value in fitted)
+    calcium, edge = (
+        {name: value for name, value in zip(modalities, values, strict=True) if value < 0}
+        for values in (slopes[: len(modalities)], slopes[len(modalities) :])
+    )
+    return Calibration(slope, offset, detection_slope, calcium, edge) if slope > 0 else Calibration()
 
 
 def judged_anew(record: ScanRecord, settings: Settings, calibration: Calibration | None = None) -> ScanRecord:
@@ -85,23 +89,12 @@ def judged_anew(record: ScanRecord, settings: Settings, calibration: Calibration
     for finding in record.findings:
         candidate = finding.candidate
         if candidate.p_discrimination is not None and candidate.p_detection is not None:
-            place = closeness_to_calcium(record, candidate), modality_of(record)
-            p = float(scaling.apply(candidate.p_discrimination, candidate.p_detection, *place))
+            given = [candidate.p_discrimination], [candidate.p_detection]
+            p = scaling.apply(*given, _location(record, candidate)).item()
             candidate = _at_stage_one(candidate)
             candidate = postprocess(judged(candidate, p, settings.th_discrimination), settings.cutoffs)
         findings.append(replace(finding, candidate=candidate))
     return replace(record, findings=tuple(findings))
-
-
-def closeness_to_calcium(record: ScanRecord, candidate: Candidate) -> float:
-    """Say how near a candidate lies to where calcium gathers; 0 where the scan holds no whole brain."""
-    return float(record.brain.closeness((candidate.x, candidate.y, candidate.z))[0]) if record.brain else 0.0
-
-
-def modality_of(record: ScanRecord) -> Modality | None:
-    """Give the modality of a record, None if it does not say."""
-    name = record.groups.get("modality")
-    return Modality(name) if name else None
 
 
 def measured_calibration(records: Sequence[ScanRecord]) -> Reliability | None:
@@ -130,7 +123,8 @@ class _Judgements:
 
     student: NDArray[np.float64]
     detection: NDArray[np.float64]
-    closeness: NDArray[np.float64]
+    calcium: NDArray[np.float64]
+    edge: NDArray[np.float64]
     modality: NDArray[np.str_]
     truth: NDArray[np.bool_]
 
@@ -139,14 +133,19 @@ def _judgements(records: Sequence[ScanRecord]) -> _Judgements:
     rows = []
     for record in records:
         for items, truth in zip(true_and_false([record], Stage.DETECTION), (True, False), strict=True):
-            rows += [
-                (p, seen, closeness_to_calcium(record, item), modality_of(record) or "", truth)
-                for item in items
-                if (p := item.p_discrimination) is not None and (seen := item.p_detection) is not None
-            ]
-    columns = zip(*rows, strict=True) if rows else ([],) * 5
-    kinds = (np.float64, np.float64, np.float64, np.str_, np.bool_)
+            for item in items:
+                if item.p_discrimination is not None and item.p_detection is not None:
+                    where = _location(record, item)
+                    seen = item.p_discrimination, item.p_detection, where.calcium[0], where.edge[0]
+                    rows.append((*seen, where.modality or "", truth))
+    columns = zip(*rows, strict=True) if rows else ([],) * 6
+    kinds = (np.float64, np.float64, np.float64, np.float64, np.str_, np.bool_)
     return _Judgements(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
+
+
+def _location(record: ScanRecord, candidate: Candidate) -> Location:
+    modality = record.groups.get("modality")
+    return Location.of([candidate], record.brain, Modality(modality) if modality else None)
 
 
 def _at_stage_one(candidate: Candidate) -> Candidate:

@@ -9,10 +9,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from CMMDetectLib.calcified_sites import BrainFrame
 from CMMDetectLib.candidates import Candidate, Stage, write_json
 from CMMDetectLib.detector import Detector
 from CMMDetectLib.errors import InputError
+from CMMDetectLib.location import BrainFrame
 from CMMDetectLib.matching import shared_voxels
 from CMMDetectLib.methods import Method, Settings
 from CMMDetectLib.progress import Listener, Progress

@@ -14,8 +14,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from CMMDetectLib.calcified_sites import BrainFrame
 from CMMDetectLib.candidates import Candidate, Stage
+from CMMDetectLib.location import BrainFrame
 from CMMDetectLib.matching import match_centers, match_overlap
 
 FloatArray = NDArray[np.float64]

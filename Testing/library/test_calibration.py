@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from CMMDetectLib.bundle import read_bundle, write_bundle
-from CMMDetectLib.calcified_sites import CHOROID_PLEXUS_MM, MNI_CENTER_MM, MNI_SPREAD_MM, BrainFrame
 from CMMDetectLib.calibration import Calibration, log_odds
 from CMMDetectLib.candidates import Candidate, Stage
 from CMMDetectLib.detector import Detector
 from CMMDetectLib.devices import choose_compute
+from CMMDetectLib.location import CHOROID_PLEXUS_MM, MNI_CENTER_MM, MNI_SPREAD_MM, BrainFrame
 from CMMDetectLib.methods import Settings
 from CMMDetectLib.paper_method import PaperMethod
 from CMMDetectLib.postprocessing import CutOffs
@@ -91,6 +91,30 @@ def test_a_place_where_calcium_gathers_never_speaks_for_a_microbleed():
     assert fit_calibration(calcified_records("t2star", 3.0)).calcium_slopes == {}
 
 
+def edge_records(modality: str, weight: float) -> list[ScanRecord]:
+    """Records in whose candidates at the edge of the brain, half of them, a weight changes the true log odds."""
+    rng = np.random.default_rng(2)
+    made = []
+    for record in records(2):
+        findings = []
+        for item in record.findings:
+            depth_mm = float(rng.choice([0.0, 100.0]))
+            odds = 0.5 * log_odds(item.candidate.p_discrimination) - 2 + weight * (depth_mm == 0)
+            touches = ("lesion",) * bool(rng.random() < 1 / (1 + np.exp(-odds)))
+            candidate = replace(item.candidate, skull_distance_mm=depth_mm)
+            findings.append(replace(item, candidate=candidate, touches=touches))
+        lesions = (replace(record.lesions[0], id="lesion"),)
+        made.append(replace(record, findings=tuple(findings), lesions=lesions, groups={"modality": modality}))
+    return made
+
+
+def test_the_edge_of_the_brain_speaks_against_a_microbleed_as_much_as_it_did_and_never_for_one():
+    against, without = (fit_calibration(edge_records("swi", weight)) for weight in (-2.0, 2.0))
+    assert against.edge_slopes["swi"] == pytest.approx(-2.0, abs=0.3) and against.calcium_slopes == {}
+    assert against.offset == pytest.approx(-2, abs=0.2)
+    assert without.edge_slopes == {}
+
+
 def test_candidates_judged_anew_get_the_probability_of_their_place_and_modality():
     place = Calibration(calcium_slopes={"t2star": -3.0})
     every = Settings(0.1, 0.0, CutOffs())
@@ -168,7 +192,7 @@ def test_the_figure_shows_both_lines_and_needs_candidates():
 
 
 def test_a_bundle_carries_its_calibration_and_one_without_reads_too(small_bundle, tmp_path):
-    calibration = Calibration(0.7, -1.5, 0.2, {"t2star": -3.0})
+    calibration = Calibration(0.7, -1.5, 0.2, {"t2star": -3.0}, {"swi": -2.0})
     networks = {"detector": small_bundle.detector(), "student": small_bundle.student()}
     description = replace(small_bundle.description, calibration=calibration)
     bundle = write_bundle(tmp_path / "calibrated", description, networks)

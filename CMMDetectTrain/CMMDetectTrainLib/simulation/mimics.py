@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from CMMDetectLib.calcified_sites import CHOROID_PLEXUS_MM, PINEAL_GLAND_MM
+from CMMDetectLib.location import CHOROID_PLEXUS_MM, PINEAL_GLAND_MM
 
 from .anatomy import Head
 from .deposits import Blob, Deposit, Segments

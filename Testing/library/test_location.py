@@ -1,4 +1,4 @@
-"""Pineal gland and choroid plexus are found in any whole brain, and calcium there is not shown as a microbleed."""
+"""Pineal gland and choroid plexus are found in any whole brain; calcium there, and the edge, are believed less."""
 
 from dataclasses import replace
 
@@ -9,16 +9,18 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from CMMDetectLib.bundle import write_bundle
-from CMMDetectLib.calcified_sites import (
+from CMMDetectLib.calibration import Calibration, log_odds
+from CMMDetectLib.candidates import Candidate
+from CMMDetectLib.detector import Detector
+from CMMDetectLib.devices import choose_compute
+from CMMDetectLib.location import (
     CHOROID_PLEXUS_MM,
     MNI_CENTER_MM,
     MNI_SPREAD_MM,
     PINEAL_GLAND_MM,
     BrainFrame,
+    Location,
 )
-from CMMDetectLib.calibration import Calibration, log_odds
-from CMMDetectLib.detector import Detector
-from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.orientation import Turn
 from CMMDetectLib.paper_method import PaperMethod
 from CMMDetectLib.preprocessing import prepare
@@ -47,7 +49,7 @@ def test_the_brain_that_the_sites_belong_to_is_that_of_mni152(brain):
     frame = frame_of(*brain)
     assert frame.center_mm == pytest.approx(MNI_CENTER_MM, abs=0.5)
     assert frame.spread_mm == pytest.approx(MNI_SPREAD_MM, abs=0.5)
-    assert frame.closeness(SITES_MM) == pytest.approx(1.0, abs=0.01)
+    assert frame.closeness_to_calcium(SITES_MM) == pytest.approx(1.0, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -62,8 +64,8 @@ def test_the_brain_that_the_sites_belong_to_is_that_of_mni152(brain):
 def test_the_sites_go_with_the_head(brain, change):
     mask, affine = brain
     moved = to_world(change, SITES_MM)
-    assert frame_of(mask, change @ affine).closeness(moved).min() > 0.5
-    assert frame_of(mask, change @ affine).closeness(to_world(change, [(30, 20, 30)]))[0] < 1e-3
+    assert frame_of(mask, change @ affine).closeness_to_calcium(moved).min() > 0.5
+    assert frame_of(mask, change @ affine).closeness_to_calcium(to_world(change, [(30, 20, 30)]))[0] < 1e-3
 
 
 def test_the_order_of_the_axes_changes_nothing(brain):
@@ -71,13 +73,13 @@ def test_the_order_of_the_axes_changes_nothing(brain):
     turn = Turn((1, 2, 0), (True, False, True))
     turned = frame_of(turn.apply(mask), turn.affine(affine, mask.shape))
     assert turned.center_mm == pytest.approx(MNI_CENTER_MM, abs=0.5)
-    assert turned.closeness(SITES_MM).min() > 0.99
+    assert turned.closeness_to_calcium(SITES_MM).min() > 0.99
 
 
 def test_a_mask_that_is_6_mm_too_wide_or_too_narrow_hardly_matters(brain):
     mask, affine = brain
     for other in (ndimage.binary_dilation(mask, iterations=2), ndimage.binary_erosion(mask, iterations=2)):
-        assert frame_of(other, affine).closeness(SITES_MM).min() > 0.9
+        assert frame_of(other, affine).closeness_to_calcium(SITES_MM).min() > 0.9
 
 
 @pytest.mark.parametrize("part", [np.s_[:, :, 20:32], np.s_[:32], np.s_[20:40, 20:40, 20:40]])
@@ -117,3 +119,12 @@ def test_on_magnitude_the_detector_believes_a_dark_spot_in_the_choroid_plexus_le
     lost = shown(plain, Modality.T2STAR) - shown(place, Modality.T2STAR)
     assert lost[:3].min() > 3 and np.abs(lost[3:]).max() < 0.01
     assert np.array_equal(shown(plain, Modality.SWI), shown(place, Modality.SWI))
+
+
+def test_depth_counts_from_the_edge_of_the_mask_and_not_in_a_piece_of_tissue():
+    depths = (0.0, 5.0, 40.0, None)
+    candidates = [Candidate(id="a", x=0, y=0, z=0, skull_distance_mm=depth) for depth in depths]
+    location = Location.of(candidates, None, Modality.SWI)
+    assert location.edge == pytest.approx([1.0, np.exp(-1), 0.0, 0.0], abs=1e-3)
+    assert not location.calcium.any()
+    assert Location.of([], None, None).edge.shape == (0,)
