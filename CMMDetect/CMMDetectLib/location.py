@@ -53,8 +53,9 @@ class BrainFrame:
         """Measure a prepared scan's brain mask; None where it does not hold a whole brain."""
         if prepared.mask_source == "tissue":
             return None
-        position_mm = to_world(prepared.affine, np.argwhere(prepared.mask))
-        center, spread = position_mm.mean(axis=0), position_mm.std(axis=0)
+        mean, covariance = _index_moments(prepared.mask)
+        axes_mm = prepared.affine[:3, :3]
+        center, spread = to_world(prepared.affine, mean), np.sqrt(np.diag(axes_mm @ covariance @ axes_mm.T))
         parts = spread / MNI_SPREAD_MM
         if parts.min() < LIKE_A_BRAIN[0] or parts.max() > LIKE_A_BRAIN[1]:
             return None
@@ -106,6 +107,22 @@ class Location:
         depth_mm = [np.inf if item.skull_distance_mm is None else item.skull_distance_mm for item in candidates]
         calcium = brain.closeness_to_calcium(position_mm) if brain else np.zeros(len(candidates))
         return cls(modality, calcium, np.exp(-np.array(depth_mm, np.float64) / EDGE_MM))
+
+
+def _index_moments(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean (3,) and covariance (3, 3) of a mask's voxel indices, of which a brain may have ten million."""
+    mean, covariance = np.empty(3), np.empty((3, 3))
+    for first, second, along in ((0, 1, 2), (0, 2, 1), (1, 2, 0)):
+        shadow = mask.sum(axis=along) / np.count_nonzero(mask)
+        rows, columns = np.arange(len(shadow)), np.arange(shadow.shape[1])
+        mean[[first, second]] = shadow.sum(axis=1) @ rows, shadow.sum(axis=0) @ columns
+        across, down = rows - mean[first], columns - mean[second]
+        covariance[first, second] = covariance[second, first] = across @ shadow @ down
+        covariance[first, first], covariance[second, second] = (
+            shadow.sum(axis=1) @ across**2,
+            shadow.sum(axis=0) @ down**2,
+        )
+    return mean, covariance
 
 
 def _three(values: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -38,11 +38,15 @@ def brain():
     return np.asarray(image.dataobj) > 0, np.asarray(image.affine, np.float64)
 
 
-def frame_of(mask, affine):
-    """The frame that a stripped scan gives whose tissue has this mask."""
+def prepared_of(mask, affine):
+    """A prepared scan whose tissue has this mask."""
     texture = np.random.default_rng(0).normal(100.0, 2.0, mask.shape)
-    scan = Scan((mask * texture).astype(np.float32), affine, Modality.T2STAR, "sub-01")
-    return BrainFrame.of(prepare(scan, mask))
+    return prepare(Scan((mask * texture).astype(np.float32), affine, Modality.T2STAR, "sub-01"), mask)
+
+
+def frame_of(mask, affine):
+    """The frame of that scan."""
+    return BrainFrame.of(prepared_of(mask, affine))
 
 
 def test_the_brain_that_the_sites_belong_to_is_that_of_mni152(brain):
@@ -80,6 +84,16 @@ def test_a_mask_that_is_6_mm_too_wide_or_too_narrow_hardly_matters(brain):
     mask, affine = brain
     for other in (ndimage.binary_dilation(mask, iterations=2), ndimage.binary_erosion(mask, iterations=2)):
         assert frame_of(other, affine).closeness_to_calcium(SITES_MM).min() > 0.9
+
+
+def test_center_and_spread_are_those_of_the_voxels_of_a_mask_in_an_oblique_scan(brain):
+    mask, affine = brain
+    oblique = np.array([[0.9, -0.4, 0.1, 5], [0.4, 0.9, -0.2, -7], [0.0, 0.2, 1.0, 3], [0, 0, 0, 1]]) @ affine
+    prepared = prepared_of(mask, oblique)
+    position_mm = to_world(prepared.affine, np.argwhere(prepared.mask))
+    frame = BrainFrame.of(prepared)
+    assert frame.center_mm == pytest.approx(position_mm.mean(axis=0), abs=0.01)
+    assert frame.spread_mm == pytest.approx(position_mm.std(axis=0), abs=0.01)
 
 
 @pytest.mark.parametrize("part", [np.s_[:, :, 20:32], np.s_[:32], np.s_[20:40, 20:40, 20:40]])
