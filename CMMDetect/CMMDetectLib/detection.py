@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .candidates import Candidate, sphere_diameter
 from .clusters import ClusterMeasures, edge_distance_mm, find_clusters, measure_clusters
+from .location import BrainFrame
 from .methods import Method
 from .preprocessing import PreparedScan
 from .progress import Progress
@@ -27,12 +28,15 @@ class StageOne:
     clusters : ClusterMeasures
     candidates : list of Candidate
         In no particular order, with provisional names.
+    brain : BrainFrame or None
+        Center and size of the brain, where the scan holds a whole one.
     """
 
     probability: NDArray[np.float32]
     labels: NDArray[np.int32]
     clusters: ClusterMeasures
     candidates: list[Candidate]
+    brain: BrainFrame | None
 
 
 def detect(method: Method, prepared: PreparedScan, channels: NDArray[np.float32], progress: Progress) -> StageOne:
@@ -57,4 +61,4 @@ def detect(method: Method, prepared: PreparedScan, channels: NDArray[np.float32]
         )
         for number in range(count)
     ]
-    return StageOne(probability, labels, clusters, candidates)
+    return StageOne(probability, labels, clusters, candidates, BrainFrame.of(prepared))

@@ -16,7 +16,6 @@ from .candidates import Candidate, Stage
 from .channels import input_channels
 from .detection import StageOne, detect
 from .discrimination import discriminate
-from .location import BrainFrame
 from .methods import Method
 from .orientation import Turn, canonical_turn
 from .postprocessing import postprocess
@@ -70,7 +69,7 @@ class Detector:
             clusters = _onto_scan(numbers[found.labels], prepared, turn)
             probability = _onto_scan(found.probability, prepared, turn)
         provenance = self._provenance(scan, prepared, found, progress)
-        return DetectionResult(scan, candidates, clusters, probability, BrainFrame.of(prepared), provenance)
+        return DetectionResult(scan, candidates, clusters, probability, found.brain, provenance)
 
     def _provenance(self, scan: Scan, prepared: PreparedScan, found: StageOne, progress: Progress) -> dict[str, Any]:
         is_file = scan.path is not None and scan.path.is_file()

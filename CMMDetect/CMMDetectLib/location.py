@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import ArrayLike, NDArray
 
 from .candidates import Candidate
-from .scan import Modality, to_world
-
-if TYPE_CHECKING:
-    from .preprocessing import PreparedScan
+from .preprocessing import PreparedScan
+from .scan import to_world
 
 PINEAL_GLAND_MM = (0.0, -30.0, 2.0)
 CHOROID_PLEXUS_MM = (20.0, -38.0, 8.0)
@@ -53,9 +51,11 @@ class BrainFrame:
         """Measure a prepared scan's brain mask; None where it does not hold a whole brain."""
         if prepared.mask_source == "tissue":
             return None
-        mean, covariance = _index_moments(prepared.mask)
-        axes_mm = prepared.affine[:3, :3]
-        center, spread = to_world(prepared.affine, mean), np.sqrt(np.diag(axes_mm @ covariance @ axes_mm.T))
+        shape = sitk.LabelShapeStatisticsImageFilter()
+        shape.Execute(sitk.GetImageFromArray(prepared.mask.T.astype(np.uint8)))
+        axes_mm = np.reshape(shape.GetPrincipalAxes(1), (3, 3)) @ prepared.affine[:3, :3].T
+        center = to_world(prepared.affine, shape.GetCentroid(1))
+        spread = np.sqrt(shape.GetPrincipalMoments(1) @ axes_mm**2)
         parts = spread / MNI_SPREAD_MM
         if parts.min() < LIKE_A_BRAIN[0] or parts.max() > LIKE_A_BRAIN[1]:
             return None
@@ -96,33 +96,17 @@ class Location:
         Closeness to the edge of the brain mask, 1 there and 0.4 at 5 mm; 0 where there is no edge.
     """
 
-    modality: Modality | None
+    modality: str | None
     calcium: NDArray[np.float64]
     edge: NDArray[np.float64]
 
     @classmethod
-    def of(cls, candidates: Sequence[Candidate], brain: BrainFrame | None, modality: Modality | None) -> Location:
+    def of(cls, candidates: Sequence[Candidate], brain: BrainFrame | None, modality: str | None) -> Location:
         """Say where candidates lie in a brain, None for a scan that does not hold a whole one."""
         position_mm = np.array([(item.x, item.y, item.z) for item in candidates], np.float64).reshape(-1, 3)
         depth_mm = [np.inf if item.skull_distance_mm is None else item.skull_distance_mm for item in candidates]
         calcium = brain.closeness_to_calcium(position_mm) if brain else np.zeros(len(candidates))
         return cls(modality, calcium, np.exp(-np.array(depth_mm, np.float64) / EDGE_MM))
-
-
-def _index_moments(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean (3,) and covariance (3, 3) of a mask's voxel indices, of which a brain may have ten million."""
-    mean, covariance = np.empty(3), np.empty((3, 3))
-    for first, second, along in ((0, 1, 2), (0, 2, 1), (1, 2, 0)):
-        shadow = mask.sum(axis=along) / np.count_nonzero(mask)
-        rows, columns = np.arange(len(shadow)), np.arange(shadow.shape[1])
-        mean[[first, second]] = shadow.sum(axis=1) @ rows, shadow.sum(axis=0) @ columns
-        across, down = rows - mean[first], columns - mean[second]
-        covariance[first, second] = covariance[second, first] = across @ shadow @ down
-        covariance[first, first], covariance[second, second] = (
-            shadow.sum(axis=1) @ across**2,
-            shadow.sum(axis=0) @ down**2,
-        )
-    return mean, covariance
 
 
 def _three(values: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -12,7 +12,7 @@ from .bundle import ModelBundle
 from .detection import StageOne
 from .devices import Compute
 from .inference import PATCH_VOX, microbleed_probability, patch_probability
-from .location import BrainFrame, Location
+from .location import Location
 from .methods import Settings
 from .network_grid import NetworkGrid
 from .preprocessing import PreparedScan
@@ -46,7 +46,7 @@ class PaperMethod:
         seen, centers_vox = grid.channels(channels, grid.mask(prepared.mask)), grid.points(clusters.centroid_vox)
         shape = self._bundle.description.voxel.patch_shape(PATCH_VOX)
         probability = patch_probability(self._bundle.student(), seen, centers_vox, shape, self._compute, tick)
-        location = Location.of(found.candidates, BrainFrame.of(prepared), prepared.scan.modality)
+        location = Location.of(found.candidates, found.brain, prepared.scan.modality)
         return self._bundle.description.calibration.apply(probability, clusters.peak, location)
 
     def describe(self) -> dict[str, Any]:

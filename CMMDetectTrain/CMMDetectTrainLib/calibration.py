@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from CMMDetectLib.discrimination import judged
 from CMMDetectLib.location import Location
 from CMMDetectLib.methods import Settings
 from CMMDetectLib.postprocessing import postprocess
-from CMMDetectLib.scan import Modality
 
 from .metrics import Reliability, ScanRecord, reliability
 from .report_figures import reliability_figure
@@ -27,6 +26,18 @@ STEEPEST = 20.0
 """Largest slope: with candidates that a threshold separates perfectly it would grow without end."""
 PRIOR_SPREAD = 3.0
 """Standard deviation of a weight of closeness before anything is known: few candidates are near, so it counts."""
+
+KNOWN = np.dtype(
+    [
+        ("student", float),
+        ("detection", float),
+        ("modality", "U8"),
+        ("calcium", float),
+        ("edge", float),
+        ("truth", bool),
+    ]
+)
+"""Of a candidate: both networks' probabilities, its `Location`, and whether it is a microbleed."""
 
 
 def fit_calibration(records: Sequence[ScanRecord]) -> Calibration:
@@ -46,17 +57,17 @@ def fit_calibration(records: Sequence[ScanRecord]) -> Calibration:
         One that changes nothing where there are fewer than `LEAST_CANDIDATES` true or false candidates, or where
         the student's probability does not rise with the truth.
     """
-    judged = _judgements(records)
-    truth = judged.truth
+    known = _known(records)
+    truth = known["truth"]
     true = int(truth.sum())
     false = len(truth) - true
     if min(true, false) < LEAST_CANDIDATES:
         return Calibration()
-    seen = log_odds(judged.detection)
-    modalities = sorted({str(modality) for modality in judged.modality if modality})
-    near = [what * (judged.modality == name) for what in (judged.calcium, judged.edge) for name in modalities]
+    seen = log_odds(known["detection"])
+    modalities = sorted({str(modality) for modality in known["modality"] if modality})
+    near = [known[what] * (known["modality"] == name) for what in ("calcium", "edge") for name in modalities]
     # about its mean, so that it stays 0 where all candidates have the same
-    evidence = np.stack([log_odds(judged.student), np.ones(len(truth)), seen - seen.mean(), *near])
+    evidence = np.stack([log_odds(known["student"]), np.ones(len(truth)), seen - seen.mean(), *near])
     target = np.where(truth, (true + 1) / (true + 2), 1 / (false + 2))
 
     def loss(weights: NDArray[np.float64]) -> float:
@@ -99,8 +110,8 @@ def judged_anew(record: ScanRecord, settings: Settings, calibration: Calibration
 
 def measured_calibration(records: Sequence[ScanRecord]) -> Reliability | None:
     """Compare the probability of stage 2 with the truth; None without candidates."""
-    judged = _judgements(records)
-    return reliability(judged.student, judged.truth)
+    known = _known(records)
+    return reliability(known["student"], known["truth"])
 
 
 def calibration_figure(before: Sequence[ScanRecord], after: Sequence[ScanRecord]) -> ReportFigure | None:
@@ -117,35 +128,21 @@ def calibration_figure(before: Sequence[ScanRecord], after: Sequence[ScanRecord]
     return ReportFigure("Calibration before and after", caption, reliability_figure(drawn))
 
 
-@dataclass(frozen=True)
-class _Judgements:
-    """What is known of the candidates that stage 2 has judged, each (N,)."""
-
-    student: NDArray[np.float64]
-    detection: NDArray[np.float64]
-    calcium: NDArray[np.float64]
-    edge: NDArray[np.float64]
-    modality: NDArray[np.str_]
-    truth: NDArray[np.bool_]
-
-
-def _judgements(records: Sequence[ScanRecord]) -> _Judgements:
+def _known(records: Sequence[ScanRecord]) -> NDArray[np.void]:
+    """What is known of the candidates that stage 2 has judged: (N,), with the fields of `KNOWN`."""
     rows = []
     for record in records:
         for items, truth in zip(true_and_false([record], Stage.DETECTION), (True, False), strict=True):
             for item in items:
                 if item.p_discrimination is not None and item.p_detection is not None:
                     where = _location(record, item)
-                    seen = item.p_discrimination, item.p_detection, where.calcium[0], where.edge[0]
-                    rows.append((*seen, where.modality or "", truth))
-    columns = zip(*rows, strict=True) if rows else ([],) * 6
-    kinds = (np.float64, np.float64, np.float64, np.float64, np.str_, np.bool_)
-    return _Judgements(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
+                    place = where.modality or "", where.calcium[0], where.edge[0]
+                    rows.append((item.p_discrimination, item.p_detection, *place, truth))
+    return np.array(rows, KNOWN)
 
 
 def _location(record: ScanRecord, candidate: Candidate) -> Location:
-    modality = record.groups.get("modality")
-    return Location.of([candidate], record.brain, Modality(modality) if modality else None)
+    return Location.of([candidate], record.brain, record.groups.get("modality"))
 
 
 def _at_stage_one(candidate: Candidate) -> Candidate:

@@ -60,27 +60,32 @@ def test_what_stage_1_has_seen_counts_as_much_as_it_tells():
 FRAME = BrainFrame(MNI_CENTER_MM, MNI_SPREAD_MM)
 
 
-def calcified_records(modality: str, weight: float, seed: int = 0) -> list[ScanRecord]:
-    """Records in whose candidates at the choroid plexus, one in ten, the true log odds are changed by a weight."""
+NEAR_CALCIUM = dict(zip("xyz", CHOROID_PLEXUS_MM, strict=True))
+FAR_AWAY = {"x": 40.0, "y": 20.0, "z": 30.0, "skull_distance_mm": 100.0}
+
+
+def located_records(near: dict[str, float], modality: str, weight: float, seed: int = 0) -> list[ScanRecord]:
+    """Records of whose candidates a fifth lies near something: there a weight is added to the true log odds."""
     rng = np.random.default_rng(seed)
     made = []
     for record in records(seed):
         findings = []
         for item in record.findings:
-            is_near = rng.random() < 0.1
-            place = dict(zip("xyz", CHOROID_PLEXUS_MM if is_near else (40.0, 20.0, 30.0), strict=True))
+            is_near = rng.random() < 0.2
             odds = 0.5 * log_odds(item.candidate.p_discrimination) - 2 + weight * is_near
-            touches = item.touches if not is_near else ("lesion",) * bool(rng.random() < 1 / (1 + np.exp(-odds)))
-            findings.append(replace(item, candidate=replace(item.candidate, **place), touches=touches))
-        lesions = (*record.lesions, replace(record.lesions[0], id="lesion"))
-        made.append(
-            replace(record, findings=tuple(findings), lesions=lesions, groups={"modality": modality}, brain=FRAME)
-        )
+            touches = ("lesion",) * bool(rng.random() < 1 / (1 + np.exp(-odds)))
+            candidate = replace(item.candidate, **FAR_AWAY | (near if is_near else {}))
+            findings.append(replace(item, candidate=candidate, touches=touches))
+        lesions = (replace(record.lesions[0], id="lesion"),)
+        located = replace(record, findings=tuple(findings), lesions=lesions)
+        made.append(replace(located, groups={"modality": modality}, brain=FRAME))
     return made
 
 
 def test_a_place_where_calcium_gathers_speaks_against_a_microbleed_in_the_modality_where_it_did():
-    fitted = fit_calibration(calcified_records("t2star", -3.0) + calcified_records("qsm", 0.0, seed=1))
+    fitted = fit_calibration(
+        located_records(NEAR_CALCIUM, "t2star", -3.0) + located_records(NEAR_CALCIUM, "qsm", 0.0, seed=1)
+    )
     assert fitted.slope == pytest.approx(0.5, abs=0.05)
     assert fitted.calcium_slopes["t2star"] == pytest.approx(-3.0, abs=0.6)
     assert fitted.calcium_slopes.get("qsm", 0.0) == pytest.approx(0.0, abs=0.5)
@@ -88,28 +93,13 @@ def test_a_place_where_calcium_gathers_speaks_against_a_microbleed_in_the_modali
 
 
 def test_a_place_where_calcium_gathers_never_speaks_for_a_microbleed():
-    assert fit_calibration(calcified_records("t2star", 3.0)).calcium_slopes == {}
-
-
-def edge_records(modality: str, weight: float) -> list[ScanRecord]:
-    """Records in whose candidates at the edge of the brain, half of them, a weight changes the true log odds."""
-    rng = np.random.default_rng(2)
-    made = []
-    for record in records(2):
-        findings = []
-        for item in record.findings:
-            depth_mm = float(rng.choice([0.0, 100.0]))
-            odds = 0.5 * log_odds(item.candidate.p_discrimination) - 2 + weight * (depth_mm == 0)
-            touches = ("lesion",) * bool(rng.random() < 1 / (1 + np.exp(-odds)))
-            candidate = replace(item.candidate, skull_distance_mm=depth_mm)
-            findings.append(replace(item, candidate=candidate, touches=touches))
-        lesions = (replace(record.lesions[0], id="lesion"),)
-        made.append(replace(record, findings=tuple(findings), lesions=lesions, groups={"modality": modality}))
-    return made
+    assert fit_calibration(located_records(NEAR_CALCIUM, "t2star", 3.0)).calcium_slopes == {}
 
 
 def test_the_edge_of_the_brain_speaks_against_a_microbleed_as_much_as_it_did_and_never_for_one():
-    against, without = (fit_calibration(edge_records("swi", weight)) for weight in (-2.0, 2.0))
+    against, without = (
+        fit_calibration(located_records({"skull_distance_mm": 0.0}, "swi", weight)) for weight in (-2.0, 2.0)
+    )
     assert against.edge_slopes["swi"] == pytest.approx(-2.0, abs=0.3) and against.calcium_slopes == {}
     assert against.offset == pytest.approx(-2, abs=0.2)
     assert without.edge_slopes == {}
@@ -119,12 +109,21 @@ def test_candidates_judged_anew_get_the_probability_of_their_place_and_modality(
     place = Calibration(calcium_slopes={"t2star": -3.0})
     every = Settings(0.1, 0.0, CutOffs())
     for modality, weight in (("t2star", -3.0), ("qsm", 0.0)):
-        record = calcified_records(modality, 0.0)[0]
+        record = located_records(NEAR_CALCIUM, modality, 0.0)[0]
         for before, after in zip(record.findings, judged_anew(record, every, place).findings, strict=True):
             odds = log_odds(before.candidate.p_discrimination) + weight * (before.candidate.x < 30)
             assert after.candidate.p_discrimination == pytest.approx(probability(odds), abs=1e-5)
     nowhere = replace(record, groups={"modality": "t2star"}, brain=None)
     assert judged_anew(nowhere, every, place).findings == judged_anew(nowhere, every).findings
+
+
+def test_candidates_judged_anew_get_the_probability_of_their_depth():
+    depth = Calibration(edge_slopes={"swi": -2.0})
+    record = located_records({"skull_distance_mm": 5.0}, "swi", 0.0)[0]
+    judged = judged_anew(record, Settings(0.1, 0.0, CutOffs()), depth)
+    for before, after in zip(record.findings, judged.findings, strict=True):
+        odds = log_odds(before.candidate.p_discrimination) - 2.0 * np.exp(-before.candidate.skull_distance_mm / 5.0)
+        assert after.candidate.p_discrimination == pytest.approx(probability(odds), abs=1e-5)
 
 
 def test_calibration_mends_the_probability_of_other_scans_too():
