@@ -3,26 +3,20 @@ from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from CMMDetectLib.candidates import Candidate, Stage, read_table, write_table
+from CMMDetectLib.candidates import Stage
 from CMMDetectLib.errors import InputError, OutputError
-from CMMDetectLib.review import ReviewSession
 from CMMDetectLib.review_records import (
     MIMIC_LABELS,
     Certainty,
     Mimic,
     Verdict,
-    carried_over,
     is_rescued,
-    is_touched,
     moved_mm,
-    pair_up,
     position_of,
 )
 from CMMDetectLib.review_state import ShownFilter
-from review_samples import CANDIDATES, SCAN, StepClock, session_of
+from review_samples import CANDIDATES, session_of
 
 ACCEPT, REJECT, UNDECIDED = Verdict.ACCEPTED, Verdict.REJECTED, Verdict.UNDECIDED
 
@@ -346,129 +340,3 @@ def test_a_clock_that_is_set_back_does_not_make_the_newer_copy_the_older_one():
     first = session.state
     session.judge("cmb-0001", REJECT)
     assert (session.state.changed_at, session.state.revision) > (first.changed_at, first.revision)
-
-
-# ---------------------------------------------------------------------- a new run on the same scan
-
-
-def reviewed() -> ReviewSession:
-    session = session_of(reader="Ada")
-    session.set_certainty("cmb-0001", Certainty.DEFINITE)
-    session.move("cmb-0002", (31.0, 0.0, 0.0))
-    session.set_mimic("cmb-0004", Mimic.VESSEL)
-    session.add((90.0, 0.0, 0.0))
-    return session
-
-
-def test_the_same_run_takes_decisions_over_by_name_even_from_a_table(tmp_path):
-    session = reviewed()
-    shifted = [replace(item, x=item.x + 0.00004, p_detection=0.5) for item in CANDIDATES]
-    write_table(tmp_path / "t.tsv", shifted, {})
-    session.take_run(read_table(tmp_path / "t.tsv"), {"again": True})
-    assert [item.verdict for item in session.candidates] == [
-        *("accepted", "undecided", "undecided", "rejected", "accepted")
-    ]
-    assert position_of(session["cmb-0002"]) == (31.0, 0.0, 0.0)
-    assert session["cmb-0001"].p_detection == 0.5
-    assert session.run == {"again": True}
-    assert session.undo() is None
-
-
-def test_another_run_takes_decisions_over_by_place_and_keeps_what_it_does_not_have():
-    session = reviewed()
-    new = [
-        Candidate(id="cmb-0001", x=70.5, y=0.0, z=0.0),
-        Candidate(id="cmb-0002", x=11.0, y=0.0, z=0.0),
-        Candidate(id="cmb-0003", x=90.0, y=1.0, z=0.0),
-    ]
-    session.take_run(new)
-    said = {item.id: item for item in session.candidates}
-    assert list(said) == ["cmb-0001", "cmb-0002", "cmb-0003", "cmb-0002-earlier"]
-    assert said["cmb-0001"].mimic == "vessel"
-    assert (said["cmb-0002"].certainty, said["cmb-0002"].x) == ("definite", 11.0)
-    assert said["cmb-0003"].verdict == "accepted"
-    assert position_of(said["cmb-0003"]) == (90.0, 0.0, 0.0)
-    assert position_of(said["cmb-0002-earlier"]) == (31.0, 0.0, 0.0)
-
-
-def test_a_new_run_in_a_blind_read_stays_apart_from_the_readers_points():
-    session = session_of(blind=True)
-    session.add((11.0, 0.0, 0.0))
-    session.take_run([replace(item, x=item.x + 1, id="n" + item.id) for item in CANDIDATES])
-    assert [item.id for item in session.visible] == ["cmb-r001"]
-    assert session.reveal() == {"cmb-r001": "ncmb-0001"}
-
-
-def test_untouched_candidates_of_an_earlier_run_leave_nothing():
-    assert [item.id for item in carried_over(CANDIDATES, [], blind=False)] == []
-    assert not any(is_touched(item) for item in CANDIDATES)
-
-
-def test_pairs_prefer_the_same_record_and_are_one_to_one():
-    close = [replace(CANDIDATES[0], id="a"), replace(CANDIDATES[0], id="b", x=11.0)]
-    pairs = pair_up(close, list(reversed(close)))
-    assert pairs.both == ((0, 1), (1, 0))
-    pairs = pair_up(close, [replace(close[1], id="c", x=10.9)])
-    assert (pairs.both, pairs.only_first, pairs.only_second) == (((1, 0),), (0,), ())
-    assert pair_up([], close).only_second == (0, 1)
-
-
-# ---------------------------------------------------------------------- undo and redo
-
-places = st.tuples(*[st.floats(-50, 50, width=32)] * 3)
-commands = st.lists(
-    st.one_of(
-        st.tuples(st.just("judge"), st.integers(0, 9), st.sampled_from(Verdict)),
-        st.tuples(st.just("set_certainty"), st.integers(0, 9), st.sampled_from([None, *Certainty])),
-        st.tuples(st.just("set_mimic"), st.integers(0, 9), st.sampled_from([None, *Mimic])),
-        st.tuples(st.just("set_note"), st.integers(0, 9), st.text(max_size=8)),
-        st.tuples(st.just("move"), st.integers(0, 9), places),
-        st.tuples(st.just("put_back"), st.integers(0, 9)),
-        st.tuples(st.just("remove"), st.integers(0, 9)),
-        st.tuples(st.just("add"), places),
-        st.tuples(st.just("undo")),
-        st.tuples(st.just("redo")),
-        st.tuples(st.just("reveal")),
-    ),
-    max_size=30,
-)
-
-
-def perform(session: ReviewSession, name: str, *arguments) -> None:
-    if name in ("add", "undo", "redo", "reveal"):
-        getattr(session, name)(*arguments)
-        return
-    visible = session.visible
-    if visible:
-        item = visible[arguments[0] % len(visible)]
-        if name != "remove" or item.origin == "reader":
-            getattr(session, name)(item.id, *arguments[1:])
-
-
-@settings(max_examples=150, deadline=None)
-@given(commands=commands, blind=st.booleans())
-def test_all_undone_is_the_start(commands, blind):
-    session = ReviewSession(SCAN, CANDIDATES, clock=StepClock())
-    if blind:
-        session.start_blind()
-    for command in commands:
-        perform(session, *command)
-    names = [item.id for item in session.candidates]
-    assert len(set(names)) == len(names)
-    while session.undo():
-        pass
-    assert session.candidates == CANDIDATES
-
-
-@settings(max_examples=100, deadline=None)
-@given(commands=commands)
-def test_undoing_any_number_of_steps_and_redoing_them_changes_nothing(commands):
-    session = session_of()
-    for command in commands:
-        perform(session, *command)
-    end, steps = session.candidates, 0
-    while session.undo():
-        steps += 1
-    for _ in range(steps):
-        assert session.redo()
-    assert session.candidates == end
