@@ -67,6 +67,7 @@ def _isolated_bodies(windows: Floats, within: Bools, ball: Bools, voxel: Sequenc
         return labels == labels[(slice(None), *middle)][:, None, None, None]
 
     rim = ball & ~ndimage.binary_erosion(ball, np.ones([min(n, 3) for n in ball.shape]))
+    rim[middle] = False  # of a ball of three voxels across it is the peak itself
     direction = (np.argwhere(rim) - middle) * voxel
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     foot, shoulder = body_above(FOOT), body_above(SHOULDER)

@@ -6,6 +6,7 @@ from scipy import ndimage
 
 import phantoms
 from CMMDetectLib.inpainting import inpaint
+from CMMDetectLib.isolated_peaks import isolated_peaks
 from CMMDetectLib.vessels import remove_vessels
 
 FINE = [(0.5, 0.5, 0.5), (1.0, 1.0, 1.0), (0.8, 0.8, 1.2), (0.45, 0.45, 1.0)]
@@ -235,6 +236,15 @@ def test_tiny_and_constant_volumes_pass_through(shape, spacing_mm):
         assert cleaned.shape == vessels.shape == shape
         assert cleaned.dtype == np.float32 and vessels.dtype == bool
         assert np.isfinite(cleaned).all() and vessels.mean() < 0.1
+
+
+def test_a_peak_of_one_voxel_stands_alone_where_voxels_are_so_large_that_a_ball_is_three_across():
+    image = np.zeros((7, 7, 7), np.float32)
+    image[3, 3, 3] = 1
+    isolated = isolated_peaks(
+        image, np.array([image.argmax()]), ndimage.generate_binary_structure(3, 1), (1.0, 1.0, 1.0)
+    )
+    assert isolated[3, 3, 3]
 
 
 def test_one_thick_slice_is_searched():
