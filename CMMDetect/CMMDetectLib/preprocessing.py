@@ -10,15 +10,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .brain_extraction import (
-    HEAD_MM,
-    WORK_MM,
-    extract_brain,
-    largest_part,
-    on_work_grid,
-    resample,
-)
+from .brain_extraction import extract_brain
 from .errors import InputError
+from .head_grid import HEAD_MM, WORK_MM, largest_part, on_work_grid, resample
 from .scan import Modality, Scan, translated
 
 FloatArray = NDArray[np.float32]

@@ -226,14 +226,19 @@ def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) ->
     OutputError
         If the file cannot be written.
     """
+    with replacing(path) as beside:
+        sitk.WriteImage(as_image(array, affine), str(beside), useCompression=True, compressionLevel=1)
+
+
+def as_image(array: NDArray[Any], affine: NDArray[np.float64]) -> sitk.Image:
+    """Give an (I, J, K) array the place that its affine says, as an image of ITK, which is LPS."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
     lps = LPS_FROM_RAS @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     image.SetSpacing(spacing.tolist())
     image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(lps[:3, 3].tolist())
-    with replacing(path) as beside:
-        sitk.WriteImage(image, str(beside), useCompression=True, compressionLevel=1)
+    return image
 
 
 @contextmanager

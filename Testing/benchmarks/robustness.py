@@ -24,11 +24,11 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
-from CMMDetectLib.brain_extraction import resample
 from CMMDetectLib.candidates import Candidate, Stage, at_stage
 from CMMDetectLib.cli import add_method_options, method_job
 from CMMDetectLib.detector import Detector
 from CMMDetectLib.errors import CMMDetectError
+from CMMDetectLib.head_grid import resample
 from CMMDetectLib.job import choose_method
 from CMMDetectLib.matching import CENTER_DISTANCE_MM, match_centers, shared_voxels
 from CMMDetectLib.orientation import Turn, canonical_turn

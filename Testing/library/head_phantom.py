@@ -53,6 +53,7 @@ def head(
     noise: float = 0.03,
     bias: float = 0.2,
     seed: int = 0,
+    open_base: bool = False,
 ) -> Head:
     """Sample the head on a 192 x 228 mm field of view between two heights.
 
@@ -69,11 +70,18 @@ def head(
         0 leaves air at exactly 0.
     bias
         Amplitude of the receive field's log.
+    open_base
+        Whether bone is missing below the front of the brain, as it seems where slices are thick: orbits and muscles
+        as bright as brain touch it.
     """
     per_slice = max(1, round(spacing_mm[2] / 1.5))
     x, y, z = _grid(spacing_mm, z_range_mm, per_slice)
     regions = _regions(x, y, z)
     table = SIGNALS[modality]
+    if open_base:
+        regions["skull"] &= (z > -25) | (y < -20)
+        regions["air"] &= False
+        table = table | {"muscle": table["white"], "eye": table["white"]}
     signal = np.zeros(np.broadcast_shapes(x.shape, y.shape, z.shape), np.float32)
     for name, region in regions.items():
         signal[region] = table.get(name, 0.0)
@@ -92,6 +100,14 @@ def head(
         voids=_average(regions["void"].astype(np.float32), per_slice) >= 0.5,
         spacing_mm=spacing_mm,
     )
+
+
+def affine_of(phantom: Head, z_range_mm: tuple[float, float]) -> NDArray[np.float64]:
+    """Voxel indices to RAS mm about the middle of the brain."""
+    affine = np.diag([*phantom.spacing_mm, 1.0])
+    affine[:3, 3] = -(np.array(phantom.signal.shape) - 1) / 2 * phantom.spacing_mm
+    affine[2, 3] = z_range_mm[0] + phantom.spacing_mm[2] / 2
+    return affine
 
 
 def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

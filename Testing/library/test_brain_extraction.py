@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from CMMDetectLib.brain_extraction import bet, extract_brain
+from CMMDetectLib.bet import bet
+from CMMDetectLib.brain_extraction import extract_brain
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.scan import Modality, Scan
-from head_phantom import dice, head
+from head_phantom import affine_of, dice, head
 
 
 def scan_of(array, spacing_mm, modality="swi"):
@@ -37,6 +38,18 @@ def swi_head():
 def test_the_space_inside_the_skull_is_found(modality, spacing_mm, z_range_mm, least):
     phantom = head(modality, spacing_mm, z_range_mm)
     assert dice(bet(phantom.signal, spacing_mm), phantom.inside_skull) >= least
+
+
+@pytest.mark.parametrize("modality", ["swi", "t2star"])
+@pytest.mark.parametrize(
+    ("spacing_mm", "z_range_mm"),
+    [((1.5, 1.5, 2.0), (-95, 95)), ((1.0, 1.0, 5.0), (-70, 85)), ((1.5, 1.5, 2.0), (-170, 95))],
+    ids=["whole", "5-mm-slices", "long-neck"],
+)
+def test_the_mask_does_not_run_out_into_the_face_where_the_skull_seems_open(modality, spacing_mm, z_range_mm):
+    phantom = head(modality, spacing_mm, z_range_mm, open_base=True)
+    scan = Scan(phantom.signal, affine_of(phantom, z_range_mm), Modality(modality), "sub-01")
+    assert dice(extract_brain(scan)[0], phantom.inside_skull) >= 0.9
 
 
 def test_no_little_blocks_that_look_like_microbleeds_stand_on_the_mask():

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.preprocessing import TISSUE_LEVEL, filled, find_brain, normalize_magnitude, prepare
-from CMMDetectLib.scan import Modality, Scan, to_world
+from CMMDetectLib.scan import Modality, Scan, Turn, to_world
 from head_phantom import dice, head
 
 SPACING_MM = (1.5, 1.5, 2.0)
@@ -245,7 +245,8 @@ class TestTheCrop:
             assert prepared.crop[axis].start == 0 or before_mm >= 5
 
     def test_a_mirrored_scan_gives_the_mirrored_image(self, swi_head):
-        straight, mirrored = (prepare(scan_of(a)) for a in (swi_head.signal, swi_head.signal[::-1, :, ::-1]))
+        scan = scan_of(swi_head.signal)
+        straight, mirrored = prepare(scan), prepare(scan.turned(Turn((0, 1, 2), (True, False, True))))
         image = uncropped(mirrored, mirrored.image)[::-1, :, ::-1]
         assert np.mean(np.abs(image - uncropped(straight, straight.image))) < 0.005
 
