@@ -1,6 +1,6 @@
 """Make the bundle that CMMDetect comes with out of a trained one.
 
-    python Testing/benchmarks/default_model/release.py BUNDLE -o TARGET --version 8 --start NAME
+    python Testing/benchmarks/default_model/release.py BUNDLE -o TARGET --version 9 --start NAME
         --th-detection 0.1 --th-discrimination 0.25
 
 The working files of BUNDLE's training must be there still: TARGET has the given thresholds and no cut-offs in stage 3,
