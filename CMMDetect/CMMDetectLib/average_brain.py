@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +17,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .head_grid import BoolArray, FloatArray, Head, largest_part
+from .resources import shipped_folder
 from .scan import LPS_FROM_RAS, as_image, to_world
 
 #: MNI152 on 4 mm: 0 outside the brain, inside as on T2*, that is white matter below gray matter below CSF.
-FILE = Path(__file__).with_name("average_brain.nii.gz")
+FILE = shipped_folder("AverageBrain", "average_brain_data") / "average_brain.nii.gz"
 CENTER_MM, TOP_MM = (0.0, -22.0, 10.0), 80.0
 """Of the average brain, MNI mm."""
 SKULL_MM = 8.0

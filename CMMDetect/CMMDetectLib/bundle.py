@@ -20,6 +20,7 @@ from .errors import InputError
 from .methods import Settings
 from .network_grid import NetworkVoxel
 from .postprocessing import CutOffs
+from .resources import shipped_folder
 from .scan import Modality, replacing
 
 if TYPE_CHECKING:
@@ -35,10 +36,7 @@ FIRST_LAYER = "extractor.project.weight"
 NETWORKS = ("detector", "student", "teacher")
 REQUIRED = ("detector", "student")
 NOT_IN_OLDER = ("calibration", "pixel_mm", "slice_mm", "student_width")
-_HERE = Path(__file__).resolve().parent
-_PLACES = (_HERE.parent / "Resources" / "CMMDetect-model", _HERE / "model")
-SHIPPED_BUNDLE = next((place for place in _PLACES if place.is_dir()), _PLACES[0])
-"""Beside the library in Slicer and in the sources, in it where pip installed it."""
+SHIPPED_BUNDLE = shipped_folder("CMMDetect-model", "model")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Make the average brain that guides brain extraction, from the MNI152 maps in nilearn's wheel.
 
-python Testing/benchmarks/average_brain.py CMMDetect/CMMDetectLib/average_brain.nii.gz
+python Testing/benchmarks/average_brain.py CMMDetect/Resources/AverageBrain/average_brain.nii.gz
 """
 
 from __future__ import annotations
