@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .head_grid import BoolArray, FloatArray, Head, largest_part
+from .head_grid import WORK_MM, BoolArray, FloatArray, Head, largest_part
 from .resources import shipped_folder
 from .scan import LPS_FROM_RAS, as_image, to_world
 
@@ -77,11 +78,13 @@ def brain_depth(head: Head, even: Head, affine: NDArray[np.float64]) -> FloatArr
         return None
     image, where = as_image(even.signal, affine), as_image(inner.astype(np.uint8), affine)
     with _one_thread():
-        matched = [(start, _match(start, image, where)) for start in _starts(head, affine)]
-        refined = [_refine(*pair, image, where) for pair in sorted(matched, key=lambda pair: pair[1])[:REFINED]]
-    placed, fit = min(refined, key=lambda pair: pair[1])
-    if not np.isfinite(fit):
+        matched = [(_match(start, image, where), start) for start in _starts(head, affine)]
+        best = sorted((pair for pair in matched if np.isfinite(pair[0])), key=itemgetter(0))[:REFINED]
+        refined = [_refine(start, image, where) for _, start in best]
+    refined = [pair for pair in refined if np.isfinite(pair[0])]
+    if not refined:
         return None
+    _, placed = min(refined, key=itemgetter(0))
     depth = sitk.Resample(_average().depth_mm, image, placed.GetInverse(), sitk.sitkLinear, -40.0)
     return np.ascontiguousarray(sitk.GetArrayViewFromImage(depth).T)
 
@@ -103,7 +106,7 @@ def _without_scalp(head: Head, affine: NDArray[np.float64]) -> BoolArray:
     closed = ndimage.binary_closing(np.pad(bright, margin), iterations=4)[(slice(margin, -margin),) * 3] | bright
     axial = int(np.abs(affine[2, :3]).argmax())
     filled = np.stack([ndimage.binary_fill_holes(plane) for plane in np.moveaxis(closed, axial, 0)], axis=axial)
-    depth_mm = ndimage.distance_transform_edt(np.pad(filled, 1, mode="edge"), np.linalg.norm(affine[:3, 0]))
+    depth_mm = ndimage.distance_transform_edt(np.pad(filled, 1, mode="edge"), WORK_MM)
     return np.asarray(depth_mm[1:-1, 1:-1, 1:-1] > SCALP_MM)
 
 
@@ -145,16 +148,14 @@ def _match(transform: sitk.Similarity3DTransform, image: sitk.Image, where: sitk
 
 
 def _refine(
-    matched: sitk.Similarity3DTransform, fit: float, image: sitk.Image, where: sitk.Image
-) -> tuple[sitk.AffineTransform, float]:
-    """Stretch and shear as well."""
+    matched: sitk.Similarity3DTransform, image: sitk.Image, where: sitk.Image
+) -> tuple[float, sitk.AffineTransform]:
+    """Stretch and shear as well; give the fit, as of `_match`, and where the brain lies now."""
     transform = sitk.AffineTransform(matched.GetMatrix(), matched.GetTranslation(), matched.GetCenter())
-    if not np.isfinite(fit):
-        return transform, fit
     method = _registration(where, bins=32, share=0.5, step_mm=2.0, least_mm=0.005, steps=200)
     method.SetShrinkFactorsPerLevel([1])
     method.SetSmoothingSigmasPerLevel([2.0])
-    return transform, _run(method, transform, image)
+    return _run(method, transform, image), transform
 
 
 def _run(method: sitk.ImageRegistrationMethod, transform: Placement, image: sitk.Image) -> float:

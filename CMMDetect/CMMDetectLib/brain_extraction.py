@@ -9,16 +9,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from .bet import bet
 from .errors import InputError
-from .head_grid import WORK_MM, largest_part, on_work_grid, resample
+from .head_grid import WORK_MM, BoolArray, FloatArray, largest_part, on_work_grid, resample
 from .scan import Modality, Scan, read_mask, write_image
-
-FloatArray = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
 
 METHODS = ("bet", "hd-bet")
 #: On an unmasked QSM: least natural log of noise over brain variance, radius of the opening.

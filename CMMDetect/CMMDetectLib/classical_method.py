@@ -19,6 +19,7 @@ from .methods import Settings
 from .postprocessing import CutOffs
 from .preprocessing import PreparedScan
 from .progress import Tick
+from .smoothing import mean_within
 
 SYMMETRY_HALF = 0.4
 """Radial symmetry that counts one half; a sharp sphere of 3 mm has about 0.7, a vessel less than 0.2."""
@@ -89,9 +90,7 @@ def local_contrast(
 ) -> NDArray[np.float32]:
     """How much every voxel of the mask exceeds the Gaussian mean of the brain around it; 0 outside the mask."""
     sigma = [BACKGROUND_MM / step if axis in axes else 0.0 for axis, step in enumerate(spacing_mm)]
-    weight = ndimage.gaussian_filter(mask.astype(np.float32), sigma)
-    mean = ndimage.gaussian_filter(np.where(mask, image, np.float32(0)), sigma)
-    return np.where(mask, image - mean / np.maximum(weight, np.float32(1e-3)), np.float32(0))
+    return np.where(mask, image - mean_within(image, mask, sigma), np.float32(0))
 
 
 def _ellipsoid(radius_mm: float, spacing_mm: Sequence[float], axes: tuple[int, ...]) -> NDArray[np.bool_]:

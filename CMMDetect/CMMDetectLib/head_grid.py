@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from .smoothing import mean_within
+
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
@@ -109,8 +111,6 @@ class Head:
 
         The division evens out what is smooth, so skull and ventricles stay dark and bright in what surrounds them.
         """
-        sigma = SHADING_MM / WORK_MM
-        bright = (self.signal > self.threshold).astype(np.float32)
-        weight = np.maximum(ndimage.gaussian_filter(bright, sigma), 1e-3)
-        mean = ndimage.gaussian_filter(bright * np.minimum(self.signal, self.high), sigma) / weight
+        signal, bright = np.minimum(self.signal, np.float32(self.high)), self.signal > self.threshold
+        mean = mean_within(signal, bright, SHADING_MM / WORK_MM)
         return Head.of(np.clip(self.signal / np.maximum(mean, self.threshold), 0, 2).astype(np.float32))

@@ -12,11 +12,8 @@ from scipy import ndimage
 
 from .brain_extraction import extract_brain
 from .errors import InputError
-from .head_grid import HEAD_MM, WORK_MM, largest_part, on_work_grid, resample
+from .head_grid import HEAD_MM, WORK_MM, BoolArray, FloatArray, largest_part, on_work_grid, resample
 from .scan import Modality, Scan, translated
-
-FloatArray = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
 
 #: Value of ordinary tissue in every prepared image, whatever the modality; 0 lies outside the brain, 1 is the
 #: strongest lesion.
