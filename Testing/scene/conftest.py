@@ -1,18 +1,17 @@
-"""Fixtures of the tests of a review in the scene."""
+"""Fixtures of the tests of a review in the scene; they import what needs slicer-core, which may be missing."""
 
 import numpy as np
 import pytest
-import slicer
-import slicer.util
-
-from CMMDetectLib.scene import ReviewScene
-from review_in_scene import AFFINE, session_of
 
 
 @pytest.fixture
 def volume(scene):
+    from slicer.util import addVolumeFromArray
+
+    from review_in_scene import AFFINE
+
     array = np.random.default_rng(1).normal(100, 5, (8, 30, 20)).astype(np.float32)
-    return slicer.util.addVolumeFromArray(array, AFFINE, "sub-01_swi")
+    return addVolumeFromArray(array, AFFINE, "sub-01_swi")
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +23,13 @@ def no_error_of_an_observer_is_only_printed(capfd):
 
 @pytest.fixture
 def session():
+    from review_in_scene import session_of
+
     return session_of()
 
 
 @pytest.fixture
 def shown(session, volume):
+    from CMMDetectLib.scene import ReviewScene
+
     return ReviewScene(session, volume)
