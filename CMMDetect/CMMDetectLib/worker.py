@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .errors import CancelledError, CMMDetectError
 from .job import read_job, run_job
 
+Work = Callable[[Path], Mapping[str, Any]]
 EXIT_DONE = 0
 EXIT_UNEXPECTED = 1
 EXIT_INPUT = 2
@@ -23,12 +25,47 @@ EXIT_CANCELLED = 3
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the job whose file is the only argument; the exit status is one of the constants above."""
+    """Detect as the job file says that is the only argument; the exit status is one of the constants above."""
+    return answer(arguments, _detect)
+
+
+def answer(arguments: list[str] | None, work: Work, cancelled: str = "cancelled") -> int:
+    """Do the work of the job file that is the only argument, and tell how it ended.
+
+    Parameters
+    ----------
+    arguments : None for those of the process
+    work : takes the job file and gives what the last object adds
+    cancelled : how a cancelled run is called
+
+    Returns
+    -------
+    int
+        The exit status, one of the constants above.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) != 1:
         say("error", 0.0, "one argument is needed: the path of a job file")
         return EXIT_INPUT
-    path = Path(arguments[0])
+    try:
+        more = work(Path(arguments[0]))
+    except CancelledError:
+        say("cancelled", 1.0, cancelled)
+        return EXIT_CANCELLED
+    except CMMDetectError as error:
+        say("error", 1.0, str(error))
+        return EXIT_INPUT
+    except ModuleNotFoundError as error:
+        say("error", 1.0, f"this needs the Python package {error.name}, which is not installed")
+        return EXIT_INPUT
+    except Exception as error:
+        say("error", 1.0, f"unexpected {type(error).__name__}: {error}")
+        raise
+    say("done", 1.0, "done", **more)
+    return EXIT_DONE
+
+
+def _detect(path: Path) -> dict[str, Any]:
     cancel = path.with_name(path.name + ".cancel")
 
     def listen(stage: str, progress: float, message: str) -> None:
@@ -36,20 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise CancelledError
         say(stage, progress, message)
 
-    try:
-        result = run_job(read_job(path), listen)
-    except CancelledError:
-        say("cancelled", 1.0, "cancelled")
-        return EXIT_CANCELLED
-    except CMMDetectError as error:
-        say("error", 1.0, str(error))
-        return EXIT_INPUT
-    except Exception as error:
-        say("error", 1.0, f"unexpected {type(error).__name__}: {error}")
-        raise
-    files = {kind: str(file) for kind, file in result.files.items()}
-    say("done", 1.0, "done", files=files)
-    return EXIT_DONE
+    result = run_job(read_job(path), listen)
+    return {"files": {kind: str(file) for kind, file in result.files.items()}}
 
 
 def say(stage: str, progress: float, message: str, **more: Any) -> None:

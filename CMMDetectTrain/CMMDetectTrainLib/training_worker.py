@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from CMMDetectLib.errors import CancelledError, CMMDetectError
-from CMMDetectLib.worker import EXIT_CANCELLED, EXIT_DONE, EXIT_INPUT, say
+from CMMDetectLib.errors import CancelledError
+from CMMDetectLib.worker import answer, say
 
 from .training_job import COMPARISON_FILE, EPOCHS, ESTIMATE, PAUSE, STOP, TrainingJob, beside, read_job
 
@@ -27,28 +27,13 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the job whose file is the only argument; the exit status is as of `CMMDetectLib.worker`."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if len(arguments) != 1:
-        say("error", 0.0, "one argument is needed: the path of a job file")
-        return EXIT_INPUT
-    path = Path(arguments[0])
-    try:
-        job = read_job(path)
-        say("done", 1.0, "done", **(_estimate(job, path) if job.task == ESTIMATE else _train(job, path)))
-    except CancelledError:
-        say("cancelled", 1.0, "paused")
-        return EXIT_CANCELLED
-    except CMMDetectError as error:
-        say("error", 1.0, str(error))
-        return EXIT_INPUT
-    except ModuleNotFoundError as error:
-        say("error", 1.0, f"the training needs the Python package {error.name}, which is not installed")
-        return EXIT_INPUT
-    except Exception as error:
-        say("error", 1.0, f"unexpected {type(error).__name__}: {error}")
-        raise
-    return EXIT_DONE
+    """Do as the job file says that is the only argument; the exit status is as of `CMMDetectLib.worker`."""
+    return answer(arguments, _do, cancelled="paused")
+
+
+def _do(path: Path) -> dict[str, Any]:
+    job = read_job(path)
+    return _estimate(job, path) if job.task == ESTIMATE else _train(job, path)
 
 
 def _train(job: TrainingJob, path: Path) -> dict[str, Any]:

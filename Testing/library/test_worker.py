@@ -75,6 +75,15 @@ def test_an_unexpected_failure_is_told_and_logged(stripped_scan, tmp_path, capsy
     assert "unexpected ZeroDivisionError" in news_of(capsys.readouterr().out)[-1]["message"]
 
 
+def test_a_package_that_is_not_installed_is_named(stripped_scan, tmp_path, capsys, monkeypatch):
+    def fail(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'skimage'", name="skimage")
+
+    monkeypatch.setattr(worker, "run_job", fail)
+    assert worker.main([str(write_job(tmp_path, scan=str(stripped_scan), output=str(tmp_path)))]) == worker.EXIT_INPUT
+    assert "skimage, which is not installed" in news_of(capsys.readouterr().out)[-1]["message"]
+
+
 def test_a_job_file_holds_the_options_of_the_command_line(tmp_path):
     path = write_job(tmp_path, scan="a.nii", output="out", th_detection=0.4)
     assert read_job(path) == DetectionJob(scan="a.nii", output="out", th_detection=0.4)
