@@ -7,7 +7,6 @@ face and neck. An average brain knows roughly where to stop.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from operator import itemgetter
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .head_grid import WORK_MM, BoolArray, FloatArray, Head, largest_part
+from .itk_threads import one_thread
 from .resources import shipped_folder
 from .scan import LPS_FROM_RAS, as_image, to_world
 
@@ -77,7 +77,7 @@ def brain_depth(head: Head, even: Head, affine: NDArray[np.float64]) -> FloatArr
     if view_mm.min() < LEAST_VIEW_MM:
         return None
     image, where = as_image(even.signal, affine), as_image(inner.astype(np.uint8), affine)
-    with _one_thread():
+    with one_thread():
         matched = [(_match(start, image, where), start) for start in _starts(head, affine)]
         best = sorted((pair for pair in matched if np.isfinite(pair[0])), key=itemgetter(0))[:REFINED]
         refined = [_refine(start, image, where) for _, start in best]
@@ -126,17 +126,6 @@ def _starts(head: Head, affine: NDArray[np.float64]) -> Iterator[sitk.Similarity
         start.SetCenter((LPS_FROM_RAS[:3, :3] @ CENTER_MM).tolist())
         start.SetTranslation((LPS_FROM_RAS[:3, :3] @ (center - CENTER_MM)).tolist())
         yield start
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let ITK's metrics sum up in one order: that of several threads changes from run to run, and with it the way."""
-    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
 
 
 def _match(transform: sitk.Similarity3DTransform, image: sitk.Image, where: sitk.Image) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from .smoothing import mean_within
 
@@ -53,16 +53,18 @@ def resample(
         extent = out.shape[axis] * spacing_mm[axis] / target_mm[axis]
         size = int(np.ceil(extent - 1e-6)) if shape is None else shape[axis]
         weights = _resampling_weights(out.shape[axis], spacing_mm[axis], size, target_mm[axis])
-        out = np.moveaxis(np.tensordot(weights, out, axes=(1, axis)), 0, axis)
+        lines = np.moveaxis(out, axis, 0)
+        # a sparse product: a dense one sums in another order on another number of cores
+        out = np.moveaxis((weights @ lines.reshape(len(lines), -1)).reshape(size, *lines.shape[1:]), 0, axis)
     return np.ascontiguousarray(out)
 
 
-def _resampling_weights(size: int, spacing_mm: float, target_size: int, target_mm: float) -> FloatArray:
+def _resampling_weights(size: int, spacing_mm: float, target_size: int, target_mm: float) -> sparse.csr_matrix:
     source = (np.arange(size) - (size - 1) / 2) * spacing_mm
     target = (np.arange(target_size) - (target_size - 1) / 2) * target_mm
     target = np.clip(target, source[0], source[-1])
     weights = np.clip(1 - np.abs(target[:, None] - source) / max(spacing_mm, target_mm), 0, None)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return sparse.csr_matrix((weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))
 
 
 def on_work_grid(array: NDArray[np.generic], spacing_mm: Sequence[float]) -> FloatArray:

@@ -13,6 +13,7 @@ from scipy import ndimage
 from .brain_extraction import extract_brain
 from .errors import InputError
 from .head_grid import HEAD_MM, WORK_MM, BoolArray, FloatArray, largest_part, on_work_grid, resample
+from .itk_threads import one_thread
 from .scan import Modality, Scan, translated
 
 #: Value of ordinary tissue in every prepared image, whatever the modality; 0 lies outside the brain, 1 is the
@@ -363,5 +364,6 @@ def _n4(signal: FloatArray, mask: BoolArray, spacing_mm: Sequence[float]) -> Flo
     n4.SetMaximumNumberOfIterations([50])
     extent_mm = np.multiply(signal.shape, spacing_mm)
     n4.SetNumberOfControlPoints([3 + max(2, round(side_mm / BIAS_KNOTS_MM)) for side_mm in extent_mm])
-    n4.Execute(image, inside)
+    with one_thread():
+        n4.Execute(image, inside)
     return sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).astype(np.float32).T

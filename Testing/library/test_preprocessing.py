@@ -1,5 +1,8 @@
 """Preprocessing: what a scan looks like when it reaches the detector."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +11,21 @@ from scipy import ndimage
 
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.preprocessing import TISSUE_LEVEL, filled, find_brain, normalize_magnitude, prepare
-from CMMDetectLib.scan import Modality, Scan, Turn, to_world
-from head_phantom import dice, head
+from CMMDetectLib.scan import Modality, Scan, Turn, to_world, write_image
+from head_phantom import affine_of, dice, head
 
 SPACING_MM = (1.5, 1.5, 2.0)
 OBLIQUE = np.array([[-1.4, 0.3, 0.1, 80.0], [0.3, 1.45, -0.2, -90.0], [0.1, 0.1, 1.98, -95.0], [0, 0, 0, 1]])
+
+
+DIGEST = """
+import hashlib, sys
+from pathlib import Path
+from CMMDetectLib.preprocessing import prepare
+from CMMDetectLib.scan import read_scan
+prepared = prepare(read_scan(Path(sys.argv[1])))
+print(prepared.mask_source, hashlib.sha256(prepared.mask.tobytes() + prepared.image.tobytes()).hexdigest())
+"""
 
 
 def scan_of(array, modality="swi", spacing_mm=SPACING_MM, affine=None):
@@ -283,3 +296,19 @@ class TestWhatIsRefused:
     def test_a_corner_of_a_head(self, swi_head):
         with pytest.raises(InputError, match=r"too small a field of view .*--mask"):
             prepare(scan_of(swi_head.signal[:40, :40, :40]))
+
+
+def test_the_number_of_cores_does_not_change_a_scan(tmp_path):
+    whole_mm = (-95.0, 95.0)
+    phantom = head("swi", SPACING_MM, whole_mm)
+    path = tmp_path / "sub-01_swi.nii.gz"
+    write_image(path, phantom.signal, affine_of(phantom, whole_mm))
+
+    def prepared_on(cores):
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), cores)
+        command = [sys.executable, "-c", DIGEST, str(path)]
+        return subprocess.run(command, env=os.environ | threads, capture_output=True, text=True, check=True).stdout
+
+    on_one = prepared_on("1")
+    assert on_one.startswith("bet ")
+    assert prepared_on("3") == on_one

@@ -1,0 +1,127 @@
+"""Write all that was measured of the default model: each stage under both rules, and the final stage group by group.
+
+    python Testing/benchmarks/default_model/breakdown.py FILE COHORT=EXPERIMENT ...
+
+EXPERIMENT is a folder that ``cmmdetect experiment generalization`` wrote, COHORT what its scans are called. FILE is
+Markdown; README and model card have its most important figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from figures import NAMES
+from targets import read_evaluations
+
+from CMMDetectLib.candidates import Stage
+from CMMDetectLib.scan import Modality
+from CMMDetectTrainLib import metrics
+from CMMDetectTrainLib.metrics import Estimate, Lesion, Rule, ScanRecord
+from CMMDetectTrainLib.summary import SIZE_EDGES_MM
+
+Measured = Mapping[Modality, Sequence[ScanRecord]]
+METHOD = "paper"
+RULES = {Rule.CENTER: "one to one", Rule.OVERLAP: "overlap"}
+METRICS = {"tpr": ("TPR", 2), "fp_avg": ("false positives a scan", 1), "precision": ("precision", 2), "f1": ("F1", 2)}
+COUNTED: Mapping[str, Callable[[ScanRecord], ScanRecord]] = {
+    "Microbleeds from 2 mm or 2 pixels on": metrics.counting_large,
+    "All that the scan shows": lambda record: record,
+}
+LESION_GROUPS: Mapping[str, Callable[[Lesion], str | None]] = {
+    "diameter": lambda lesion: metrics.binned(lesion.diameter_mm, SIZE_EDGES_MM, "mm"),
+    "region": lambda lesion: (lesion.region or "").replace("_", " ") or None,
+}
+SCAN_GROUPS = ("slice thickness", "field strength", "protocol")
+HEADING = """# Measured in full
+
+What [the model's card](README.md) sums up, of the same cohorts and with the same limits: simulated scans alone. In
+brackets intervals of 95 % by subject. *One to one*: a candidate finds the microbleed whose center is in reach, each at
+most one; *overlap*: every candidate that shares a voxel with a microbleed finds it, as in the paper. Where stage 3
+rejects nothing, stage 2 is the final one. Made by `python Testing/benchmarks/default_model/breakdown.py`.
+"""
+
+
+def sections(cohort: str, measured: Measured) -> Iterator[str]:
+    """Give the Markdown blocks of one cohort."""
+    subjects = {record.subject for records in measured.values() for record in records}
+    yield f"## {cohort}: {len(subjects)} subjects"
+    for title, counting in COUNTED.items():
+        counted = {modality: [counting(record) for record in records] for modality, records in measured.items()}
+        yield f"### {title}\n\n" + "\n".join(stage_table(counted))
+    large = {modality: list(map(metrics.counting_large, records)) for modality, records in measured.items()}
+    yield "### Final stage, by group\n\n" + "\n".join(group_table(large))
+
+
+def stage_table(measured: Measured) -> Iterator[str]:
+    """Give each stage under both rules, a row a modality."""
+    yield from _head("contrast", "microbleeds", "stage", "matched", *(label for label, _ in METRICS.values()))
+    for modality, records in measured.items():
+        weights = metrics.bootstrap_weights([record.subject for record in records])
+        number = sum(len(record.counted_lesions) for record in records)
+        for rule, matched in RULES.items():
+            for stage in _telling(records):
+                found = metrics.estimates(metrics.stage_counts(records, rule, stage), weights)
+                cells = (_cell(found[name], decimals) for name, (_, decimals) in METRICS.items())
+                yield _row(NAMES[modality], number, stage, matched, *cells)
+
+
+def group_table(measured: Measured) -> Iterator[str]:
+    """Give the final stage, one to one: TPR of groups of lesions, TPR and false positives of groups of scans."""
+    yield from _head("contrast", "by", "group", "scans", "microbleeds", "TPR", "false positives a scan")
+    for modality, records in measured.items():
+        weights = metrics.bootstrap_weights([record.subject for record in records])
+        scores = [metrics.score_scan(item, Rule.CENTER, metrics.score_at(Stage.FINAL)) for item in records]
+        for kind, label in LESION_GROUPS.items():
+            for name, (number, tpr) in metrics.lesion_strata(records, scores, label, weights).items():
+                yield _row(NAMES[modality], kind, name, "", number, _cell(tpr, 2), "")
+        for kind in SCAN_GROUPS:
+            for name in metrics.natural_order({record.groups[kind] for record in records}):
+                some = [record for record in records if record.groups[kind] == name]
+                counts = metrics.stage_counts(some, Rule.CENTER, Stage.FINAL)
+                found = metrics.estimates(counts, metrics.bootstrap_weights([record.subject for record in some]))
+                both = (_cell(found["tpr"], 2), _cell(found["fp_avg"], 1))
+                yield _row(NAMES[modality], kind, name, len(some), int(np.sum(counts.lesions)), *both)
+
+
+def _telling(records: Sequence[ScanRecord]) -> list[Stage]:
+    """Give the stages but for one after which no candidate is rejected."""
+    left = {item.candidate.stage for record in records for item in record.findings}
+    return [stage for stage in Stage if stage is not Stage.DISCRIMINATION or stage in left]
+
+
+def _head(*names: str) -> Iterator[str]:
+    yield _row(*names)
+    yield "|" + "---|" * len(names)
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _cell(reached: Estimate, decimals: int) -> str:
+    if reached.value is None:
+        return "-"
+    if reached.low is None or reached.high is None:
+        return f"{reached.value:.{decimals}f}"
+    return f"{reached.value:.{decimals}f} ({reached.low:.{decimals}f}-{reached.high:.{decimals}f})"
+
+
+def main() -> None:
+    """Read and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("experiments", nargs="+", metavar="COHORT=EXPERIMENT")
+    options = parser.parse_args()
+    blocks = [HEADING.strip()]
+    for text in options.experiments:
+        cohort, _, folder = text.partition("=")
+        found = read_evaluations(sorted((Path(folder) / "evaluations").iterdir()))
+        blocks += sections(cohort, {modality: found[METHOD, modality] for modality in NAMES})
+    options.file.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
