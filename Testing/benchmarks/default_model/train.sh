@@ -90,11 +90,14 @@ cat "$DIR/targets-thin.md"
 
 cmmdetect experiment generalization "$DIR/thin-without" -o "$DIR/measured-thin-without" --model "$MODEL"
 
+python "$BENCHMARKS/default_model/breakdown.py" "$MODEL/measured.md" "Thick slices=$DIR/measured" \
+    "Thin slices=$DIR/measured-thin"
+
 python "$BENCHMARKS/robustness.py" --model "$MODEL" > "$DIR/robustness.md"
 cat "$DIR/robustness.md"
 
 if [ -n "${ABLATION:-}" ]; then
     # shellcheck disable=SC2086 - a list of options
     cmmdetect experiment ablation "$DIR/training" "$DIR/test" -o "$DIR/ablation" --width 16 $OPTIONS \
-        --epochs 24 6 80 --decay-epochs 4 2 12 --learning-rate 0.0015 0.001 0.002
+        --epochs 10 8 24 --decay-epochs 3 3 8 --learning-rate 0.0015 0.0015 0.002
 fi
