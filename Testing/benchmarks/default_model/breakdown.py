@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 from figures import NAMES
+from rows import cell
 from targets import read_evaluations
 
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib import metrics
-from CMMDetectTrainLib.metrics import Estimate, Lesion, Rule, ScanRecord
+from CMMDetectTrainLib.metrics import Lesion, Rule, ScanRecord
 from CMMDetectTrainLib.summary import SIZE_EDGES_MM
 
 Measured = Mapping[Modality, Sequence[ScanRecord]]
@@ -69,7 +70,7 @@ def stage_table(measured: Measured) -> Iterator[str]:
         for rule, matched in RULES.items():
             for stage in _telling(records):
                 found = metrics.estimates(metrics.stage_counts(records, rule, stage), weights)
-                cells = (_cell(found[name], decimals) for name, (_, decimals) in METRICS.items())
+                cells = (cell(found[name], decimals) for name, (_, decimals) in METRICS.items())
                 yield _row(NAMES[modality], number, stage, matched, *cells)
 
 
@@ -82,13 +83,13 @@ def group_table(measured: Measured) -> Iterator[str]:
         scores = [metrics.score_scan(item, Rule.CENTER, metrics.score_at(Stage.FINAL)) for item in large]
         for kind, label in LESION_GROUPS.items():
             for name, (number, tpr) in metrics.lesion_strata(large, scores, label, weights).items():
-                yield _row(NAMES[modality], kind, name, "", number, _cell(tpr, 2), "")
+                yield _row(NAMES[modality], kind, name, "", number, cell(tpr, 2), "")
         for kind, group in SCAN_GROUPS.items():
             for name in metrics.natural_order({group(record) for record in records}):
                 some = [item for item, record in zip(large, records, strict=True) if group(record) == name]
                 counts = metrics.stage_counts(some, Rule.CENTER, Stage.FINAL)
                 found = metrics.estimates(counts, metrics.bootstrap_weights([record.subject for record in some]))
-                both = (_cell(found["tpr"], 2), _cell(found["fp_avg"], 1))
+                both = (cell(found["tpr"], 2), cell(found["fp_avg"], 1))
                 yield _row(NAMES[modality], kind, name, len(some), int(np.sum(counts.lesions)), *both)
 
 
@@ -105,14 +106,6 @@ def _head(*names: str) -> Iterator[str]:
 
 def _row(*cells: object) -> str:
     return f"| {' | '.join(map(str, cells))} |"
-
-
-def _cell(reached: Estimate, decimals: int) -> str:
-    if reached.value is None:
-        return "-"
-    if reached.low is None or reached.high is None:
-        return f"{reached.value:.{decimals}f}"
-    return f"{reached.value:.{decimals}f} ({reached.low:.{decimals}f}-{reached.high:.{decimals}f})"
 
 
 def main() -> None:

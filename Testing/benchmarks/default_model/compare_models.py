@@ -18,12 +18,13 @@ import numpy as np
 from figures import LEAST_FP, NAMES, finish_froc
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from rows import cell
 from targets import read_evaluations, swept_scores
 
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib import metrics
-from CMMDetectTrainLib.metrics import ScanRecord
+from CMMDetectTrainLib.metrics import Estimate, ScanRecord
 from CMMDetectTrainLib.report_figures import COLORS, STYLE
 from CMMDetectTrainLib.thresholds import froc, froc_band, tpr_at
 
@@ -55,14 +56,12 @@ def table(models: Models, stage: Stage) -> list[str]:
     for name, measured in models.items():
         for modality, label in NAMES.items():
             found = zip(*reached(measured["paper", modality], np.array(TABLE_FP[stage]), stage), strict=True)
-            cells = (f"{tpr:.2f} ({low:.2f}-{high:.2f})" for tpr, low, high in found)
+            cells = (cell(Estimate(*ends), 2) for ends in found)
             rows.append(f"| {name} | {label} | {' | '.join(cells)} |")
     return rows
 
 
-def reached(
-    records: Sequence[ScanRecord], fp_avg: NDArray[np.float64], stage: Stage = Stage.DISCRIMINATION
-) -> NDArray[np.float64]:
+def reached(records: Sequence[ScanRecord], fp_avg: NDArray[np.float64], stage: Stage) -> NDArray[np.float64]:
     """Give TPR after a stage and both ends of its interval, (3, G), at so many false positives a scan, (G,)."""
     scores = swept_scores(records, stage)
     curve = froc(scores)

@@ -37,7 +37,7 @@ def rows_of(method: str, by_modality: Sequence[tuple[Modality, Sequence[ScanReco
     """Give the rows of one method as Markdown."""
     reached = [{line.what: line.reached for line in lines_of(records, modality)} for modality, records in by_modality]
     for name, (what, decimals) in SHOWN[method].items():
-        yield f"| {name} | {' | '.join(_cell(lines[what], decimals) for lines in reached)} |"
+        yield f"| {name} | {' | '.join(cell(lines[what], decimals) for lines in reached)} |"
 
 
 def put_into(path: Path, rows: Sequence[str]) -> None:
@@ -47,11 +47,13 @@ def put_into(path: Path, rows: Sequence[str]) -> None:
     path.write_text("\n".join(named.get(line.split(" | ")[0], line) for line in lines), encoding="utf-8")
 
 
-def _cell(reached: Estimate, decimals: int) -> str:
-    if None in (values := (reached.value, reached.low, reached.high)):
+def cell(reached: Estimate, decimals: int) -> str:
+    """Give a table's cell: the value with its interval, as far as they are known."""
+    if reached.value is None:
         return "-"
-    value, low, high = (f"{number:.{decimals}f}" for number in values)
-    return f"{value} ({low}-{high})"
+    if reached.low is None or reached.high is None:
+        return f"{reached.value:.{decimals}f}"
+    return f"{reached.value:.{decimals}f} ({reached.low:.{decimals}f}-{reached.high:.{decimals}f})"
 
 
 def main() -> None:
