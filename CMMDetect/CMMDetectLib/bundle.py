@@ -211,7 +211,7 @@ def _parse(content: Any, path: Path) -> tuple[BundleDescription, dict[str, str]]
         values = {name: content[name] for name in names}
         values["modality"] = tuple(Modality(name) for name in content["modality"])
         values["cutoffs"] = CutOffs(**content["cutoffs"])
-        values["calibration"] = Calibration(**content.get("calibration", {}))
+        values["calibration"] = Calibration.from_json(content.get("calibration", {}))
         values |= {name: _length(name, content.get(name)) for name in ("pixel_mm", "slice_mm")}
         values["student_width"] = content.get("student_width")
         return BundleDescription(**values), dict(content["sha256"])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from CMMDetectLib.calibration import Calibration, log_odds
+from CMMDetectLib.calibration import Burden, Calibration, log_odds, others_expected
 from CMMDetectLib.candidates import Candidate, Stage
 from CMMDetectLib.discrimination import judged
 from CMMDetectLib.location import Location
@@ -19,25 +19,33 @@ from CMMDetectLib.postprocessing import postprocess
 from .metrics import Reliability, ScanRecord, reliability
 from .report_figures import reliability_figure
 from .report_page import ReportFigure
-from .thresholds import LEAST_CANDIDATES, true_and_false
+from .thresholds import LEAST_CANDIDATES
 
 DECIMALS = 6
 STEEPEST = 20.0
 """Largest slope: with candidates that a threshold separates perfectly it would grow without end."""
+WEIGHT, AGAINST, FREE = (0.0, STEEPEST), (-STEEPEST, 0.0), (None, None)
+"""Limits of a weight that cannot be negative, of one that cannot be positive, and of an offset."""
 PRIOR_SPREAD = 3.0
 """Standard deviation of a weight of closeness before anything is known: few candidates are near, so it counts."""
 
+LEAST_SCANS = 10
+"""Fewer scans than this with microbleeds, or without, say too little of how a scan's candidates go together."""
+
 KNOWN = np.dtype(
     [
+        ("scan", int),
         ("student", float),
         ("detection", float),
         ("modality", "U8"),
         ("calcium", float),
         ("edge", float),
         ("truth", bool),
+        ("counts", bool),
     ]
 )
-"""Of a candidate: both networks' probabilities, its `Location`, and whether it is a microbleed."""
+"""Of a candidate: number of its scan, both networks' probabilities, its `Location`, whether it is a microbleed, and
+False for ``counts`` where it lies on one that the scan does not show."""
 
 
 def fit_calibration(records: Sequence[ScanRecord]) -> Calibration:
@@ -45,7 +53,8 @@ def fit_calibration(records: Sequence[ScanRecord]) -> Calibration:
 
     The likelihood is largest of the smoothed classes that Platt gives: with T true candidates they stand for
     (T + 1) / (T + 2) and not for 1, so that few candidates make no certainty. No network's weight may be negative, and
-    none of closeness to calcium or to the edge of the brain positive. Where no candidate is near, it is 0.
+    none of closeness to calcium or to the edge of the brain positive. Where no candidate is near, it is 0. How the
+    candidates of a scan go together is fitted to what these give, where there are `LEAST_SCANS` of either kind.
 
     Parameters
     ----------
@@ -58,34 +67,13 @@ def fit_calibration(records: Sequence[ScanRecord]) -> Calibration:
         the student's probability does not rise with the truth.
     """
     known = _known(records)
-    truth = known["truth"]
-    true = int(truth.sum())
-    false = len(truth) - true
-    if min(true, false) < LEAST_CANDIDATES:
+    truth = known["truth"][known["counts"]]
+    if min(truth.sum(), (~truth).sum()) < LEAST_CANDIDATES:
         return Calibration()
-    seen = log_odds(known["detection"])
-    modalities = sorted({str(modality) for modality in known["modality"] if modality})
-    near = [known[what] * (known["modality"] == name) for what in ("calcium", "edge") for name in modalities]
-    # about its mean, so that it stays 0 where all candidates have the same
-    evidence = np.stack([log_odds(known["student"]), np.ones(len(truth)), seen - seen.mean(), *near])
-    target = np.where(truth, (true + 1) / (true + 2), 1 / (false + 2))
-
-    def loss(weights: NDArray[np.float64]) -> float:
-        scaled = weights @ evidence
-        prior = weights[3:] @ weights[3:] / (2 * PRIOR_SPREAD**2)
-        return float(np.mean(np.logaddexp(0, scaled) - target * scaled) + prior / len(truth))
-
-    start = np.array([1.0, np.log(true / false), 0.0, *(0.0 for _ in near)])
-    weight = (0.0, STEEPEST)
-    bounds = [weight, (None, None), weight, *((-STEEPEST, 0.0) for _ in near)]
-    fitted = minimize(loss, start, method="L-BFGS-B", bounds=bounds).x
-    fitted[1] -= fitted[2] * seen.mean()
-    slope, offset, detection_slope, *slopes = (round(float(value), DECIMALS) for value in fitted)
-    calcium, edge = (
-        {name: value for name, value in zip(modalities, values, strict=True) if value < 0}
-        for values in (slopes[: len(modalities)], slopes[len(modalities) :])
-    )
-    return Calibration(slope, offset, detection_slope, calcium, edge) if slope > 0 else Calibration()
+    alone = _fit_alone(known[known["counts"]])
+    if alone.slope <= 0:
+        return Calibration()
+    return replace(alone, burden=_fit_burden(known, alone))
 
 
 def judged_anew(record: ScanRecord, settings: Settings, calibration: Calibration | None = None) -> ScanRecord:
@@ -95,22 +83,24 @@ def judged_anew(record: ScanRecord, settings: Settings, calibration: Calibration
     ----------
     calibration : applied to the probabilities that the record holds; None leaves them as they are
     """
-    findings = []
-    scaling = calibration or Calibration()
-    for finding in record.findings:
-        candidate = finding.candidate
-        if candidate.p_discrimination is not None and candidate.p_detection is not None:
-            given = [candidate.p_discrimination], [candidate.p_detection]
-            p = scaling.apply(*given, _location(record, candidate)).item()
-            candidate = _at_stage_one(candidate)
-            candidate = postprocess(judged(candidate, p, settings.th_discrimination), settings.cutoffs)
-        findings.append(replace(finding, candidate=candidate))
+    findings = list(record.findings)
+    judgeable = [number for number, item in enumerate(findings) if _is_judged(item.candidate)]
+    candidates = [findings[number].candidate for number in judgeable]
+    student, detection = (
+        np.array([getattr(item, name) for item in candidates], np.float64)
+        for name in ("p_discrimination", "p_detection")
+    )
+    probability = (calibration or Calibration()).apply(student, detection, _location(record, candidates))
+    for number, candidate, p in zip(judgeable, candidates, probability.tolist(), strict=True):
+        passed = judged(_at_stage_one(candidate), p, settings.th_discrimination)
+        findings[number] = replace(findings[number], candidate=postprocess(passed, settings.cutoffs))
     return replace(record, findings=tuple(findings))
 
 
 def measured_calibration(records: Sequence[ScanRecord]) -> Reliability | None:
     """Compare the probability of stage 2 with the truth; None without candidates."""
     known = _known(records)
+    known = known[known["counts"]]
     return reliability(known["student"], known["truth"])
 
 
@@ -128,21 +118,87 @@ def calibration_figure(before: Sequence[ScanRecord], after: Sequence[ScanRecord]
     return ReportFigure("Calibration before and after", caption, reliability_figure(drawn))
 
 
+def _fit_alone(known: NDArray[np.void]) -> Calibration:
+    """Weigh what a candidate has for itself: what both networks say, and where it lies."""
+    truth, seen = known["truth"], log_odds(known["detection"])
+    modalities = sorted({str(modality) for modality in known["modality"] if modality})
+    near = [known[what] * (known["modality"] == name) for what in ("calcium", "edge") for name in modalities]
+    # about its mean, so that it stays 0 where all candidates have the same
+    evidence = np.stack([log_odds(known["student"]), np.ones(len(truth)), seen - seen.mean(), *near])
+    weights = _fitted(evidence, truth, [WEIGHT, FREE, WEIGHT, *([AGAINST] * len(near))], weighed=3)
+    weights[1] -= weights[2] * seen.mean()
+    slope, offset, detection_slope, *slopes = (round(weight, DECIMALS) for weight in weights)
+    calcium, edge = (
+        {name: value for name, value in zip(modalities, values, strict=True) if value < 0}
+        for values in (slopes[: len(modalities)], slopes[len(modalities) :])
+    )
+    return Calibration(slope, offset, detection_slope, calcium, edge)
+
+
+def _fit_burden(known: NDArray[np.void], alone: Calibration) -> Burden | None:
+    """Weigh what a scan's other candidates say; None where too few scans tell, or nothing."""
+    number = known["scan"]
+    with_some = np.unique(number[known["truth"]])
+    if min(len(with_some), len(np.unique(number)) - len(with_some)) < LEAST_SCANS:
+        return None
+    odds, others = np.zeros(len(known)), np.zeros(len(known))
+    for scan in np.unique(number):
+        of = number == scan
+        location = Location(known["modality"][of][0], known["calcium"][of], known["edge"][of])
+        odds[of] = log_odds(alone.apply(known["student"][of], known["detection"][of], location))
+        others[of] = others_expected(odds[of])
+    counts = known["counts"]
+    evidence = np.stack([odds, np.ones(len(odds)), np.log1p(others)])[:, counts]
+    weights = _fitted(evidence, known["truth"][counts], [WEIGHT, FREE, WEIGHT], weighed=2)
+    scale, offset, slope = (round(weight, DECIMALS) for weight in weights)
+    return Burden(slope, scale, offset) if min(scale, slope) > 0 else None
+
+
+def _fitted(
+    evidence: NDArray[np.float64],
+    truth: NDArray[np.bool_],
+    bounds: Sequence[tuple[float | None, float | None]],
+    weighed: int,
+) -> list[float]:
+    """Fit a weight for each of K rows of evidence, (K, N), the first near 1 and the second an offset.
+
+    Parameters
+    ----------
+    weighed : from this row on a weight is 0 unless the candidates speak for another
+    """
+    true = int(truth.sum())
+    false = len(truth) - true
+    target = np.where(truth, (true + 1) / (true + 2), 1 / (false + 2))
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        scaled = weights @ evidence
+        prior = weights[weighed:] @ weights[weighed:] / (2 * PRIOR_SPREAD**2)
+        return float(np.mean(np.logaddexp(0, scaled) - target * scaled) + prior / len(truth))
+
+    start = [1.0, np.log(true / false), *(0.0 for _ in evidence[2:])]
+    return minimize(loss, start, method="L-BFGS-B", bounds=bounds).x.tolist()
+
+
 def _known(records: Sequence[ScanRecord]) -> NDArray[np.void]:
     """What is known of the candidates that stage 2 has judged: (N,), with the fields of `KNOWN`."""
     rows = []
-    for record in records:
-        for items, truth in zip(true_and_false([record], Stage.DETECTION), (True, False), strict=True):
-            for item in items:
-                if item.p_discrimination is not None and item.p_detection is not None:
-                    where = _location(record, item)
-                    place = where.modality or "", where.calcium[0], where.edge[0]
-                    rows.append((item.p_discrimination, item.p_detection, *place, truth))
+    for number, record in enumerate(records):
+        counted = {lesion.id for lesion in record.counted_lesions}
+        items = [item for item in record.findings if _is_judged(item.candidate)]
+        where = _location(record, [item.candidate for item in items])
+        for item, calcium, edge in zip(items, where.calcium, where.edge, strict=True):
+            candidate, truth = item.candidate, not counted.isdisjoint(item.touches)
+            given = number, candidate.p_discrimination, candidate.p_detection, where.modality or "", calcium, edge
+            rows.append((*given, truth, truth or not item.touches))
     return np.array(rows, KNOWN)
 
 
-def _location(record: ScanRecord, candidate: Candidate) -> Location:
-    return Location.of([candidate], record.brain, record.groups.get("modality"))
+def _is_judged(candidate: Candidate) -> bool:
+    return candidate.p_discrimination is not None and candidate.p_detection is not None
+
+
+def _location(record: ScanRecord, candidates: Sequence[Candidate]) -> Location:
+    return Location.of(candidates, record.brain, record.groups.get("modality"))
 
 
 def _at_stage_one(candidate: Candidate) -> Candidate:

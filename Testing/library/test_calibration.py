@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from CMMDetectLib.bundle import read_bundle, write_bundle
-from CMMDetectLib.calibration import Calibration, log_odds
+from CMMDetectLib.calibration import Burden, Calibration, log_odds
 from CMMDetectLib.candidates import Candidate, Stage
 from CMMDetectLib.detector import Detector
 from CMMDetectLib.devices import choose_compute
@@ -18,6 +18,7 @@ from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import read_scan
 from CMMDetectTrainLib.calibration import calibration_figure, fit_calibration, judged_anew, measured_calibration
 from CMMDetectTrainLib.metrics import Finding, Lesion, ScanRecord
+from known_networks import thresholding_detector
 
 
 def probability(odds: float) -> float:
@@ -105,22 +106,87 @@ def test_the_edge_of_the_brain_speaks_against_a_microbleed_as_much_as_it_did_and
     assert without.edge_slopes == {}
 
 
+EVERY = Settings(0.1, 0.0, CutOffs())
+
+
+def burdened_records(seed: int, scans: int = 60, mimics: int = 15, most: int = 20) -> list[ScanRecord]:
+    """Half the scans have no microbleed, the others up to so many; all have as many mimics, which look much alike."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for number in range(scans):
+        true = np.arange(mimics + number % 2 * rng.integers(1, most)) >= mimics
+        odds = rng.normal(np.where(true, 1.5, -1.5), 1.5)
+        candidates = [
+            Candidate(id=f"cmb-{n:04d}", x=0, y=0, z=0, p_detection=0.9, p_discrimination=probability(value))
+            for n, value in enumerate(odds)
+        ]
+        lesions = tuple(
+            Lesion(id=f"lesion-{n}", x=0, y=0, z=0, diameter_mm=3, volume_mm3=14) for n in np.flatnonzero(true)
+        )
+        findings = tuple(
+            Finding(candidate=item, touches=(f"lesion-{n}",) if true[n] else ()) for n, item in enumerate(candidates)
+        )
+        made.append(ScanRecord(name=f"scan-{number}", subject=f"{number}", lesions=lesions, findings=findings))
+    return made
+
+
+def error_in_scans_without(found: list[ScanRecord]) -> float:
+    """How much too high the candidates of scans without microbleeds are believed."""
+    clean = [record for record in found if not record.lesions]
+    return float(np.mean([item.candidate.p_discrimination for record in clean for item in record.findings]))
+
+
+def test_an_uncertain_candidate_is_believed_more_where_the_scan_holds_sure_ones():
+    burden = Calibration(burden=Burden(2.0, 1.0, -1.0))
+    alone, among_mimics, in_company = (
+        burden.apply([0.5, *others], [0.9] * (1 + len(others)))[0] for others in ([], [1e-6] * 30, [0.999] * 10)
+    )
+    assert alone == pytest.approx(probability(-1.0), abs=1e-4) == among_mimics
+    assert in_company == pytest.approx(probability(2 * np.log(11) - 1), abs=0.001)
+
+
+def test_the_fit_learns_how_candidates_of_a_scan_go_together_and_other_scans_gain_by_it():
+    calibration = fit_calibration(burdened_records(seed=0))
+    assert calibration.burden is not None and calibration.burden.slope > 0.3
+    found = burdened_records(seed=1)
+    alone, together = (
+        [judged_anew(record, EVERY, item) for record in found]
+        for item in (replace(calibration, burden=None), calibration)
+    )
+    assert measured_calibration(together).brier < 0.9 * measured_calibration(alone).brier
+    assert error_in_scans_without(together) < 0.6 * error_in_scans_without(alone)
+
+
+def test_candidates_of_one_scan_say_nothing_of_another():
+    calibration = fit_calibration(burdened_records(seed=0))
+    found = burdened_records(seed=1, scans=4)
+    together = [judged_anew(record, EVERY, calibration) for record in found]
+    assert together[2] == judged_anew(found[2], EVERY, calibration)
+
+
+def test_too_few_scans_with_or_without_microbleeds_tell_nothing_of_how_candidates_go_together():
+    found = burdened_records(seed=0)
+    some, none = found[1::2], found[::2]
+    assert fit_calibration(some + none[:9]).burden is None
+    assert fit_calibration(some[:9] + none).burden is None
+    assert fit_calibration(some[:10] + none[:10]).burden is not None
+
+
 def test_candidates_judged_anew_get_the_probability_of_their_place_and_modality():
     place = Calibration(calcium_slopes={"t2star": -3.0})
-    every = Settings(0.1, 0.0, CutOffs())
     for modality, weight in (("t2star", -3.0), ("qsm", 0.0)):
         record = located_records(NEAR_CALCIUM, modality, 0.0)[0]
-        for before, after in zip(record.findings, judged_anew(record, every, place).findings, strict=True):
+        for before, after in zip(record.findings, judged_anew(record, EVERY, place).findings, strict=True):
             odds = log_odds(before.candidate.p_discrimination) + weight * (before.candidate.x < 30)
             assert after.candidate.p_discrimination == pytest.approx(probability(odds), abs=1e-5)
     nowhere = replace(record, groups={"modality": "t2star"}, brain=None)
-    assert judged_anew(nowhere, every, place).findings == judged_anew(nowhere, every).findings
+    assert judged_anew(nowhere, EVERY, place).findings == judged_anew(nowhere, EVERY).findings
 
 
 def test_candidates_judged_anew_get_the_probability_of_their_depth():
     depth = Calibration(edge_slopes={"swi": -2.0})
     record = located_records({"skull_distance_mm": 5.0}, "swi", 0.0)[0]
-    judged = judged_anew(record, Settings(0.1, 0.0, CutOffs()), depth)
+    judged = judged_anew(record, EVERY, depth)
     for before, after in zip(record.findings, judged.findings, strict=True):
         odds = log_odds(before.candidate.p_discrimination) - 2.0 * np.exp(-before.candidate.skull_distance_mm / 5.0)
         assert after.candidate.p_discrimination == pytest.approx(probability(odds), abs=1e-5)
@@ -129,9 +195,8 @@ def test_candidates_judged_anew_get_the_probability_of_their_depth():
 def test_calibration_mends_the_probability_of_other_scans_too():
     calibration = fit_calibration(records(seed=0))
     found = records(seed=1)
-    every = Settings(0.1, 0.0, CutOffs())
     before = measured_calibration(found)
-    after = measured_calibration([judged_anew(record, every, calibration) for record in found])
+    after = measured_calibration([judged_anew(record, EVERY, calibration) for record in found])
     assert before.error > 0.15 and after.error < 0.02
     assert after.brier < before.brier
 
@@ -184,14 +249,14 @@ def test_candidates_are_judged_anew_by_all_stages():
 
 def test_the_figure_shows_both_lines_and_needs_candidates():
     found = records(scans=3)
-    figure = calibration_figure(found, [judged_anew(item, Settings(0.1, 0.0, CutOffs())) for item in found])
+    figure = calibration_figure(found, [judged_anew(item, EVERY) for item in found])
     assert figure is not None
     assert "<svg" in figure.svg and "calibrated Brier" in figure.caption
     assert calibration_figure([], []) is None
 
 
 def test_a_bundle_carries_its_calibration_and_one_without_reads_too(small_bundle, tmp_path):
-    calibration = Calibration(0.7, -1.5, 0.2, {"t2star": -3.0}, {"swi": -2.0})
+    calibration = Calibration(0.7, -1.5, 0.2, {"t2star": -3.0}, {"swi": -2.0}, Burden(1.5, 1.1, -4.0))
     networks = {"detector": small_bundle.detector(), "student": small_bundle.student()}
     description = replace(small_bundle.description, calibration=calibration)
     bundle = write_bundle(tmp_path / "calibrated", description, networks)
@@ -203,15 +268,16 @@ def test_a_bundle_carries_its_calibration_and_one_without_reads_too(small_bundle
     assert read_bundle(bundle.folder).description.calibration == Calibration()
 
 
-def test_the_detector_shows_the_calibrated_probability(small_bundle, stripped_scan):
+def test_the_detector_shows_the_calibrated_probability(small_bundle, stripped_scan, tmp_path):
     scan, compute = read_scan(stripped_scan), choose_compute("cpu")
-    calibration = Calibration(0.5, -1.0, 0.2)
-    calibrated = replace(small_bundle, description=replace(small_bundle.description, calibration=calibration))
-    before, after = (Detector(PaperMethod(bundle, compute)).detect(scan) for bundle in (small_bundle, calibrated))
+    calibration = Calibration(0.5, -1.0, 0.2, burden=Burden(1.0, 1.1, -1.0))
+    networks = {"detector": thresholding_detector(4, 0.9), "student": small_bundle.student()}
+    plain = write_bundle(tmp_path / "plain", small_bundle.description, networks)
+    calibrated = replace(plain, description=replace(plain.description, calibration=calibration))
+    before, after = (Detector(PaperMethod(bundle, compute)).detect(scan) for bundle in (plain, calibrated))
     raw = {(item.x, item.y, item.z): item.p_discrimination for item in before.candidates}
-    assert raw
-    for item in after.candidates:
-        assert item.p_discrimination == pytest.approx(
-            calibration.apply(raw[item.x, item.y, item.z], item.p_detection), abs=1e-5
-        )
+    assert len(raw) > 1
+    student = [raw[item.x, item.y, item.z] for item in after.candidates]
+    expected = calibration.apply(student, [item.p_detection for item in after.candidates])
+    assert [item.p_discrimination for item in after.candidates] == pytest.approx(expected, abs=1e-5)
     assert after.provenance["calibration"] == asdict(calibration)
