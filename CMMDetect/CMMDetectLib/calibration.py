@@ -20,28 +20,31 @@ class Burden:
     """What the other candidates of its scan say of one.
 
     Most people have no microbleed or a few, some have dozens; mimics are about as many in every scan. So an uncertain
-    candidate is a microbleed more often where sure ones are, and mostly a mimic where it is the only one. The
-    networks see one patch each and cannot tell.
+    candidate is a microbleed more often where sure ones are, and mostly a mimic where it is one of many. The networks
+    see one patch each and cannot tell.
 
     Attributes
     ----------
-    slope : weight of the logarithm of 1 and the expected number of other microbleeds, the sum of what the other
-        candidates have for themselves
+    microbleed_slope, mimic_slope : weights of how many other microbleeds and mimics are to be expected, the logarithm
+        of 1 and the number
     scale, offset : of the log odds that a candidate has for itself
     """
 
-    slope: float
+    microbleed_slope: float
+    mimic_slope: float = 0.0
     scale: float = 1.0
     offset: float = 0.0
 
     def apply(self, evidence: ArrayLike) -> NDArray[np.float64]:
-        """Give log odds in their scan for those that its candidates have for themselves, (N,).
+        """Give log odds in their scan for those that all its candidates have for themselves, (N,).
 
         >>> Burden(1.0).apply([0.0, 30.0, 30.0]).round(2)
         array([ 1.1 , 30.92, 30.92])
         """
         alone = np.asarray(evidence, np.float64)
-        return self.scale * alone + self.slope * np.log1p(others_expected(alone)) + self.offset
+        microbleeds, mimics = others_expected(alone)
+        company = self.microbleed_slope * np.log1p(microbleeds) + self.mimic_slope * np.log1p(mimics)
+        return self.scale * alone + company + self.offset
 
 
 @dataclass(frozen=True)
@@ -117,10 +120,11 @@ def from_log_odds(evidence: ArrayLike) -> NDArray[np.float64]:
 
 
 def others_expected(evidence: ArrayLike) -> NDArray[np.float64]:
-    """Give each candidate of a scan the sum of the others' probabilities, (N,), from log odds.
+    """Give how many microbleeds and mimics to expect among the others, (2, N), for log odds of a scan's candidates.
 
     >>> others_expected([0.0, 0.0, 40.0]).round(2)
-    array([1.5, 1.5, 1. ])
+    array([[1.5, 1.5, 1. ],
+           [0.5, 0.5, 1. ]])
     """
-    probability = from_log_odds(evidence)
-    return np.maximum(probability.sum() - probability, 0.0)
+    probability = np.stack([from_log_odds(evidence), from_log_odds(-np.asarray(evidence))])
+    return np.maximum(probability.sum(axis=-1, keepdims=True) - probability, 0.0)

@@ -126,7 +126,7 @@ def _fit_alone(known: NDArray[np.void]) -> Calibration:
     # about its mean, so that it stays 0 where all candidates have the same
     evidence = np.stack([log_odds(known["student"]), np.ones(len(truth)), seen - seen.mean(), *near])
     weights = _fitted(evidence, truth, [WEIGHT, FREE, WEIGHT, *([AGAINST] * len(near))], weighed=3)
-    weights[1] -= weights[2] * seen.mean()
+    weights[1] -= weights[2] * float(seen.mean())
     slope, offset, detection_slope, *slopes = (round(weight, DECIMALS) for weight in weights)
     calcium, edge = (
         {name: value for name, value in zip(modalities, values, strict=True) if value < 0}
@@ -141,17 +141,17 @@ def _fit_burden(known: NDArray[np.void], alone: Calibration) -> Burden | None:
     with_some = np.unique(number[known["truth"]])
     if min(len(with_some), len(np.unique(number)) - len(with_some)) < LEAST_SCANS:
         return None
-    odds, others = np.zeros(len(known)), np.zeros(len(known))
+    odds, others = np.zeros(len(known)), np.zeros((2, len(known)))
     for scan in np.unique(number):
         of = number == scan
         location = Location(known["modality"][of][0], known["calcium"][of], known["edge"][of])
         odds[of] = log_odds(alone.apply(known["student"][of], known["detection"][of], location))
-        others[of] = others_expected(odds[of])
+        others[:, of] = others_expected(odds[of])
     counts = known["counts"]
-    evidence = np.stack([odds, np.ones(len(odds)), np.log1p(others)])[:, counts]
-    weights = _fitted(evidence, known["truth"][counts], [WEIGHT, FREE, WEIGHT], weighed=2)
-    scale, offset, slope = (round(weight, DECIMALS) for weight in weights)
-    return Burden(slope, scale, offset) if min(scale, slope) > 0 else None
+    evidence = np.stack([odds, np.ones(len(odds)), *np.log1p(others)])[:, counts]
+    weights = _fitted(evidence, known["truth"][counts], [WEIGHT, FREE, WEIGHT, AGAINST], weighed=2)
+    scale, offset, microbleed_slope, mimic_slope = (round(weight, DECIMALS) for weight in weights)
+    return Burden(microbleed_slope, mimic_slope, scale, offset) if min(scale, microbleed_slope) > 0 else None
 
 
 def _fitted(

@@ -102,7 +102,7 @@ def validate(
         metrics={
             "measured_on": "the validation subjects, by which the thresholds were chosen",
             **stage_metrics(summary),
-            "calibration": {"before": _errors(found), "after": _errors(calibrated)},
+            "calibration": calibration_errors(found, calibrated),
         },
     )
     return Validated(bundle, description, records)
@@ -128,12 +128,13 @@ def _or_papers(choose: Callable[[Sequence[ScanRecord]], float], records: Sequenc
         return PAPER_THRESHOLD
 
 
-def _errors(records: Sequence[ScanRecord]) -> dict[str, Any] | None:
-    """Give how far stage 2's probability is from the truth."""
-    measured = measured_calibration(records)
-    if measured is None:
-        return None
-    return {"candidates": int(measured.count.sum()), "brier": measured.brier, "error": measured.error}
+def calibration_errors(before: Sequence[ScanRecord], after: Sequence[ScanRecord]) -> dict[str, Any]:
+    """Give how far stage 2's probability is from the truth, before and after its calibration."""
+    measured = {"before": measured_calibration(before), "after": measured_calibration(after)}
+    return {
+        name: item and {"candidates": int(item.count.sum()), "brier": item.brier, "error": item.error}
+        for name, item in measured.items()
+    }
 
 
 def stage_metrics(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -136,18 +136,19 @@ def error_in_scans_without(found: list[ScanRecord]) -> float:
     return float(np.mean([item.candidate.p_discrimination for record in clean for item in record.findings]))
 
 
-def test_an_uncertain_candidate_is_believed_more_where_the_scan_holds_sure_ones():
-    burden = Calibration(burden=Burden(2.0, 1.0, -1.0))
+def test_an_uncertain_candidate_is_believed_more_beside_sure_ones_and_less_among_mimics():
+    burden = Calibration(burden=Burden(2.0, -0.5, 1.0, -1.0))
     alone, among_mimics, in_company = (
         burden.apply([0.5, *others], [0.9] * (1 + len(others)))[0] for others in ([], [1e-6] * 30, [0.999] * 10)
     )
-    assert alone == pytest.approx(probability(-1.0), abs=1e-4) == among_mimics
-    assert in_company == pytest.approx(probability(2 * np.log(11) - 1), abs=0.001)
+    assert alone == pytest.approx(probability(-1.0))
+    assert among_mimics == pytest.approx(probability(-0.5 * np.log(31) - 1.0), abs=1e-4)
+    assert in_company == pytest.approx(probability(2 * np.log(11) - 1.0), abs=1e-3)
 
 
 def test_the_fit_learns_how_candidates_of_a_scan_go_together_and_other_scans_gain_by_it():
     calibration = fit_calibration(burdened_records(seed=0))
-    assert calibration.burden is not None and calibration.burden.slope > 0.3
+    assert calibration.burden is not None and calibration.burden.microbleed_slope > 0.3
     found = burdened_records(seed=1)
     alone, together = (
         [judged_anew(record, EVERY, item) for record in found]
@@ -256,7 +257,7 @@ def test_the_figure_shows_both_lines_and_needs_candidates():
 
 
 def test_a_bundle_carries_its_calibration_and_one_without_reads_too(small_bundle, tmp_path):
-    calibration = Calibration(0.7, -1.5, 0.2, {"t2star": -3.0}, {"swi": -2.0}, Burden(1.5, 1.1, -4.0))
+    calibration = Calibration(0.7, -1.5, 0.2, {"t2star": -3.0}, {"swi": -2.0}, Burden(1.5, -0.7, 1.1, -0.3))
     networks = {"detector": small_bundle.detector(), "student": small_bundle.student()}
     description = replace(small_bundle.description, calibration=calibration)
     bundle = write_bundle(tmp_path / "calibrated", description, networks)
@@ -270,7 +271,7 @@ def test_a_bundle_carries_its_calibration_and_one_without_reads_too(small_bundle
 
 def test_the_detector_shows_the_calibrated_probability(small_bundle, stripped_scan, tmp_path):
     scan, compute = read_scan(stripped_scan), choose_compute("cpu")
-    calibration = Calibration(0.5, -1.0, 0.2, burden=Burden(1.0, 1.1, -1.0))
+    calibration = Calibration(0.5, -1.0, 0.2, burden=Burden(1.0, -0.5, 1.1, -1.0))
     networks = {"detector": thresholding_detector(4, 0.9), "student": small_bundle.student()}
     plain = write_bundle(tmp_path / "plain", small_bundle.description, networks)
     calibrated = replace(plain, description=replace(plain.description, calibration=calibration))
