@@ -39,6 +39,8 @@ CONTRAST_HALF = 0.15
 class ClassicalMethod:
     """Symmetry peaks with contrast (stage 1) that stand isolated in their surroundings (stage 2)."""
 
+    extent = 0.0  # its score is a share of the peak's contrast already
+
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings(0.3, 0.5, CutOffs())
 

@@ -49,15 +49,17 @@ class ClusterMeasures:
 
 
 def find_clusters(
-    probability: NDArray[np.float32], threshold: float, spacing_mm: tuple[float, float, float]
+    probability: NDArray[np.float32], threshold: float, spacing_mm: tuple[float, float, float], extent: float = 0.0
 ) -> tuple[NDArray[np.int32], int]:
     """Label the lesions above a threshold.
 
     Parameters
     ----------
     probability : (I, J, K)
-    threshold : voxels at or above it belong to a cluster
+    threshold : a lesion is where it is reached
     spacing_mm : of the grid
+    extent : a lesion's voxels are those that have this share of its highest probability; a threshold low enough for
+        faint lesions would draw sure ones too large
 
     Returns
     -------
@@ -69,7 +71,8 @@ def find_clusters(
     labels, count = ndimage.label(probability >= threshold, TOUCHING)
     labels = labels.astype(np.int32, copy=False)
     count = _split_bridged(labels, count, probability, spacing_mm)
-    return _join_fragments(labels, count, probability, threshold, spacing_mm)
+    labels, count = _join_fragments(labels, count, probability, threshold, spacing_mm)
+    return _within_extent(labels, count, probability, extent), count
 
 
 def measure_clusters(
@@ -191,3 +194,15 @@ def _join_fragments(
     pairs = coo_matrix((np.ones(same.sum()), (first[same], second[same])), shape=(count, count))
     joined, lesion = connected_components(pairs, directed=False)
     return np.concatenate([[0], lesion + 1]).astype(np.int32)[labels], joined
+
+
+def _within_extent(
+    labels: NDArray[np.int32], count: int, probability: NDArray[np.float32], extent: float
+) -> NDArray[np.int32]:
+    """Take off the voxels of each cluster that have less than a share of its highest probability, in place."""
+    inside = np.nonzero(labels)
+    of, here = labels[inside], probability[inside]
+    highest = np.zeros(count + 1, probability.dtype)
+    np.maximum.at(highest, of, here)
+    labels[inside] = np.where(here >= extent * highest[of], of, 0)
+    return labels

@@ -43,9 +43,10 @@ def detect(method: Method, prepared: PreparedScan, channels: NDArray[np.float32]
     """Threshold the method's probability map and make every cluster a candidate."""
     with progress.step("detection") as tick:
         probability = method.detect(channels, prepared, tick)
-        labels, count = find_clusters(probability, method.settings.th_detection, prepared.spacing_mm)
-        clusters = measure_clusters(labels, count, probability, prepared.spacing_mm)
-        distance = edge_distance_mm(clusters.centroid_vox, prepared.mask, prepared.spacing_mm)
+        threshold, spacing_mm = method.settings.th_detection, prepared.spacing_mm
+        labels, count = find_clusters(probability, threshold, spacing_mm, method.extent)
+        clusters = measure_clusters(labels, count, probability, spacing_mm)
+        distance = edge_distance_mm(clusters.centroid_vox, prepared.mask, spacing_mm)
     position = to_world(prepared.affine, clusters.centroid_vox)
     candidates = [
         Candidate(

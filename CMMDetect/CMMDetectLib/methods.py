@@ -26,9 +26,17 @@ class Settings:
 
 
 class Method(Protocol):
-    """The paper's networks or the classical features; everything around them is the same."""
+    """The paper's networks or the classical features; everything around them is the same.
+
+    Attributes
+    ----------
+    settings : Settings
+    extent : float
+        A lesion reaches as far as its probability has this share of the highest; 0 for as far as Th_Cdet.
+    """
 
     settings: Settings
+    extent: float
 
     def detect(self, channels: NDArray[np.float32], prepared: PreparedScan, tick: Tick) -> NDArray[np.float32]:
         """Give the probability of microbleed, (I, J, K), from the (C, I, J, K) channels; 0 outside the mask."""

@@ -42,6 +42,8 @@ class Blobs:
 class BlobMethod:
     """Blobs of the prepared image, by strength."""
 
+    extent = 0.0  # a blob is as strong at its rim as in its middle
+
     def __init__(self, settings: Settings | None = None) -> None:
         # the first threshold lists what a FROC curve needs, the second decides
         self.settings = settings or Settings(0.1, 0.25, CutOffs())

@@ -20,6 +20,7 @@ from CMMDetectLib.inference import fused, microbleed_probabilities, microbleed_p
 from CMMDetectLib.matching import shared_voxels
 from CMMDetectLib.network_grid import Shape
 from CMMDetectLib.networks import CandidateDetector, Student, Teacher
+from CMMDetectLib.paper_method import PaperMethod
 from CMMDetectLib.results import prepare_folder
 
 from .cases import NOT_JUDGED, Case
@@ -127,7 +128,7 @@ def _candidates(
     case: Case, probability: NDArray[np.float32], threshold: float
 ) -> list[tuple[float, float, float, int]]:
     """Centroid in voxels and class of each candidate of a case."""
-    labels, count = find_clusters(probability, threshold, case.spacing_mm)
+    labels, count = find_clusters(probability, threshold, case.spacing_mm, PaperMethod.extent)
     centers = measure_clusters(labels, count, probability, case.spacing_mm).centroid_vox
     true, unseen = _touching(labels, count, np.asarray(case.labels))
     judged = true | ~unseen

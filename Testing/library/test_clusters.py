@@ -99,6 +99,23 @@ def test_a_plain_tube_is_not_cut_into_round_pieces():
     assert find_clusters(0.8 * tube + noise * (tube > 0.5), 0.3, spacing)[1] == 1
 
 
+@pytest.mark.parametrize(("spacing", "shape"), GRIDS[:2])
+def test_a_lower_threshold_finds_fainter_lesions_and_draws_sure_ones_no_larger(spacing, shape):
+    sure = phantoms.sphere(shape, spacing, (12, 20, 20), 4.0)
+    faint = 0.2 * phantoms.sphere(shape, spacing, (28, 20, 20), 4.0)
+    blurred = ndimage.gaussian_filter(np.maximum(sure, faint), 1.2 / np.array(spacing)).astype(np.float32)
+    probability = blurred / blurred.max()
+
+    def volumes(threshold, extent):
+        labels, count = find_clusters(probability, threshold, spacing, extent)
+        return np.sort(measure_clusters(labels, count, probability, spacing).volume_mm3)[::-1]
+
+    low, high = volumes(0.05, 0.5), volumes(0.4, 0.5)
+    assert len(low) == 2 and len(high) == 1
+    assert high[0] in low and high[0] < 0.5 * volumes(0.05, 0.0)[0]
+    assert low[1] == pytest.approx(low[0], rel=0.1)  # half of its own height, not of the other's
+
+
 def test_nothing_above_the_threshold_gives_no_clusters():
     labels, clusters = found(np.zeros((4, 4, 4), np.float32), (1, 1, 1))
     assert not labels.any()

@@ -9,6 +9,7 @@ Markdown; README and model card have its most important figures.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from figures import NAMES
 from rows import cell
 from targets import read_evaluations
 
-from CMMDetectLib.candidates import Stage
+from CMMDetectLib.candidates import Candidate, Stage
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib import metrics
 from CMMDetectTrainLib.metrics import Lesion, Rule, ScanRecord
@@ -36,7 +37,7 @@ LESION_GROUPS: Mapping[str, Callable[[Lesion], str | None]] = {
     "region": lambda lesion: (lesion.region or "").replace("_", " ") or None,
 }
 SCAN_GROUPS: Mapping[str, Callable[[ScanRecord], str]] = {
-    "microbleeds": lambda record: "some, of any size" if record.counted_lesions else "none",
+    "microbleeds in the scan": lambda record: burden(len(record.counted_lesions)),
     "slice thickness": lambda record: record.groups["slice thickness"],
     "field strength": lambda record: record.groups["field strength"],
     "protocol": lambda record: record.groups["protocol"],
@@ -46,9 +47,16 @@ HEADING = """# Measured in full
 What [the model's card](README.md) sums up, of the same cohorts and with the same limits: simulated scans alone. In
 brackets intervals of 95 % by subject. *One to one*: a candidate finds a microbleed whose center is within 3 mm or
 within its radius, each at most one; *overlap*, as in the paper: it finds all with which it shares a voxel. Groups are
-counted from 2 mm or 2 pixels on, one to one. Where stage 3 rejects nothing, stage 2 is the final one. Made by
-`python Testing/benchmarks/default_model/breakdown.py`.
+counted from 2 mm or 2 pixels on, one to one; how many microbleeds a scan has, from those of any size that it shows.
+Where stage 3 rejects nothing, stage 2 is the final one. *Place and size* are those of the final candidates that share
+voxels with one microbleed alone: how far the centers are apart, and the candidate's volume in parts of the true one;
+median, and in brackets both quartiles. Made by `python Testing/benchmarks/default_model/breakdown.py`.
 """
+
+
+def burden(number: int) -> str:
+    """Say how many microbleeds a scan has."""
+    return "none" if not number else "1 or 2" if number < 3 else "3 to 10" if number < 11 else "more than 10"
 
 
 def sections(cohort: str, measured: Measured) -> Iterator[str]:
@@ -59,6 +67,7 @@ def sections(cohort: str, measured: Measured) -> Iterator[str]:
         counted = {modality: [counting(record) for record in records] for modality, records in measured.items()}
         yield f"### {title}\n\n" + "\n".join(stage_table(counted))
     yield "### Final stage, by group\n\n" + "\n".join(group_table(measured))
+    yield "### Place and size\n\n" + "\n".join(outline_table(measured))
 
 
 def stage_table(measured: Measured) -> Iterator[str]:
@@ -91,6 +100,29 @@ def group_table(measured: Measured) -> Iterator[str]:
                 found = metrics.estimates(counts, metrics.bootstrap_weights([record.subject for record in some]))
                 both = (cell(found["tpr"], 2), cell(found["fp_avg"], 1))
                 yield _row(NAMES[modality], kind, name, len(some), int(np.sum(counts.lesions)), *both)
+
+
+def outline_table(measured: Measured) -> Iterator[str]:
+    """Give how well candidates agree in place and size with the microbleeds that they have found."""
+    yield from _head("contrast", "microbleeds", "distance, mm", "volume, parts")
+    for modality, records in measured.items():
+        pairs = [pair for record in records for pair in _found(record)]
+        away_mm = [math.dist((a.x, a.y, a.z), (b.x, b.y, b.z)) for a, b in pairs]
+        part = [candidate.volume_mm3 / lesion.volume_mm3 for candidate, lesion in pairs]
+        yield _row(NAMES[modality], len(pairs), *(_quartiles(values) for values in (away_mm, part)))
+
+
+def _found(record: ScanRecord) -> Iterator[tuple[Candidate, Lesion]]:
+    """Give the final candidates that share voxels with one microbleed alone, and that microbleed."""
+    visible = {lesion.id: lesion for lesion in record.counted_lesions}
+    for item in record.findings:
+        if item.candidate.stage is Stage.FINAL and len(item.touches) == 1 and item.touches[0] in visible:
+            yield item.candidate, visible[item.touches[0]]
+
+
+def _quartiles(values: Sequence[float]) -> str:
+    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return f"{median:.1f} ({low:.1f}-{high:.1f})"
 
 
 def _telling(records: Sequence[ScanRecord]) -> list[Stage]:
