@@ -2,10 +2,10 @@
 
     python Testing/benchmarks/default_model/calibration_parts.py DETECTED ...
 
-DETECTED is a folder of records with the student's own probability: ``<BUNDLE>.training/validation-*/detected-0.1`` and
-``<BUNDLE>.training/calibration-0.1``, which training and ``release.py`` leave. The subjects are parted in ten; each
-tenth is judged by a calibration that was fitted to the others. Microbleeds count from an apparent diameter of 2 mm or
-2 pixels on; matching is one to one. Prints a Markdown table.
+DETECTED is a folder of records with the student's own probability, as ``release.py`` leaves them beside the trained
+bundle: ``<BUNDLE>.training/training-0.03`` and ``calibration-0.03``. The subjects are parted in ten; each tenth is
+judged by a calibration that was fitted to the others. Microbleeds count from an apparent diameter of 2 mm or 2 pixels
+on; matching is one to one. Prints a Markdown table.
 """
 
 from __future__ import annotations

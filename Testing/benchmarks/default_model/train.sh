@@ -76,10 +76,10 @@ fi
 train "$TRAINED" --from "$START" --networks detector student --no-distillation --epochs 16 1 45 --decay-epochs 4 1 8 \
     --learning-rate 0.0015
 
-python "$BENCHMARKS/default_model/release.py" "$TRAINED" "$DIR/calibration" -o "$MODEL" --version 10 --start "CMMDetect-model 7" \
-    --th-detection 0.1 --th-discrimination 0.3
-python "$BENCHMARKS/default_model/calibration_parts.py" "$TRAINED.training"/validation-*/detected-0.1 \
-    "$TRAINED.training/calibration-0.1"
+python "$BENCHMARKS/default_model/release.py" "$TRAINED" "$DIR/training" "$DIR/calibration" -o "$MODEL" \
+    --version 10 --start "CMMDetect-model 7" --th-detection 0.03 --th-discrimination 0.3
+python "$BENCHMARKS/default_model/calibration_parts.py" "$TRAINED.training/training-0.03" \
+    "$TRAINED.training/calibration-0.03"
 
 # the model and both floors on the same scans, by modality; evaluations/ has a report of each like that of
 # `cmmdetect evaluate`, and the records that the table of targets is made of
