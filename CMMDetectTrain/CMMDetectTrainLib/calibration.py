@@ -27,8 +27,7 @@ STEEPEST = 20.0
 WEIGHT, AGAINST, FREE = (0.0, STEEPEST), (-STEEPEST, 0.0), (None, None)
 """Limits of a weight that cannot be negative, of one that cannot be positive, and of an offset."""
 PRIOR_SPREAD = 3.0
-"""Standard deviation of a weight of closeness before anything is known: few candidates are near, so it counts."""
-
+"""Standard deviation of a weight of location or burden before anything is known: few candidates are near anything."""
 LEAST_SCANS = 10
 """Fewer scans than this with microbleeds, or without, say too little of how a scan's candidates go together."""
 
