@@ -76,8 +76,9 @@ class Calibration:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Calibration:
         """Read what `dataclasses.asdict` has made; raises TypeError if it is something else."""
-        burden = content.get("burden")
-        return cls(**{**content, "burden": Burden(**burden) if burden else None})
+        given = {**content}
+        burden = given.pop("burden", None)
+        return cls(**given, burden=None if burden is None else Burden(**burden))
 
     def apply(
         self, probability: ArrayLike, detection: ArrayLike, location: Location | None = None

@@ -10,7 +10,7 @@ COLUMNS = (_("No."), _("Stage"), _("p"), _("mm"), _("Verdict"), _("Certainty"), 
 COLUMN_TIPS = (
     _("Name of the candidate; with r it was added by the reader"),
     _("Last stage that the candidate passed, or why it was taken out"),
-    _("Probability of stage 2, or of stage 1 where stage 2 gave none"),
+    _("Probability of stage 2, which weighs the scan's other candidates too; of stage 1 where stage 2 gave none"),
     _("Diameter in millimeters"),
     _("Your decision"),
     _("How sure you are of an accepted microbleed; of a rejected one, what it is instead"),

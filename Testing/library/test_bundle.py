@@ -103,6 +103,16 @@ def test_a_bundle_that_knows_the_papers_channels_alone_says_the_same_whatever_th
     assert torch.equal(network.extractor.project.weight[:, : len(PAPER_CHANNELS)], weights[FIRST_LAYER])
 
 
+@pytest.mark.parametrize(
+    "given", [[1.0], 3, {"sloop": 1.0}, {"burden": 3}, {"burden": {}}, {"burden": {"mimic": 1.0}}]
+)
+def test_a_calibration_that_is_none_is_refused(small_bundle, given):
+    path = small_bundle.folder / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"calibration": given}))
+    with pytest.raises(InputError, match=r"model\.json: not a complete description"):
+        read_bundle(small_bundle.folder)
+
+
 @pytest.mark.parametrize("name", ["pixel_mm", "slice_mm"])
 @pytest.mark.parametrize("length", [0, -1, "wide", float("inf")])
 def test_an_impossible_voxel_size_is_refused(small_bundle, name, length):
