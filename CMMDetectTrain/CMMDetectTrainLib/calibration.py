@@ -182,13 +182,12 @@ def _known(records: Sequence[ScanRecord]) -> NDArray[np.void]:
     """What is known of the candidates that stage 2 has judged: (N,), with the fields of `KNOWN`."""
     rows = []
     for number, record in enumerate(records):
-        counted = {lesion.id for lesion in record.counted_lesions}
         items = [item for item in record.findings if _is_judged(item.candidate)]
         where = _location(record, [item.candidate for item in items])
         for item, calcium, edge in zip(items, where.calcium, where.edge, strict=True):
-            candidate, truth = item.candidate, not counted.isdisjoint(item.touches)
+            candidate, truth = item.candidate, record.truth_of(item)
             given = number, candidate.p_discrimination, candidate.p_detection, where.modality or "", calcium, edge
-            rows.append((*given, truth, truth or not item.touches))
+            rows.append((*given, bool(truth), truth is not None))
     return np.array(rows, KNOWN)
 
 

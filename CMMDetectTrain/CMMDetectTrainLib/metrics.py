@@ -104,6 +104,12 @@ class ScanRecord:
         """Lesions that are to be found."""
         return tuple(lesion for lesion in self.lesions if lesion.counted)
 
+    def truth_of(self, finding: Finding) -> bool | None:
+        """Say whether a candidate lies on a lesion by the overlap rule; None on one that need not be found."""
+        if not {lesion.id for lesion in self.counted_lesions}.isdisjoint(finding.touches):
+            return True
+        return None if finding.touches else False
+
 
 @dataclass(frozen=True)
 class Scores:

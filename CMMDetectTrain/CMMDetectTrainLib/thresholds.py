@@ -183,16 +183,13 @@ def score_swept(stage: Stage, cutoffs: CutOffs) -> Callable[[Candidate], float |
 
 def true_and_false(records: Iterable[ScanRecord], stage: Stage) -> tuple[list[Candidate], list[Candidate]]:
     """Give the candidates of a stage that lie on a counted lesion and those that lie on none, by the overlap rule."""
-    true, false = [], []
+    true: list[Candidate] = []
+    false: list[Candidate] = []
     for record in records:
-        counted = {lesion.id for lesion in record.counted_lesions}
         for item in record.findings:
-            if not stage.includes(item.candidate.stage):
-                continue
-            if counted.intersection(item.touches):
-                true.append(item.candidate)
-            elif not item.touches:
-                false.append(item.candidate)
+            truth = record.truth_of(item)
+            if truth is not None and stage.includes(item.candidate.stage):
+                (true if truth else false).append(item.candidate)
     return true, false
 
 

@@ -34,14 +34,20 @@ def records(
     for number in range(scans):
         student, detector = rng.normal(0, 4, per_scan), rng.normal(2, 2 if detection_slope else 0, per_scan)
         true = rng.random(per_scan) < 1 / (1 + np.exp(2 - slope * student - detection_slope * detector))
-        findings = []
-        for n, is_true in enumerate(true):
-            p = {"p_detection": probability(detector[n]), "p_discrimination": probability(student[n])}
-            candidate = Candidate(id=f"cmb-{n:04d}", x=0, y=0, z=0, **p)
-            findings.append(Finding(candidate=candidate, touches=(f"lesion-{n}",) if is_true else ()))
-        lesions = [Lesion(id=f"lesion-{n}", x=0, y=0, z=0, diameter_mm=3, volume_mm3=14) for n in np.flatnonzero(true)]
-        made.append(ScanRecord(name=f"scan-{number}", subject=f"{number}", lesions=lesions, findings=tuple(findings)))
+        made.append(record_of(number, student, detector, true))
     return made
+
+
+def record_of(number: int, student: np.ndarray, detector: np.ndarray, true: np.ndarray) -> ScanRecord:
+    """A scan whose candidates have these log odds, each true one on a lesion of its own."""
+    findings, lesions = [], []
+    for n, is_true in enumerate(true):
+        p = {"p_detection": probability(detector[n]), "p_discrimination": probability(student[n])}
+        candidate = Candidate(id=f"cmb-{n:04d}", x=0, y=0, z=0, **p)
+        findings.append(Finding(candidate=candidate, touches=(f"lesion-{n}",) if is_true else ()))
+        if is_true:
+            lesions.append(Lesion(id=f"lesion-{n}", x=0, y=0, z=0, diameter_mm=3, volume_mm3=14))
+    return ScanRecord(name=f"scan-{number}", subject=f"{number}", lesions=tuple(lesions), findings=tuple(findings))
 
 
 def test_the_fit_finds_slope_and_offset_of_the_log_odds():
@@ -115,18 +121,8 @@ def burdened_records(seed: int, scans: int = 60, mimics: int = 15, most: int = 2
     made = []
     for number in range(scans):
         true = np.arange(mimics + number % 2 * rng.integers(1, most)) >= mimics
-        odds = rng.normal(np.where(true, 1.5, -1.5), 1.5)
-        candidates = [
-            Candidate(id=f"cmb-{n:04d}", x=0, y=0, z=0, p_detection=0.9, p_discrimination=probability(value))
-            for n, value in enumerate(odds)
-        ]
-        lesions = tuple(
-            Lesion(id=f"lesion-{n}", x=0, y=0, z=0, diameter_mm=3, volume_mm3=14) for n in np.flatnonzero(true)
-        )
-        findings = tuple(
-            Finding(candidate=item, touches=(f"lesion-{n}",) if true[n] else ()) for n, item in enumerate(candidates)
-        )
-        made.append(ScanRecord(name=f"scan-{number}", subject=f"{number}", lesions=lesions, findings=findings))
+        student = rng.normal(np.where(true, 1.5, -1.5), 1.5)
+        made.append(record_of(number, student, np.full(len(true), 2.2), true))
     return made
 
 

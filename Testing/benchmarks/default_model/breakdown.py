@@ -36,6 +36,7 @@ LESION_GROUPS: Mapping[str, Callable[[Lesion], str | None]] = {
     "diameter": lambda lesion: metrics.binned(lesion.diameter_mm, SIZE_EDGES_MM, "mm"),
     "region": lambda lesion: (lesion.region or "").replace("_", " ") or None,
 }
+BURDENS, BURDEN_EDGES = ("none", "1 or 2", "3 to 10", "more than 10"), (1, 3, 11)
 SCAN_GROUPS: Mapping[str, Callable[[ScanRecord], str]] = {
     "microbleeds in the scan": lambda record: burden(len(record.counted_lesions)),
     "slice thickness": lambda record: record.groups["slice thickness"],
@@ -56,7 +57,7 @@ median, and in brackets both quartiles. Made by `python Testing/benchmarks/defau
 
 def burden(number: int) -> str:
     """Say how many microbleeds a scan has."""
-    return "none" if not number else "1 or 2" if number < 3 else "3 to 10" if number < 11 else "more than 10"
+    return BURDENS[np.searchsorted(BURDEN_EDGES, number, side="right")]
 
 
 def sections(cohort: str, measured: Measured) -> Iterator[str]:
@@ -121,6 +122,8 @@ def _found(record: ScanRecord) -> Iterator[tuple[Candidate, Lesion]]:
 
 
 def _quartiles(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
     return f"{median:.1f} ({low:.1f}-{high:.1f})"
 

@@ -16,20 +16,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from targets import swept_scores
+from release import NO_CUTOFFS
+from targets import FALSE_A_SCAN, swept_scores
 
 from CMMDetectLib.calibration import Calibration
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.methods import Settings
-from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectTrainLib.calibration import fit_calibration, judged_anew, measured_calibration
 from CMMDetectTrainLib.evaluation import read_record
 from CMMDetectTrainLib.metrics import ScanRecord, count
 from CMMDetectTrainLib.thresholds import froc, tpr_at
 
 PARTS = 10
-FALSE_A_SCAN = (0.5, 1.0, 2.0)
-EVERY = Settings(0.0, 0.0, CutOffs(min_volume_mm3=0.0, max_ellipticity=1.0, min_skull_distance_mm=0.0))
+EVERY = Settings(0.0, 0.0, NO_CUTOFFS)
 
 
 def nowhere(record: ScanRecord) -> ScanRecord:
@@ -70,7 +69,7 @@ def row(name: str, records: Sequence[ScanRecord]) -> str:
     if curve is None or measured is None:
         raise SystemExit("no microbleed was found: nothing can be compared")
     tpr = ", ".join(f"{tpr_at(curve, fp_avg):.2f}" for fp_avg in FALSE_A_SCAN)
-    threshold = curve.threshold[np.searchsorted(curve.fp_avg, FALSE_A_SCAN[0], side="right") - 1]
+    threshold = np.append(np.inf, curve.threshold)[np.searchsorted(curve.fp_avg, FALSE_A_SCAN[0], side="right")]
     clean = [item for item, record in zip(scores, records, strict=True) if not record.counted_lesions]
     numbers = f"{count(clean, threshold).false.mean():.2f} | {measured.brier:.4f} | {measured.error:.4f}"
     return f"| {name} | {tpr} | {numbers} |"

@@ -22,7 +22,7 @@ from pathlib import Path
 from CMMDetectLib.bundle import ModelBundle, read_bundle, write_bundle
 from CMMDetectLib.calibration import Calibration
 from CMMDetectLib.devices import choose_compute
-from CMMDetectLib.errors import CMMDetectError
+from CMMDetectLib.errors import CMMDetectError, InputError
 from CMMDetectLib.methods import Settings
 from CMMDetectLib.paper_method import PaperMethod
 from CMMDetectLib.postprocessing import CutOffs
@@ -35,6 +35,14 @@ from CMMDetectTrainLib.summary import summarize
 from CMMDetectTrainLib.validation import calibration_errors, stage_metrics
 
 NO_CUTOFFS = CutOffs(min_volume_mm3=0.0, max_ellipticity=1.0, min_skull_distance_mm=0.0)
+
+
+def validation_subjects(path: Path) -> list[str]:
+    """Read whom a training has learnt nothing from."""
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["validation_subjects"])
+    except (OSError, ValueError, KeyError):
+        raise InputError(f"{path}: does not say which subjects validated; give a bundle that was trained") from None
 
 
 def detected(trained: ModelBundle, dataset: Path, subjects: Sequence[str], settings: Settings) -> list[ScanRecord]:
@@ -50,8 +58,7 @@ def release(trained: ModelBundle, options: argparse.Namespace) -> ModelBundle:
     """Write the bundle to ship."""
     described = trained.description
     settings = Settings(options.th_detection, options.th_discrimination, NO_CUTOFFS)
-    training = json.loads((trained.folder / "training.json").read_text(encoding="utf-8"))
-    sets = {options.training: training["validation_subjects"], options.calibration: ()}
+    sets = {options.training: validation_subjects(trained.folder / "training.json"), options.calibration: ()}
     every = replace(settings, th_discrimination=0.0)
     found = [record for folder, subjects in sets.items() for record in detected(trained, folder, subjects, every)]
     calibration = fit_calibration(found)
