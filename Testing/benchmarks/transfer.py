@@ -1,6 +1,7 @@
 """How many microbleeds that are put into somebody's own scan are found, and what is marked without them.
 
-    python Testing/benchmarks/transfer.py SCAN [--modality t2star] [--echo 3] [--field 3 --te 20] [--model DIR]
+    python Testing/benchmarks/transfer.py SCAN [--modality t2star] [--echo 3] [--field 3 --te 20] [--width 2 4]
+        [--model DIR]
 
 SCAN is best one of a person without microbleeds: what is marked in it as it is counts as its own. Microbleeds of three
 kinds are put in, a few at a time: those of the simulation, which the model has learnt from, and two that only take
@@ -34,8 +35,6 @@ from CMMDetectTrainLib.inserted_scans import TE_MS, with_inserted
 from CMMDetectTrainLib.simulation.insertion import draw_centers, insert_microbleeds
 from CMMDetectTrainLib.simulation.protocols import Protocol
 
-BALL_MM = (2.0, 4.0)
-"""Width of a ball; of a soft one at half of what it takes away."""
 BALL_DARKNESS = (0.5, 0.9)
 """Share of the signal that it takes away in its center."""
 BALL_PPM = (0.2, 0.6)
@@ -45,15 +44,16 @@ PARTS = 4
 """Of a voxel along each axis, where a sphere ends in it."""
 
 Labels = NDArray[np.int32]
-Put = Callable[[Scan, NDArray[np.bool_], Protocol, np.random.Generator, int], tuple[Scan, Labels]]
+Put = Callable[[Scan, NDArray[np.bool_], Protocol, np.random.Generator, argparse.Namespace], tuple[Scan, Labels]]
+"""Puts microbleeds into a scan, as many and as wide as the options say, and gives it with their labels."""
 Shape = Callable[[Scan, NDArray[np.float64], float], NDArray[np.float32]]
 
 
 def simulated(
-    scan: Scan, brain: NDArray[np.bool_], protocol: Protocol, rng: np.random.Generator, count: int
+    scan: Scan, brain: NDArray[np.bool_], protocol: Protocol, rng: np.random.Generator, options: argparse.Namespace
 ) -> tuple[Scan, Labels]:
-    """Put microbleeds in by the simulation's physics; give the scan and the labels of those that can be seen."""
-    insertion = insert_microbleeds(scan, brain, protocol, rng, count)
+    """Put microbleeds in by the simulation's physics, as wide as it draws them; label those that can be seen."""
+    insertion = insert_microbleeds(scan, brain, protocol, rng, options.count)
     return insertion.scan, with_inserted(np.zeros(scan.array.shape, np.int32), insertion)
 
 
@@ -95,11 +95,11 @@ def balls(shape_of: Shape) -> Put:
     """Put balls of a shape in, which only take signal away; labels reach to half their depth."""
 
     def put(
-        scan: Scan, brain: NDArray[np.bool_], _: Protocol, rng: np.random.Generator, count: int
+        scan: Scan, brain: NDArray[np.bool_], _: Protocol, rng: np.random.Generator, options: argparse.Namespace
     ) -> tuple[Scan, Labels]:
         array, labels = scan.array.copy(), np.zeros(scan.array.shape, np.int32)
-        for number, center in enumerate(draw_centers(scan, brain, rng, count), 1):
-            shape = shape_of(scan, center, rng.uniform(*BALL_MM))
+        for number, center in enumerate(draw_centers(scan, brain, rng, options.count), 1):
+            shape = shape_of(scan, center, rng.uniform(*options.width))
             if scan.modality.lesions_are_dark:
                 array *= 1 - np.float32(rng.uniform(*BALL_DARKNESS)) * shape
             else:
@@ -148,7 +148,7 @@ def tallies(
         total = Tally(0, 0, 0, 0)
         for number in range(options.rounds):
             rng = np.random.default_rng([options.seed, number])
-            changed, labels = put(scan, brain, protocol, rng, options.count)
+            changed, labels = put(scan, brain, protocol, rng, options)
             total += count(detector.detect(changed), labels, points_of(own))
         yield f"| {name} | {total.inserted} | {total.after_stage_1} | {total.final} | {total.false} |"
 
@@ -163,6 +163,8 @@ def main() -> None:
     parser.add_argument("--te", type=float, metavar="MS", help="echo time (default: the field's usual one)")
     parser.add_argument("--rounds", type=int, default=6, metavar="N", help="scans of each kind (default: 6)")
     parser.add_argument("--count", type=int, default=10, metavar="N", help="microbleeds in each (default: 10)")
+    width = "of balls, of soft ones at half of what they take away (default: 2 4)"
+    parser.add_argument("--width", type=float, nargs=2, default=(2.0, 4.0), metavar="MM", help=width)
     parser.add_argument("--seed", type=int, default=0)
     add_method_options(parser)
     options = parser.parse_args()

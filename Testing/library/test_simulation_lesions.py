@@ -22,6 +22,8 @@ from CMMDetectTrainLib.simulation.lesions import (
     draw_blunt_microbleed,
     draw_count,
     draw_microbleeds,
+    draw_moment,
+    draw_moment_of_any_size,
     draw_position,
     draw_spot,
     lies_in_tissue,
@@ -166,6 +168,24 @@ def test_a_spot_is_as_wide_as_drawn_as_high_as_a_slice_and_blooms_nowhere(modali
         shell = change[i + round(0.65 * spot.true_diameter_mm / 0.5), j, k] / change[i, j, k]
         edges.append(float(shell))
     assert min(edges) < 0.05 < 0.1 < max(edges)  # sharp ones and soft ones
+
+
+def test_training_sees_small_microbleeds_most_and_enough_of_those_that_reach_10_mm() -> None:
+    protocol = Protocol("sizes", field_t=3.0, te_ms=20.0, spacing_mm=(0.5, 0.5, 0.8), shape=(40, 40, 32))
+    grid = Grid(protocol.shape, np.diag([0.5, 0.5, 0.8, 1.0]))
+    rng = np.random.default_rng(8)
+    center = np.array([10.0, 10.0, 12.8])
+    spots = [draw_spot(center, grid, Modality.SWI, rng) for _ in range(300)]
+    blunt = [draw_blunt_microbleed(center, protocol, rng) for _ in range(300)]
+    for drawn in (spots, blunt):
+        widths = np.array([deposit.true_diameter_mm for deposit in drawn])
+        assert widths.max() < 10.0
+        assert 0.1 < (widths > 6.0).mean() < 0.3
+        assert (widths < 4.0).mean() > 0.4
+    moments = np.array([draw_moment_of_any_size(rng, protocol) for _ in range(300)])
+    usual = np.array([draw_moment(rng, protocol) for _ in range(300)])
+    assert 2.0 < moments.max() / usual.max() < 8.0
+    assert moments.min() < 1.5
 
 
 EVEN = np.ones((40, 40, 20), np.float32)

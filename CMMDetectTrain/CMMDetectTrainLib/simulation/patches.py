@@ -19,10 +19,9 @@ from .deposits import Deposit, Segments
 from .freeform import draw_free_vessels, draw_tissue
 from .grid import Grid
 from .lesions import (
-    MOMENT_LIMITS,
-    REFERENCE_T_MS,
     draw_blunt_microbleed,
     draw_microbleed,
+    draw_moment_of_any_size,
     draw_position,
     draw_spot,
 )
@@ -269,10 +268,8 @@ def _draw_one_microbleed(
         return draw_blunt_microbleed(point, protocol, rng)
     if kind < BLUNT_SHARE + SPOT_SHARE:
         return draw_spot(point, grid, modality, rng)
-    moment = None
-    if kind < BLUNT_SHARE + SPOT_SHARE + ANY_SIZE_SHARE:
-        scale = REFERENCE_T_MS / (protocol.field_t * protocol.te_ms)
-        moment = scale * float(np.exp(rng.uniform(*np.log(MOMENT_LIMITS))))
+    is_of_any_size = kind < BLUNT_SHARE + SPOT_SHARE + ANY_SIZE_SHARE
+    moment = draw_moment_of_any_size(rng, protocol) if is_of_any_size else None
     return draw_microbleed(point, protocol, rng, moment)
 
 
