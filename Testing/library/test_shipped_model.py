@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import phantoms
 from CMMDetectLib.bundle import SHIPPED_BUNDLE, read_bundle
 from CMMDetectLib.candidates import Candidate, Stage, at_stage
 from CMMDetectLib.detector import Detector
@@ -10,7 +11,7 @@ from CMMDetectLib.job import DetectionJob, choose_method
 from CMMDetectLib.orientation import Turn
 from CMMDetectLib.paper_method import PaperMethod
 from CMMDetectLib.scan import Modality, Scan
-from small_scans import LESIONS_MM, SPACING_MM, lesion_positions, stripped_brain
+from small_scans import LESIONS_MM, SHAPE, SPACING_MM, lesion_positions, stripped_brain
 
 LARGEST_BYTES = 16 * 2**20
 AFFINE = np.diag([*SPACING_MM, 1.0])
@@ -53,6 +54,14 @@ def test_it_finds_clear_microbleeds(found):
     away_mm = np.linalg.norm(centers[:, None] - lesion_positions(AFFINE), axis=2)
     assert away_mm.min(axis=0) == pytest.approx(0, abs=2.0)
     assert len(centers) <= len(LESIONS_MM) + 1
+
+
+def test_it_finds_a_large_one_that_no_reader_would_miss():
+    center_mm = np.array([70.0, 44.0, 56.0])
+    sphere = phantoms.sphere(SHAPE, SPACING_MM, tuple(center_mm), 7.0)
+    large = Scan(stripped_brain() * np.float32(1 - 0.9 * sphere), AFFINE, Modality.SWI, "large")
+    centers = np.array([(item.x, item.y, item.z) for item in at_stage(detect(large), Stage.FINAL)])
+    assert np.linalg.norm(centers - center_mm, axis=1).min() == pytest.approx(0, abs=1.0)
 
 
 def test_the_order_in_which_voxels_are_stored_does_not_matter(found):
