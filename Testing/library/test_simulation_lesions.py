@@ -170,7 +170,7 @@ def test_a_spot_is_as_wide_as_drawn_as_high_as_a_slice_and_blooms_nowhere(modali
     assert min(edges) < 0.05 < 0.1 < max(edges)  # sharp ones and soft ones
 
 
-def test_training_sees_small_microbleeds_most_and_enough_of_those_that_reach_10_mm() -> None:
+def test_training_sees_small_microbleeds_most_and_enough_large_ones() -> None:
     protocol = Protocol("sizes", field_t=3.0, te_ms=20.0, spacing_mm=(0.5, 0.5, 0.8), shape=(40, 40, 32))
     grid = Grid(protocol.shape, np.diag([0.5, 0.5, 0.8, 1.0]))
     rng = np.random.default_rng(8)

@@ -61,15 +61,19 @@ def draw_count(rng: np.random.Generator) -> int:
 
 def draw_moment(rng: np.random.Generator, protocol: Protocol) -> float:
     """Draw a moment in ppm mm3; log-normal, long to the right, scaled so that sizes look alike at every B0 * TE."""
-    scale = REFERENCE_T_MS / (protocol.field_t * protocol.te_ms)
     deviate = rng.standard_normal()
     moment = MEDIAN_MOMENT * np.exp(SIGMAS_LOG_MOMENT[int(deviate > 0)] * deviate)
-    return float(scale * np.clip(moment, *MOMENT_LIMITS))
+    return float(_moment_scale(protocol) * np.clip(moment, *MOMENT_LIMITS))
 
 
 def draw_moment_of_any_size(rng: np.random.Generator, protocol: Protocol) -> float:
     """Draw a moment in ppm mm3 evenly over all sizes, large ones among them; scaled as by `draw_moment`."""
-    return REFERENCE_T_MS / (protocol.field_t * protocol.te_ms) * _draw_size(rng, MOMENT_LIMITS, LARGE_MOMENT)
+    return _moment_scale(protocol) * _draw_size(rng, MOMENT_LIMITS, LARGE_MOMENT)
+
+
+def _moment_scale(protocol: Protocol) -> float:
+    """Give the factor that makes a moment look as large as at `REFERENCE_T_MS`."""
+    return REFERENCE_T_MS / (protocol.field_t * protocol.te_ms)
 
 
 def draw_microbleeds(
@@ -145,9 +149,8 @@ def draw_blunt_microbleed(center_mm: NDArray[np.float64], protocol: Protocol, rn
     Its susceptibility is spread over all that is dark, so that blooming adds little.
     """
     diameter = _draw_size(rng, BLUNT_MM, LARGE_MM)
-    scale = REFERENCE_T_MS / (protocol.field_t * protocol.te_ms)
     volume = np.pi / 6.0 * diameter**3
-    chi = float(min(rng.uniform(0.05, 0.6), 10.0 * scale / volume))
+    chi = float(min(rng.uniform(0.05, 0.6), 10.0 * _moment_scale(protocol) / volume))
     signal = float(rng.uniform(0.0, 0.6))
     axes = ellipsoid_axes(rng, 0.5 * diameter, 0.2)
     # the rim weak, the core strong
