@@ -14,9 +14,8 @@ the scan's own.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,16 +43,16 @@ PARTS = 4
 """Of a voxel along each axis, where a sphere ends in it."""
 
 Labels = NDArray[np.int32]
-Put = Callable[[Scan, NDArray[np.bool_], Protocol, np.random.Generator, argparse.Namespace], tuple[Scan, Labels]]
-"""Puts microbleeds into a scan, as many and as wide as the options say, and gives it with their labels."""
+Put = Callable[[Scan, NDArray[np.bool_], Protocol, np.random.Generator, int], tuple[Scan, Labels]]
+"""Puts so many microbleeds into a scan and gives it with their labels."""
 Shape = Callable[[Scan, NDArray[np.float64], float], NDArray[np.float32]]
 
 
 def simulated(
-    scan: Scan, brain: NDArray[np.bool_], protocol: Protocol, rng: np.random.Generator, options: argparse.Namespace
+    scan: Scan, brain: NDArray[np.bool_], protocol: Protocol, rng: np.random.Generator, count: int
 ) -> tuple[Scan, Labels]:
     """Put microbleeds in by the simulation's physics, as wide as it draws them; label those that can be seen."""
-    insertion = insert_microbleeds(scan, brain, protocol, rng, options.count)
+    insertion = insert_microbleeds(scan, brain, protocol, rng, count)
     return insertion.scan, with_inserted(np.zeros(scan.array.shape, np.int32), insertion)
 
 
@@ -91,15 +90,15 @@ def sphere(scan: Scan, center_mm: NDArray[np.float64], width_mm: float) -> NDArr
     return shape
 
 
-def balls(shape_of: Shape) -> Put:
-    """Put balls of a shape in, which only take signal away; labels reach to half their depth."""
+def balls(shape_of: Shape, limits_mm: tuple[float, float]) -> Put:
+    """Put balls of a shape and a range of widths in, which only take signal away; labels reach to half their depth."""
 
     def put(
-        scan: Scan, brain: NDArray[np.bool_], _: Protocol, rng: np.random.Generator, options: argparse.Namespace
+        scan: Scan, brain: NDArray[np.bool_], _: Protocol, rng: np.random.Generator, count: int
     ) -> tuple[Scan, Labels]:
         array, labels = scan.array.copy(), np.zeros(scan.array.shape, np.int32)
-        for number, center in enumerate(draw_centers(scan, brain, rng, options.count), 1):
-            shape = shape_of(scan, center, rng.uniform(*options.width))
+        for number, center in enumerate(draw_centers(scan, brain, rng, count), 1):
+            shape = shape_of(scan, center, rng.uniform(*limits_mm))
             if scan.modality.lesions_are_dark:
                 array *= 1 - np.float32(rng.uniform(*BALL_DARKNESS)) * shape
             else:
@@ -108,11 +107,6 @@ def balls(shape_of: Shape) -> Put:
         return replace(scan, array=array), labels
 
     return put
-
-
-KINDS: Mapping[str, Put] = MappingProxyType(
-    {"simulated": simulated, "spheres": balls(sphere), "soft balls": balls(gaussian)}
-)
 
 
 @dataclass(frozen=True)
@@ -128,7 +122,7 @@ class Tally:
         return Tally(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
-def count(result: DetectionResult, labels: Labels, own_mm: NDArray[np.float64]) -> Tally:
+def tally(result: DetectionResult, labels: Labels, own_mm: NDArray[np.float64]) -> Tally:
     """Count what was found of the labels, and the final candidates away from them and from the scan's own."""
     candidates = result.candidates
     touch = shared_voxels(result.clusters, labels, len(candidates), int(labels.max())) > 0
@@ -144,12 +138,13 @@ def tallies(
     """Give the rows of the table."""
     own = at_stage(detector.detect(scan).candidates, Stage.FINAL)
     yield f"| as it is | | | | {len(own)} |"
-    for name, put in KINDS.items():
+    spheres, soft_balls = balls(sphere, options.width), balls(gaussian, options.width)
+    for name, put in (("simulated", simulated), ("spheres", spheres), ("soft balls", soft_balls)):
         total = Tally(0, 0, 0, 0)
         for number in range(options.rounds):
             rng = np.random.default_rng([options.seed, number])
-            changed, labels = put(scan, brain, protocol, rng, options)
-            total += count(detector.detect(changed), labels, points_of(own))
+            changed, labels = put(scan, brain, protocol, rng, options.count)
+            total += tally(detector.detect(changed), labels, points_of(own))
         yield f"| {name} | {total.inserted} | {total.after_stage_1} | {total.final} | {total.false} |"
 
 
