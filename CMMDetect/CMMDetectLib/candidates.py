@@ -90,7 +90,7 @@ COLUMN_DESCRIPTIONS: dict[str, str | dict[str, Any]] = {
         "Description": "Why the candidate went no further",
         "Levels": {
             "discrimination": "Probability of stage 2 below the threshold",
-            "volume": "Smaller than the least volume of stage 3",
+            "volume": "Smaller than the least volume of stage 3, or wider than 10 mm",
             "ellipticity": "More elongated than stage 3 allows",
             "skull_distance": "Closer to the edge of the brain mask than stage 3 allows",
         },

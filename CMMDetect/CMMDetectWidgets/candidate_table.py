@@ -29,7 +29,7 @@ VERDICTS = {
 STAGES = {Stage.DETECTION: _("1"), Stage.DISCRIMINATION: _("2"), Stage.FINAL: _("final")}
 REASONS = {
     "discrimination": _("unlikely"),
-    "volume": _("small"),
+    "volume": _("size"),
     "ellipticity": _("long"),
     "skull_distance": _("skull"),
 }

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -25,6 +26,7 @@ def test_a_candidate_within_all_cut_offs_is_final():
     ("change", "reason"),
     [
         ({"volume_mm3": 2.49}, "volume"),
+        ({"volume_mm3": 524.0}, "volume"),
         ({"ellipticity": 0.21}, "ellipticity"),
         ({"skull_distance_mm": 4.99}, "skull_distance"),
         ({"volume_mm3": 1.0, "ellipticity": 0.9, "skull_distance_mm": 0.0}, "volume"),
@@ -36,9 +38,17 @@ def test_the_first_cut_off_that_fails_is_named(change, reason):
     assert judged.stage is Stage.DISCRIMINATION
 
 
-@pytest.mark.parametrize("change", [{"volume_mm3": 2.5}, {"ellipticity": 0.2}, {"skull_distance_mm": 5.0}])
+@pytest.mark.parametrize(
+    "change", [{"volume_mm3": 2.5}, {"volume_mm3": 523.0}, {"ellipticity": 0.2}, {"skull_distance_mm": 5.0}]
+)
 def test_a_value_on_the_cut_off_passes(change):
     assert postprocess(replace(PASSED, **change), CutOffs()).stage is Stage.FINAL
+
+
+def test_what_is_wider_than_any_microbleed_is_not_final_whatever_the_cut_offs():
+    none = CutOffs(min_volume_mm3=0.0, max_ellipticity=1.0, min_skull_distance_mm=0.0)
+    assert postprocess(replace(PASSED, volume_mm3=4 / 3 * math.pi * 4.9**3), none).stage is Stage.FINAL
+    assert postprocess(replace(PASSED, volume_mm3=4 / 3 * math.pi * 5.1**3), none).rejected_by == "volume"
 
 
 def test_a_distance_that_is_not_known_rejects_nothing():
