@@ -56,9 +56,10 @@ def test_it_finds_clear_microbleeds(found):
     assert len(centers) <= len(LESIONS_MM) + 1
 
 
-def test_it_finds_a_large_one_that_no_reader_would_miss():
+@pytest.mark.parametrize("diameter_mm", [7.0, 9.0])
+def test_it_finds_a_large_one_that_no_reader_would_miss(diameter_mm):
     center_mm = np.array([70.0, 44.0, 56.0])
-    sphere = phantoms.sphere(SHAPE, SPACING_MM, tuple(center_mm), 7.0)
+    sphere = phantoms.sphere(SHAPE, SPACING_MM, tuple(center_mm), diameter_mm)
     large = Scan(stripped_brain() * np.float32(1 - 0.9 * sphere), AFFINE, Modality.SWI, "large")
     centers = np.array([(item.x, item.y, item.z) for item in at_stage(detect(large), Stage.FINAL)])
     assert np.linalg.norm(centers - center_mm, axis=1).min() == pytest.approx(0, abs=1.0)

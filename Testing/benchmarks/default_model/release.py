@@ -1,6 +1,6 @@
 """Make the bundle that CMMDetect comes with out of a trained one.
 
-    python Testing/benchmarks/default_model/release.py BUNDLE TRAINING CALIBRATION -o TARGET --version 10 --start NAME
+    python Testing/benchmarks/default_model/release.py BUNDLE TRAINING CALIBRATION -o TARGET --version N --start NAME
         --th-detection 0.03 --th-discrimination 0.3
 
 TARGET has the given thresholds and no cut-offs in stage 3, and the calibration and the metrics that the validation
