@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
-from .candidates import Candidate, Stage
+from .candidates import Candidate, Stage, sphere_diameter
 
-LARGEST_MM3 = 10.0**3 * math.pi / 6
-"""A ball of 10 mm: what is larger is by definition no microbleed but a hemorrhage, or a sinus. The paper has no such
-limit."""
+WIDEST_MM = 10.0
+"""What is wider is by definition no microbleed but a larger hemorrhage, or a sinus. The paper has no such limit."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ def postprocess(candidate: Candidate, cutoffs: CutOffs) -> Candidate:
     """Move a candidate of stage 2 on to the final stage, or say which cut-off it fails.
 
     Of several cut-offs the first in the paper's order is named: volume, ellipticity, distance to the skull. Volume is
-    also what one fails by that is larger than `LARGEST_MM3`. A candidate that stage 2 rejected stays as it is.
+    also what one fails by that is wider than `WIDEST_MM`. A candidate that stage 2 rejected stays as it is.
     """
     if candidate.stage is not Stage.DISCRIMINATION:
         return candidate
@@ -34,7 +32,8 @@ def postprocess(candidate: Candidate, cutoffs: CutOffs) -> Candidate:
 
 
 def _failed(candidate: Candidate, cutoffs: CutOffs) -> str | None:
-    if candidate.volume_mm3 is not None and not cutoffs.min_volume_mm3 <= candidate.volume_mm3 <= LARGEST_MM3:
+    volume = candidate.volume_mm3
+    if volume is not None and (volume < cutoffs.min_volume_mm3 or sphere_diameter(volume) > WIDEST_MM):
         return "volume"
     if candidate.ellipticity is not None and candidate.ellipticity > cutoffs.max_ellipticity:
         return "ellipticity"
