@@ -1,5 +1,7 @@
 """The model that comes with CMMDetect: what a user gets without asking for any."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -56,11 +58,22 @@ def test_it_finds_clear_microbleeds(found):
     assert len(centers) <= len(LESIONS_MM) + 1
 
 
-@pytest.mark.parametrize("diameter_mm", [7.0, 9.0])
-def test_it_finds_a_large_one_that_no_reader_would_miss(diameter_mm):
+def fading_ball(
+    shape: Sequence[int], spacing_mm: phantoms.Triple, center_mm: phantoms.Triple, width_mm: float
+) -> phantoms.Volume:
+    """One that fades out, as wide as given where half of it is left."""
+    axes = zip(phantoms.grid_mm(shape, spacing_mm), center_mm, strict=True)
+    square = sum((axis - middle) ** 2 for axis, middle in axes)
+    return np.exp2(-4 * square / width_mm**2).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("shape_of", "width_mm"), [(phantoms.sphere, 7.0), (phantoms.sphere, 9.0), (fading_ball, 7.0)]
+)
+def test_it_finds_a_large_one_that_no_reader_would_miss(shape_of, width_mm):
     center_mm = np.array([70.0, 44.0, 56.0])
-    sphere = phantoms.sphere(SHAPE, SPACING_MM, tuple(center_mm), diameter_mm)
-    large = Scan(stripped_brain() * np.float32(1 - 0.9 * sphere), AFFINE, Modality.SWI, "large")
+    ball = shape_of(SHAPE, SPACING_MM, tuple(center_mm), width_mm)
+    large = Scan(stripped_brain() * np.float32(1 - 0.9 * ball), AFFINE, Modality.SWI, "large")
     centers = np.array([(item.x, item.y, item.z) for item in at_stage(detect(large), Stage.FINAL)])
     assert np.linalg.norm(centers - center_mm, axis=1).min() == pytest.approx(0, abs=1.0)
 

@@ -39,7 +39,7 @@ REFERENCE_T_MS = 60.0
 #: A microbleed may be as wide as 10 mm. Hardly any is, in people and in simulated scans; but one in five of the blunt
 #: ones, the spots and those of any size, or nothing would be learnt of those that a reader sees first.
 LARGE_SHARE = 0.2
-LARGE_MM, LARGE_MOMENT = (5.0, 9.0), (60.0, 240.0)
+LARGE_MM, LARGE_MOMENT = (5.0, 10.0), (60.0, 240.0)
 BLUNT_MM = (1.8, 6.5)
 #: Of a plain spot: its width where half is left of it, the exponent of its edge (2 for a Gaussian) if it is a soft
 #: one and if not, the share of the signal that it takes away in its middle, and what it adds there on QSM.
