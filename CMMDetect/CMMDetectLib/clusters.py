@@ -22,6 +22,8 @@ SAME_LESION_MM = 5.0
 """Peaks closer than this are one lesion where the probability between them does not vanish."""
 BRIDGE_FRACTION = 0.5
 """Fragments are joined where they touch above this fraction of the threshold."""
+BESIDE_MM = 2.5
+"""A crumb whose peak is so near to what is left of a lesion by its extent is of that lesion, whatever lies between."""
 SADDLE_DEPTH = 0.2
 """Peaks of one cluster are two lesions where the probability between them falls by this much."""
 TOUCHING = np.ones((3, 3, 3), bool)
@@ -59,7 +61,7 @@ def find_clusters(
     threshold : a lesion is where it is reached
     spacing_mm : of the grid
     extent : a lesion's voxels are those that have this share of its highest probability; a threshold low enough for
-        faint lesions would draw sure ones too large
+        faint lesions would draw sure ones too large, and make lesions of their own of crumbs beside them
 
     Returns
     -------
@@ -72,6 +74,7 @@ def find_clusters(
     labels = labels.astype(np.int32, copy=False)
     count = _split_bridged(labels, count, probability, spacing_mm)
     labels, count = _join_fragments(labels, count, probability, threshold, spacing_mm)
+    labels, count = _join_crumbs(labels, count, probability, extent, spacing_mm)
     return _within_extent(labels, count, probability, extent), count
 
 
@@ -182,17 +185,60 @@ def _join_fragments(
     """Join clusters whose peaks are close and which touch above a lower threshold."""
     if count < 2:
         return labels, count
-    voxels = np.argwhere(labels)
-    of = labels[tuple(voxels.T)] - 1
-    strongest_last = np.argsort(probability[tuple(voxels.T)], kind="stable")
-    peak_vox = np.zeros((count, 3), int)
-    peak_vox[of[strongest_last]] = voxels[strongest_last]
+    peak_vox = _peaks(labels, count, probability)
     bridged, _ = ndimage.label(probability >= BRIDGE_FRACTION * threshold, TOUCHING)
     component = bridged[tuple(peak_vox.T)]
-    first, second = cKDTree(peak_vox * np.asarray(spacing_mm)).query_pairs(SAME_LESION_MM, output_type="ndarray").T
-    same = component[first] == component[second]
-    pairs = coo_matrix((np.ones(same.sum()), (first[same], second[same])), shape=(count, count))
-    joined, lesion = connected_components(pairs, directed=False)
+    pairs = _close_pairs(peak_vox, spacing_mm)
+    return _joined(labels, count, pairs[component[pairs[:, 0]] == component[pairs[:, 1]]])
+
+
+def _join_crumbs(
+    labels: NDArray[np.int32],
+    count: int,
+    probability: NDArray[np.float32],
+    extent: float,
+    spacing_mm: tuple[float, float, float],
+) -> tuple[NDArray[np.int32], int]:
+    """Join each cluster that lies beside a lesion, and is too faint to be a part of its extent, with that lesion."""
+    if count < 2:
+        return labels, count
+    peak_vox = _peaks(labels, count, probability)
+    peak = probability[tuple(peak_vox.T)]
+    boxes = ndimage.find_objects(labels)
+
+    def is_beside(crumb: int, lesion: int) -> bool:
+        box = boxes[lesion]
+        voxels = np.argwhere((labels[box] == lesion + 1) & (probability[box] >= extent * peak[lesion]))
+        away_vox = voxels + [part.start for part in box] - peak_vox[crumb]
+        return bool(np.linalg.norm(away_vox * spacing_mm, axis=1).min() <= BESIDE_MM)
+
+    lesion_of: dict[int, int] = {}
+    for pair in _close_pairs(peak_vox, spacing_mm).tolist():
+        crumb, lesion = sorted(pair, key=peak.__getitem__)
+        others = lesion_of.get(crumb, crumb)
+        if peak[lesion] > peak[others] and peak[crumb] < extent * peak[lesion] and is_beside(crumb, lesion):
+            lesion_of[crumb] = lesion
+    return _joined(labels, count, np.array(list(lesion_of.items()), int).reshape(-1, 2))
+
+
+def _peaks(labels: NDArray[np.int32], count: int, probability: NDArray[np.float32]) -> NDArray[np.int_]:
+    """Give the voxel of each cluster's highest probability, (N, 3)."""
+    voxels = np.argwhere(labels)
+    strongest_last = np.argsort(probability[tuple(voxels.T)], kind="stable")
+    peak_vox = np.zeros((count, 3), int)
+    peak_vox[labels[tuple(voxels.T)][strongest_last] - 1] = voxels[strongest_last]
+    return peak_vox
+
+
+def _close_pairs(peak_vox: NDArray[np.int_], spacing_mm: tuple[float, float, float]) -> NDArray[np.int_]:
+    """Give the pairs of clusters whose peaks may be of one lesion, (M, 2), counted from 0."""
+    return cKDTree(peak_vox * np.asarray(spacing_mm)).query_pairs(SAME_LESION_MM, output_type="ndarray")
+
+
+def _joined(labels: NDArray[np.int32], count: int, pairs: NDArray[np.int_]) -> tuple[NDArray[np.int32], int]:
+    """Give the clusters of each pair one label."""
+    links = coo_matrix((np.ones(len(pairs)), tuple(pairs.T)), shape=(count, count))
+    joined, lesion = connected_components(links, directed=False)
     return np.concatenate([[0], lesion + 1]).astype(np.int32)[labels], joined
 
 

@@ -92,6 +92,32 @@ def test_a_lesion_that_the_threshold_splits_is_one():
     assert set(np.unique(labels)) == {0, 1}
 
 
+def test_a_crumb_beside_a_lesion_is_no_lesion_of_its_own():
+    spacing, shape = (0.8, 0.8, 3.0), (50, 50, 14)
+    probability = phantoms.sphere(shape, spacing, (20, 20, 21), 4.0)
+    probability[29, 25, 7] = 0.2  # 3.2 mm from its center, a voxel from its edge
+    labels, count = find_clusters(probability, 0.03, spacing, 0.5)
+    assert count == 1
+    assert labels[29, 25, 7] == 0
+    probability[29, 25, 7] = 0.6
+    assert find_clusters(probability, 0.03, spacing, 0.5)[1] == 2
+
+
+def test_a_faint_lesion_5_mm_from_a_sure_one_is_a_lesion():
+    spacing, shape = (0.8, 0.8, 3.0), (50, 50, 14)
+    sure = phantoms.sphere(shape, spacing, (17, 20, 21), 3.0)
+    faint = 0.2 * phantoms.sphere(shape, spacing, (22, 20, 21), 2.0)
+    assert find_clusters(np.maximum(sure, faint), 0.03, spacing, 0.5)[1] == 2
+
+
+def test_a_crumb_between_two_lesions_joins_them_not():
+    spacing, shape = (0.8, 0.8, 3.0), (50, 50, 14)
+    lesions = phantoms.sphere(shape, spacing, (16.8, 20, 21), 3.0)
+    lesions = np.maximum(lesions, 0.9 * phantoms.sphere(shape, spacing, (22.4, 20, 21), 3.0))
+    lesions[24, 28, 7] = 0.1  # 2.4 mm beside the line between them
+    assert find_clusters(lesions, 0.03, spacing, 0.5)[1] == 2
+
+
 def test_a_plain_tube_is_not_cut_into_round_pieces():
     spacing = (0.8, 0.8, 3.0)
     noise = 0.05 * np.random.default_rng(0).standard_normal((50, 50, 14)).astype(np.float32)
