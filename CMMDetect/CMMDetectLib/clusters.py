@@ -74,8 +74,8 @@ def find_clusters(
     labels = labels.astype(np.int32, copy=False)
     count = _split_bridged(labels, count, probability, spacing_mm)
     labels, count = _join_fragments(labels, count, probability, threshold, spacing_mm)
-    labels, count = _join_crumbs(labels, count, probability, extent, spacing_mm)
-    return _within_extent(labels, count, probability, extent), count
+    labels = _within_extent(labels, count, probability, extent)
+    return _without_crumbs(labels, count, probability, extent, spacing_mm)
 
 
 def measure_clusters(
@@ -189,36 +189,10 @@ def _join_fragments(
     bridged, _ = ndimage.label(probability >= BRIDGE_FRACTION * threshold, TOUCHING)
     component = bridged[tuple(peak_vox.T)]
     pairs = _close_pairs(peak_vox, spacing_mm)
-    return _joined(labels, count, pairs[component[pairs[:, 0]] == component[pairs[:, 1]]])
-
-
-def _join_crumbs(
-    labels: NDArray[np.int32],
-    count: int,
-    probability: NDArray[np.float32],
-    extent: float,
-    spacing_mm: tuple[float, float, float],
-) -> tuple[NDArray[np.int32], int]:
-    """Join each cluster that lies beside a lesion, and is too faint to be a part of its extent, with that lesion."""
-    if count < 2:
-        return labels, count
-    peak_vox = _peaks(labels, count, probability)
-    peak = probability[tuple(peak_vox.T)]
-    boxes = ndimage.find_objects(labels)
-
-    def is_beside(crumb: int, lesion: int) -> bool:
-        box = boxes[lesion]
-        voxels = np.argwhere((labels[box] == lesion + 1) & (probability[box] >= extent * peak[lesion]))
-        away_vox = voxels + [part.start for part in box] - peak_vox[crumb]
-        return bool(np.linalg.norm(away_vox * spacing_mm, axis=1).min() <= BESIDE_MM)
-
-    lesion_of: dict[int, int] = {}
-    for pair in _close_pairs(peak_vox, spacing_mm).tolist():
-        crumb, lesion = sorted(pair, key=peak.__getitem__)
-        others = lesion_of.get(crumb, crumb)
-        if peak[lesion] > peak[others] and peak[crumb] < extent * peak[lesion] and is_beside(crumb, lesion):
-            lesion_of[crumb] = lesion
-    return _joined(labels, count, np.array(list(lesion_of.items()), int).reshape(-1, 2))
+    first, second = pairs[component[pairs[:, 0]] == component[pairs[:, 1]]].T
+    links = coo_matrix((np.ones(len(first)), (first, second)), shape=(count, count))
+    joined, lesion = connected_components(links, directed=False)
+    return np.concatenate([[0], lesion + 1]).astype(np.int32)[labels], joined
 
 
 def _peaks(labels: NDArray[np.int32], count: int, probability: NDArray[np.float32]) -> NDArray[np.int_]:
@@ -235,13 +209,6 @@ def _close_pairs(peak_vox: NDArray[np.int_], spacing_mm: tuple[float, float, flo
     return cKDTree(peak_vox * np.asarray(spacing_mm)).query_pairs(SAME_LESION_MM, output_type="ndarray")
 
 
-def _joined(labels: NDArray[np.int32], count: int, pairs: NDArray[np.int_]) -> tuple[NDArray[np.int32], int]:
-    """Give the clusters of each pair one label."""
-    links = coo_matrix((np.ones(len(pairs)), tuple(pairs.T)), shape=(count, count))
-    joined, lesion = connected_components(links, directed=False)
-    return np.concatenate([[0], lesion + 1]).astype(np.int32)[labels], joined
-
-
 def _within_extent(
     labels: NDArray[np.int32], count: int, probability: NDArray[np.float32], extent: float
 ) -> NDArray[np.int32]:
@@ -252,3 +219,31 @@ def _within_extent(
     np.maximum.at(highest, of, here)
     labels[inside] = np.where(here >= extent * highest[of], of, 0)
     return labels
+
+
+def _without_crumbs(
+    labels: NDArray[np.int32],
+    count: int,
+    probability: NDArray[np.float32],
+    extent: float,
+    spacing_mm: tuple[float, float, float],
+) -> tuple[NDArray[np.int32], int]:
+    """Take off each cluster that lies beside a lesion and is too faint to be a part of its extent."""
+    if count < 2:
+        return labels, count
+    peak_vox = _peaks(labels, count, probability)
+    peak = probability[tuple(peak_vox.T)]
+    boxes = ndimage.find_objects(labels)
+
+    def is_beside(crumb: int, lesion: int) -> bool:
+        box = boxes[lesion]
+        away_vox = np.argwhere(labels[box] == lesion + 1) + [part.start for part in box] - peak_vox[crumb]
+        return bool(np.linalg.norm(away_vox * spacing_mm, axis=1).min() <= BESIDE_MM)
+
+    is_lesion = np.ones(count, bool)
+    for pair in _close_pairs(peak_vox, spacing_mm).tolist():
+        crumb, lesion = sorted(pair, key=peak.__getitem__)
+        if peak[crumb] < extent * peak[lesion] and is_beside(crumb, lesion):
+            is_lesion[crumb] = False
+    numbers = np.where(is_lesion, np.cumsum(is_lesion), 0)
+    return np.concatenate([[0], numbers]).astype(np.int32)[labels], int(is_lesion.sum())
