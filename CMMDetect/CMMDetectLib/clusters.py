@@ -26,6 +26,8 @@ BESIDE_MM = 2.5
 """A crumb whose peak is so near to what is left of a lesion by its extent is of that lesion, whatever lies between."""
 SADDLE_DEPTH = 0.2
 """Peaks of one cluster are two lesions where the probability between them falls by this much."""
+SURROUNDINGS_MM = 4.0
+"""A lesion stands out from what lies within this distance of the box around it."""
 TOUCHING = np.ones((3, 3, 3), bool)
 
 
@@ -104,6 +106,44 @@ def measure_clusters(
     np.maximum.at(peak, of, weight[tuple(voxels.T)])
     volume = np.bincount(of, minlength=count).astype(np.float64) * np.prod(spacing_mm)
     return ClusterMeasures(centroid, volume, peak, ellipticity(covariance, spacing))
+
+
+def lesion_centers(
+    labels: NDArray[np.int32],
+    clusters: ClusterMeasures,
+    probability: NDArray[np.float32],
+    image: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    spacing_mm: tuple[float, float, float],
+) -> NDArray[np.float64]:
+    """Find the center of each lesion as the image shows it.
+
+    A network is often sure of one of two thick slices that a lesion lies in, which puts the centroid of its cluster
+    half a slice off. So the voxels that touch a cluster have a part in its center as well, each weighted by how much
+    it stands out from the surroundings and by the root of its probability.
+
+    Parameters
+    ----------
+    labels : (I, J, K), the label ``n + 1`` for the cluster ``n`` of ``clusters``
+    probability, image, mask : (I, J, K)
+        Lesions are bright in ``image``; what lies outside ``mask`` has no part.
+
+    Returns
+    -------
+    (N, 3) float64
+        In voxels; the centroid where a cluster does not stand out.
+    """
+    centers = clusters.centroid_vox.copy()
+    margin_vox = np.ceil(np.divide(SURROUNDINGS_MM, spacing_mm)).astype(int).tolist()
+    for number, cluster in enumerate(ndimage.find_objects(labels)):
+        box = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(cluster, margin_vox, strict=True))
+        is_here = labels[box] == number + 1
+        has_part = is_here | ndimage.binary_dilation(is_here, TOUCHING) & (labels[box] == 0) & mask[box]
+        standing_out = np.maximum(image[box] - np.median(image[box][mask[box]]), 0)
+        weight = np.where(has_part, np.sqrt(probability[box]) * standing_out, 0)
+        if weight.any():
+            centers[number] = np.add(ndimage.center_of_mass(weight), [s.start for s in box])
+    return centers
 
 
 def ellipticity(covariance_mm2: NDArray[np.float64], spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:

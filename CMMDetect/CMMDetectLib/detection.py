@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .candidates import Candidate, sphere_diameter
-from .clusters import ClusterMeasures, edge_distance_mm, find_clusters, measure_clusters
+from .clusters import ClusterMeasures, edge_distance_mm, find_clusters, lesion_centers, measure_clusters
 from .location import BrainFrame
 from .methods import Method
 from .preprocessing import PreparedScan
@@ -26,8 +26,9 @@ class StageOne:
     labels : (I, J, K) int32
         Candidate ``n`` of ``candidates``, counted from 0, has the label ``n + 1``.
     clusters : ClusterMeasures
+        Their centroids are what networks look around.
     candidates : list of Candidate
-        In no particular order, with provisional names.
+        Marked where the image shows their centers; in no particular order, with provisional names.
     brain : BrainFrame or None
         Center and size of the brain, where the scan holds a whole one.
     """
@@ -46,8 +47,9 @@ def detect(method: Method, prepared: PreparedScan, channels: NDArray[np.float32]
         threshold, spacing_mm = method.settings.th_detection, prepared.spacing_mm
         labels, count = find_clusters(probability, threshold, spacing_mm, method.extent)
         clusters = measure_clusters(labels, count, probability, spacing_mm)
-        distance = edge_distance_mm(clusters.centroid_vox, prepared.mask, spacing_mm)
-    position = to_world(prepared.affine, clusters.centroid_vox)
+        center_vox = lesion_centers(labels, clusters, probability, prepared.image, prepared.mask, spacing_mm)
+        distance = edge_distance_mm(center_vox, prepared.mask, spacing_mm)
+    position = to_world(prepared.affine, center_vox)
     candidates = [
         Candidate(
             id=f"cluster-{number}",

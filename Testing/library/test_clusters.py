@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 import phantoms
-from CMMDetectLib.clusters import edge_distance_mm, find_clusters, measure_clusters
+from CMMDetectLib.clusters import edge_distance_mm, find_clusters, lesion_centers, measure_clusters
 from CMMDetectLib.frst import resolved_axes
 
 GRIDS = [
@@ -140,6 +140,68 @@ def test_a_lower_threshold_finds_fainter_lesions_and_draws_sure_ones_no_larger(s
     assert len(low) == 2 and len(high) == 1
     assert high[0] in low and high[0] < 0.5 * volumes(0.05, 0.0)[0]
     assert low[1] == pytest.approx(low[0], rel=0.1)  # half of its own height, not of the other's
+
+
+def centers_mm(probability, image, spacing, mask=None):
+    labels, clusters = found(probability, spacing)
+    mask = np.ones(image.shape, bool) if mask is None else mask
+    return lesion_centers(labels, clusters, probability, image, mask, spacing) * spacing
+
+
+@pytest.mark.parametrize(("spacing", "shape"), GRIDS)
+@pytest.mark.parametrize("diameter", [3.0, 6.0, 10.0])
+def test_a_lesion_is_centered_where_the_image_shows_it_on_every_grid(spacing, shape, diameter):
+    sphere = soft(phantoms.sphere(shape, spacing, MIDDLE, diameter))
+    center = centers_mm(sphere, 0.25 + 0.5 * sphere, spacing)[0]
+    assert np.abs((center - MIDDLE) / spacing).max() < 0.25
+
+
+@pytest.mark.parametrize("slice_mm", [2.5, 5.0, 6.0])
+def test_a_lesion_in_two_thick_slices_of_which_stage_1_marks_one_is_centered_between_them(slice_mm):
+    spacing, middle = (0.9, 0.9, slice_mm), (18.0, 18.0, 3.5 * slice_mm)
+    lesion = phantoms.sphere((40, 40, 8), spacing, middle, 3.0)
+    image = (0.25 + 0.5 * lesion).astype(np.float32)
+    probability = lesion / lesion.max()
+    probability[..., 4] *= 0.1
+    marked = found(probability, spacing)[1].centroid_vox[0] * spacing
+    away_mm = np.linalg.norm(centers_mm(probability, image, spacing)[0] - middle)
+    assert np.linalg.norm(marked - middle) == pytest.approx(slice_mm / 2, abs=0.1)
+    assert away_mm < 0.6 * slice_mm / 2
+
+
+def test_a_lesion_beside_another_or_beside_the_skull_keeps_its_center():
+    spacing, shape = (0.8, 0.8, 3.0), (50, 50, 14)
+    first, second = (17, 20, 21), (22, 20, 21)
+    lesions = [soft(phantoms.sphere(shape, spacing, place, 3.0)) for place in (first, second)]
+    both = np.maximum(*lesions)
+    image = (0.25 + 0.5 * both).astype(np.float32)
+    centers = centers_mm(both, image, spacing)
+    assert np.abs(centers[np.argsort(centers[:, 0])] - (first, second)).max() < 0.3
+    mask = np.zeros(shape, bool)
+    mask[:25] = True
+    image[~mask] = 1.0  # as bright as a lesion
+    assert np.abs(centers_mm(lesions[0] * mask, image, spacing, mask)[0] - first).max() < 0.3
+
+
+def test_what_is_faint_beside_a_lesion_is_not_drawn_into_its_halo():
+    spacing, shape = (0.8, 0.8, 3.0), (50, 50, 14)
+    lesion = ndimage.gaussian_filter(phantoms.sphere(shape, spacing, (20, 20, 21), 3.0), (1, 1, 0.3))
+    probability = lesion / lesion.max()
+    image = (0.25 + 0.5 * probability).astype(np.float32)
+    probability[33, 25, 7] = 0.2  # 6.4 mm from its center
+    labels, count = find_clusters(probability, 0.1, spacing, 0.5)
+    clusters = measure_clusters(labels, count, probability, spacing)
+    centers = lesion_centers(labels, clusters, probability, image, np.ones(shape, bool), spacing)
+    faint = clusters.peak.argmin()
+    assert count == 2
+    assert np.linalg.norm((centers[faint] - (33, 25, 7)) * spacing) < 1.5
+
+
+def test_a_lesion_that_the_image_does_not_show_is_centered_by_stage_1():
+    sphere = soft(phantoms.sphere(GRIDS[0][1], GRIDS[0][0], MIDDLE, 4.0))
+    _, clusters = found(sphere, GRIDS[0][0])
+    flat = np.full(sphere.shape, 0.25, np.float32)
+    assert np.array_equal(centers_mm(sphere, flat, GRIDS[0][0]), clusters.centroid_vox * GRIDS[0][0])
 
 
 def test_nothing_above_the_threshold_gives_no_clusters():

@@ -144,6 +144,26 @@ def test_a_volume_smaller_than_a_patch_works(small_bundle):
         assert Detector(method).detect(scan, mask).probability.shape == (9, 11, 4)
 
 
+class SureOfOneSlice(ClassicalMethod):
+    """Marks one of the two slices that a lesion lies in, and is unsure of the other."""
+
+    def detect(self, channels, prepared, tick):
+        share = np.where(np.arange(prepared.image.shape[2]) % 2 == 0, np.float32(1), np.float32(0.1))
+        return np.clip(3 * (prepared.image - 0.3), 0, 0.9) * share
+
+
+def test_a_microbleed_between_two_thick_slices_is_marked_there_even_if_one_slice_alone_is_seen():
+    spacing, place_mm = (0.9, 0.9, 5.0), (18.0, 22.5, 22.5)
+    lesion = phantoms.sphere((44, 48, 10), spacing, place_mm, 4.0)
+    texture = np.random.default_rng(0).normal(0, 1, lesion.shape)
+    scan = Scan((100 - 80 * lesion + texture).astype(np.float32), np.diag([*spacing, 1.0]), Modality.T2STAR)
+    found = Detector(SureOfOneSlice()).detect(scan, np.ones(lesion.shape, bool))
+    slices_marked = np.unique(np.argwhere(found.clusters)[:, 2])
+    assert len(found.candidates) == len(slices_marked) == 1
+    assert np.abs(positions(found.candidates)[0] - place_mm)[:2].max() < 0.3
+    assert np.abs(positions(found.candidates)[0] - place_mm)[2] < 1.5 < np.abs(slices_marked * 5.0 - place_mm[2])
+
+
 def test_progress_rises_through_all_steps_in_order(scan):
     news = []
     Detector(ClassicalMethod()).detect(scan, progress=Progress(lambda *item: news.append(item)))
