@@ -135,14 +135,14 @@ def lesion_centers(
     """
     centers = clusters.centroid_vox.copy()
     margin_vox = np.ceil(np.divide(SURROUNDINGS_MM, spacing_mm)).astype(int).tolist()
-    for number, cluster in enumerate(ndimage.find_objects(labels)):
+    for label, cluster in enumerate(ndimage.find_objects(labels), 1):
         box = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(cluster, margin_vox, strict=True))
-        is_here = labels[box] == number + 1
-        has_part = is_here | ndimage.binary_dilation(is_here, TOUCHING) & (labels[box] == 0) & mask[box]
-        standing_out = np.maximum(image[box] - np.median(image[box][mask[box]]), 0)
+        inside, of = mask[box], labels[box]
+        has_part = inside & np.isin(of, (0, label)) & ndimage.binary_dilation(of == label, TOUCHING)
+        standing_out = np.maximum(image[box] - np.median(image[box][inside]), 0)
         weight = np.where(has_part, np.sqrt(probability[box]) * standing_out, 0)
         if weight.any():
-            centers[number] = np.add(ndimage.center_of_mass(weight), [s.start for s in box])
+            centers[label - 1] = np.add(ndimage.center_of_mass(weight), [s.start for s in box])
     return centers
 
 
