@@ -62,11 +62,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_sizes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--width",
-        type=int,
-        default=16,
-        metavar="N",
-        help="filters at full resolution (default: 16, or as --from)",
+        "--width", type=int, metavar="N", help="filters at full resolution (default: 16; with --from as that has it)"
     )
     parser.add_argument(
         "--student-width", type=int, metavar="N", help="of the student (default: as --width, or as --from)"
@@ -180,7 +176,7 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
     varied = {"noise_variance": (options.noise_variance / 4, options.noise_variance), "contrast": options.contrast}
     return TrainingPlan(
         name=options.name or Path(options.output).resolve().name,
-        width=options.width,
+        width=options.width or TrainingPlan.width,
         student_width=options.student_width,
         start=Path(options.start) if options.start else None,
         networks=networks,
@@ -230,6 +226,8 @@ def _check_sizes(options: argparse.Namespace) -> None:
         raise InputError(f"--channels {unknown[0]}: not a channel; choose from {', '.join(CHANNELS)}")
     if not 0 < options.validation_share < 1:
         raise InputError("--validation-share must lie between 0 and 1")
+    if options.width is not None and options.start:
+        raise InputError("--width cannot be chosen with --from: the networks to go on from have theirs")
     for name, width in (("width", options.width), ("student-width", options.student_width)):
         if width is not None and (width < 1 or width % 2):
             raise InputError(f"--{name} must be even: the last layer of a classifier has half as many nodes")

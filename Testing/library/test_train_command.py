@@ -141,6 +141,8 @@ def test_only_the_subjects_asked_for_are_used(planned):
         ("--patch-size 8", "--patch-size must be at least 16"),
         ("--validation-share 1", "--validation-share must lie between 0 and 1"),
         ("--width 3", "--width must be even"),
+        ("--width 0", "--width must be even"),
+        ("--width 32 --from bundle", "--width cannot be chosen with --from"),
         ("--student-width 5", "--student-width must be even"),
         ("--channels phase", "--channels phase: not a channel; choose from image, frst, with_vessels"),
         ("--pixel 8", "--pixel must lie between 0.2 and 2 mm"),
