@@ -1,14 +1,14 @@
 """How many microbleeds that are put into somebody's own scan are found, and what is marked without them.
 
     python Testing/benchmarks/transfer.py SCAN [--modality t2star] [--echo 3] [--field 3 --te 20] [--width 2 4]
-        [--model DIR]
+        [--noise SIGMA] [--model DIR]
 
 SCAN is best one of a person without microbleeds: what is marked in it as it is counts as its own. Microbleeds of three
 kinds are put in, a few at a time: those of the simulation, which the model has learnt from, and two that only take
 signal away and know nothing of dipoles: spheres that are equally dark throughout, and soft balls that fade out. In
 simulated patches, but in no scan, the model has seen spots that are something like these (`lesions.draw_spot`). One
 counts as found if a candidate shares a voxel with it, and a candidate as false if it shares none and lies on none of
-the scan's own.
+the scan's own. With --noise the scan is made noisier after that, which says what a worse scanner would leave to find.
 """
 
 from __future__ import annotations
@@ -109,6 +109,18 @@ def balls(shape_of: Shape, limits_mm: tuple[float, float]) -> Put:
     return put
 
 
+def noisy(scan: Scan, sigma: float, rng: np.random.Generator) -> Scan:
+    """Add noise of a standard deviation in the scan's own unit: to a map within the head, to magnitude as Rician."""
+    if not sigma:
+        return scan
+    real, imaginary = (rng.normal(0.0, sigma, scan.array.shape) for _ in range(2))
+    if scan.modality is Modality.QSM:
+        array = np.where(scan.array == 0, 0, scan.array + real)
+    else:
+        array = np.hypot(scan.array + real, imaginary)
+    return replace(scan, array=array.astype(np.float32))
+
+
 @dataclass(frozen=True)
 class Tally:
     """What came out of one scan with microbleeds put in."""
@@ -136,7 +148,8 @@ def tallies(
     detector: Detector, scan: Scan, brain: NDArray[np.bool_], protocol: Protocol, options: argparse.Namespace
 ) -> Iterator[str]:
     """Give the rows of the table."""
-    own = at_stage(detector.detect(scan).candidates, Stage.FINAL)
+    alone = noisy(scan, options.noise, np.random.default_rng(options.seed))
+    own = at_stage(detector.detect(alone).candidates, Stage.FINAL)
     yield f"| as it is | | | | {len(own)} |"
     spheres, soft_balls = balls(sphere, options.width), balls(gaussian, options.width)
     for name, put in (("simulated", simulated), ("spheres", spheres), ("soft balls", soft_balls)):
@@ -144,7 +157,8 @@ def tallies(
         for number in range(options.rounds):
             rng = np.random.default_rng([options.seed, number])
             changed, labels = put(scan, brain, protocol, rng, options.count)
-            total += tally(detector.detect(changed), labels, points_of(own))
+            result = detector.detect(noisy(changed, options.noise, rng))
+            total += tally(result, labels, points_of(own))
         yield f"| {name} | {total.inserted} | {total.after_stage_1} | {total.final} | {total.false} |"
 
 
@@ -160,9 +174,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10, metavar="N", help="microbleeds in each (default: 10)")
     width = "of balls, of soft ones at half of what they take away (default: 2 4)"
     parser.add_argument("--width", type=float, nargs=2, default=(2.0, 4.0), metavar="MM", help=width)
+    noise = "standard deviation of noise to add, in the scan's own unit (default: none)"
+    parser.add_argument("--noise", type=float, default=0.0, metavar="SIGMA", help=noise)
     parser.add_argument("--seed", type=int, default=0)
     add_method_options(parser)
     options = parser.parse_args()
+    if options.noise < 0:
+        parser.error("--noise must not be negative")
     job = method_job(options)
     try:
         scan = read_scan(options.scan, options.modality, options.echo)
