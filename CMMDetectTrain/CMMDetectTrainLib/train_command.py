@@ -104,6 +104,8 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
     _add_by_network(parser, "decay-epochs", 2, "between the steps of --decay")
     _add_by_network(parser, "warm-up", 0, "first steps, in which the learning rate rises")
     parser.add_argument("--epsilon", type=float, default=1e-4, metavar="X", help="of Adam (default: 0.0001)")
+    averaging = "share that a step leaves of a running mean of the weights, which is kept instead of them (default: 0)"
+    parser.add_argument("--averaging", type=float, default=0.0, metavar="X", help=averaging)
     parser.add_argument("--augmentation", type=int, default=10, metavar="N", help="factor of stage 1 (default: 10)")
     parser.add_argument("--noise-variance", type=float, default=0.04, metavar="X", help="at most (default: 0.04)")
     parser.add_argument("--contrast", type=float, default=1.0, metavar="X", help="largest change (default: 1, none)")
@@ -167,7 +169,7 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
     _check_schedule(options)
     usual = FINE_TUNING_RATE if options.start else Schedule.learning_rate
     rates = options.learning_rate or [usual]
-    names = ("patience", "decay", "epsilon", "seed")
+    names = ("patience", "decay", "epsilon", "averaging", "seed")
     schedule = Schedule(
         learning_rate=max(rates),
         **{name: max(getattr(options, name)) for name in BY_NETWORK},
@@ -245,6 +247,8 @@ def _check_schedule(options: argparse.Namespace) -> None:
     for name in ("decay", "epsilon", "th_candidates"):
         if not 0 < getattr(options, name) <= 1:
             raise InputError(f"--{name.replace('_', '-')} must lie above 0 and not above 1")
+    if not 0 <= options.averaging < 1:
+        raise InputError("--averaging must not be negative and must lie below 1")
     if options.noise_variance < 0 or options.contrast < 1:
         raise InputError("--noise-variance must not be negative and --contrast at least 1")
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from CMMDetectLib.devices import Compute
@@ -43,6 +44,8 @@ class Schedule:
     learning_rate, decay, decay_epochs, least_learning_rate : the rate falls by ``decay`` every ``decay_epochs``
     warm_up : first steps, in which the rate rises to that; 0, as in the paper, for none
     epsilon : of Adam
+    averaging : what validates and is kept is a running mean of the weights, of which each step leaves this share
+        (Polyak and Juditsky 1992); 0, as in the paper, for the weights as they are
     seed : of everything that is random
     checkpoint_minutes : longest work that an interruption can cost
     """
@@ -56,6 +59,7 @@ class Schedule:
     least_learning_rate: float = 1e-6
     warm_up: int = 0
     epsilon: float = 1e-4
+    averaging: float = 0.0
     seed: int = 0
     checkpoint_minutes: float = 3.0
 
@@ -174,6 +178,7 @@ class _Training:
         self.origin = f"{task.origin} {fingerprint(task.network)}"
         self.network = task.network.to(compute.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=schedule.learning_rate, eps=schedule.epsilon)
+        self.mean = _running_mean(self.network, schedule.averaging)
         self.best = _copied(self.network)
         self.state = _State()
         self.saved_at = time.monotonic()
@@ -232,6 +237,8 @@ class _Training:
             raise InputError(f"{self.task.name}: the loss is no number any more; train with a smaller learning rate")
         loss.backward()
         self.optimizer.step()
+        if self.mean:
+            self.mean.update_parameters(self.network)
         self.state.loss_sum += value
 
     def _report(self, steps: int) -> None:
@@ -246,13 +253,14 @@ class _Training:
 
     @torch.no_grad()
     def _validate(self) -> float:
-        distributed.equalize_buffers(self.network)
-        self.network.eval()
+        judged = self._judged()
+        distributed.equalize_buffers(judged)
+        judged.eval()
         patches = self.task.validation
         total, count = 0.0, 0
         for batch in self._batches(patches, self._validation_steps(len(patches))):  # type: ignore[arg-type]
             size = len(batch[0])
-            total += size * float(self._loss(self.network, batch))
+            total += size * float(self._loss(judged, batch))
             count += size
             self._report(self.state.step)
         total, all_patches = distributed.summed([total, float(count)], self.compute)
@@ -271,10 +279,14 @@ class _Training:
         state.history.append(record)
         if validation_loss < state.best_loss:
             state.best_loss, state.best_epoch = validation_loss, state.epoch
-            self.best = _copied(self.network)
+            self.best = _copied(self._judged())
         state.epoch, state.step, state.loss_sum, state.seconds = state.epoch + 1, 0, 0.0, 0.0
         self._save()
         self.watch.finished(record)
+
+    def _judged(self) -> nn.Module:
+        """Give the network that validates and is kept."""
+        return self.mean.module if self.mean else self.network
 
     def _loss(self, network: nn.Module, batch: Batch) -> Tensor:
         device, dtype = self.compute.device, self.compute.dtype
@@ -325,6 +337,7 @@ class _Training:
             "identity": self._identity(),
             "origin": self.origin,
             "network": self.network.state_dict(),
+            "mean": self.mean.state_dict() if self.mean else {},
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
             "state": json.dumps(asdict(self.state)),
@@ -343,6 +356,8 @@ class _Training:
         if origin != self.origin:
             return
         self.network.load_state_dict(content["network"])
+        if self.mean:
+            self.mean.load_state_dict(content["mean"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.best = content["best"]
         state = json.loads(content["state"])
@@ -360,6 +375,13 @@ def fingerprint(network: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _running_mean(network: nn.Module, averaging: float) -> AveragedModel | None:
+    """Follow a network from step to step, with its statistics of batch normalization."""
+    if not averaging:
+        return None
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(averaging), use_buffers=True)
 
 
 def _copied(network: nn.Module) -> dict[str, Tensor]:

@@ -72,14 +72,14 @@ def test_options_reach_the_plan(planned, tmp_path):
     options = (
         "--patch-size 32 --width 8 --epochs 3 --patience 2 --batch 4 --epsilon 1e-8 --decay 0.5 --decay-epochs 5 "
         "--augmentation 2 --seed 7 --validation-share 0.5 --patches-an-epoch 80 --simulated-patches 100 --processes 2 "
-        "--brain-masks --no-distillation --networks detector student --name other --learning-rate 0.01"
+        "--averaging 0.9 --brain-masks --no-distillation --networks detector student --name other --learning-rate 0.01"
     )
     plan = planned(*options.split())["plan"]
     schedule = plan.schedule
     assert (plan.patch_size, plan.width, plan.name, plan.networks) == (32, 8, "other", ("detector", "student"))
     assert (schedule.epochs, schedule.patience, schedule.batch, schedule.seed) == (3, 2, 4, 7)
     assert (schedule.decay, schedule.decay_epochs, schedule.learning_rate) == (0.5, 5, 0.01)
-    assert schedule.epsilon == 1e-8
+    assert (schedule.epsilon, schedule.averaging) == (1e-8, 0.9)
     assert (plan.augmentation.factor, plan.validation_share, plan.patches_an_epoch) == (2, 0.5, 80)
     assert (plan.simulated_patches, plan.processes, plan.given_brain, plan.distill) == (100, 2, True, False)
 
@@ -156,6 +156,7 @@ def test_only_the_subjects_asked_for_are_used(planned):
         ("--learning-rate 0.1 2 0.1", "--learning-rate must lie above 0 and not above 1"),
         ("--th-candidates 0", "--th-candidates must lie above 0"),
         ("--decay -1", "--decay must lie above 0"),
+        ("--averaging 1", "--averaging must not be negative and must lie below 1"),
         ("--epsilon 0", "--epsilon must lie above 0"),
         ("--networks teatcher", "--networks teatcher: not a network; choose from detector, teacher, student"),
         ("--resume", "no training to resume here"),

@@ -116,6 +116,40 @@ def test_the_learning_rate_rises_over_the_first_steps(tmp_path):
     assert weights == pytest.approx([0.025, 0.075, 0.15, 0.25, 0.35], abs=1e-5)
 
 
+def test_a_running_mean_of_the_weights_validates_and_is_kept(tmp_path):
+    network, data = one_weight()
+    judged = []
+
+    def loss(model, batch):  # Adam takes the weight to 0.1, 0.2 and 0.3
+        if not model.training:
+            judged.append(float(model[1].weight.sum()))
+        return -model[1].weight.sum()
+
+    task = Task("averaged", network, loss, lambda _: data, data)
+    schedule = Schedule(epochs=3, learning_rate=0.1, decay_epochs=10, epsilon=1e-8, averaging=0.5)
+    fit(task, schedule, CPU, tmp_path)
+    # the mean begins with the first step's weight
+    assert judged == pytest.approx([0.1, 0.15, 0.225], abs=1e-5)
+    assert float(network[1].weight.detach()) == pytest.approx(0.225, abs=1e-5)
+
+
+def test_a_running_mean_goes_on_after_an_interruption_as_if_nothing_had_been(tmp_path):
+    averaged = replace(QUICK, averaging=0.8)
+    whole = candidate_task(tmp_path, new_student())
+    fit(whole, averaged, CPU, tmp_path / "whole")
+    told = iter([None] * 6)
+
+    def cancelled(*_):
+        if next(told, "over") == "over":
+            raise CancelledError("stopped by the user")
+
+    with pytest.raises(CancelledError):
+        fit(candidate_task(tmp_path, new_student()), averaged, CPU, tmp_path / "work", Watch(told=cancelled))
+    again = candidate_task(tmp_path, new_student())
+    fit(again, averaged, CPU, tmp_path / "work")
+    assert fingerprint(again.network) == fingerprint(whole.network)
+
+
 def test_the_same_seed_trains_the_same_network_and_another_seed_another(tmp_path, uninterrupted):
     task = candidate_task(tmp_path, new_student())
     records = fit(task, QUICK, CPU, tmp_path / "again")
