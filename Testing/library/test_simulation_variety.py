@@ -250,6 +250,21 @@ def test_a_patch_has_a_protocol_of_its_modality(monkeypatch, anatomy_share: floa
 
 
 @pytest.mark.parametrize("anatomy_share", [0.0, 1.0])
+def test_some_patches_are_noisier_than_their_protocol(monkeypatch, anatomy_share: float) -> None:
+    def unevenness(share: float) -> float:
+        monkeypatch.setattr(patches_module, "NOISY_SHARE", share)
+        monkeypatch.setattr(patches_module, "NOISY_SNR", (2.0, 2.5))
+        source, rng = PatchSource((Modality.T2STAR,), (24, 24, 16), anatomy_share), np.random.default_rng(4)
+        patches = [source.draw(rng) for _ in range(6)]
+        assert all((2.0 <= patch.protocol.snr <= 2.5) == (share == 1.0) for patch in patches)
+        # a slice from its neighbor: hardly any tissue, all of the noise
+        steps = [np.diff(patch.image, axis=2)[patch.brain[:, :, 1:]] / patch.tissue_signal for patch in patches]
+        return float(np.median([np.median(np.abs(step)) for step in steps if step.size > 100]))
+
+    assert unevenness(1.0) > 1.5 * unevenness(0.0)
+
+
+@pytest.mark.parametrize("anatomy_share", [0.0, 1.0])
 def test_no_microbleed_of_a_patch_lies_in_fluid(monkeypatch, anatomy_share: float) -> None:
     asked = []
 

@@ -55,6 +55,10 @@ CORTEX_MM = 6.0
 AWAY_MM = 8.0
 #: A vessel is seen where it changes the complex signal by more than this share.
 VESSEL_CHANGE = 0.25
+#: Patches that are noisy whatever their protocol, and white matter's signal in them over the noise's own deviation.
+#: A model that has not seen such noise takes what is soft and fades out for it.
+NOISY_SHARE = 0.125
+NOISY_SNR = (6.0, 25.0)
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ class PatchSource:
         if rng.random() < self.anatomy_share:
             return self._of_head(modality, rng)
         modality = modality or self._any_modality(rng)
-        protocol = _for_patch(draw_protocol(rng, modality=modality))
+        protocol = _for_patch(draw_protocol(rng, modality=modality), rng)
         grid = _patch_grid(np.zeros(3), protocol, self._shape(protocol), rng)
         vessels = draw_free_vessels(rng, grid)
         tissue = sample_tissue(draw_tissue(rng, grid), grid, LEAN.thin_slice_mm)
@@ -167,7 +171,7 @@ class PatchSource:
             piece = self._piece = self._next_piece(modality or self._any_modality(rng), rng)
             protocol = piece.protocol
         else:
-            protocol = _for_patch(draw_protocol_like(piece.protocol, rng))
+            protocol = _for_patch(draw_protocol_like(piece.protocol, rng), rng)
         piece.uses += 1
         # all thinner or all thicker: left out piece by piece, veins would fall into what looks like microbleeds
         vessels = replace(
@@ -186,7 +190,7 @@ class PatchSource:
             self._head, self._uses = (head, draw_vessels(head, rng)), 0
         self._uses += 1
         head, vessels = self._head
-        protocol = _for_patch(draw_protocol(rng, modality=modality))
+        protocol = _for_patch(draw_protocol(rng, modality=modality), rng)
         calcified = draw_calcified_site(head, rng) if rng.random() < CALCIFIED_PIECES else None
         if calcified is None:
             center = draw_position(head, int(rng.choice([1, 1, 2, 2, 2, 3, 4, 5, 6])), rng)
@@ -273,9 +277,10 @@ def _draw_one_microbleed(
     return draw_microbleed(point, protocol, rng, moment)
 
 
-def _for_patch(protocol: Protocol) -> Protocol:
-    """Leave what bias correction leaves of the coil's shading."""
-    return replace(protocol, bias=0.4 * protocol.bias)
+def _for_patch(protocol: Protocol, rng: np.random.Generator) -> Protocol:
+    """Leave what bias correction leaves of the coil's shading; make some noisier."""
+    snr = float(np.exp(rng.uniform(*np.log(NOISY_SNR)))) if rng.random() < NOISY_SHARE else protocol.snr
+    return replace(protocol, bias=0.4 * protocol.bias, snr=snr)
 
 
 def _padded(patch: SimulatedPatch, slices: int) -> SimulatedPatch:
