@@ -1,8 +1,8 @@
 """The mean of several trainings, of which the shipped model is made."""
 
 import json
-import runpy
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,13 @@ from CMMDetectLib.bundle import read_bundle, write_bundle
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.networks import CandidateDetector, Student
 
-mean_of_bundles = runpy.run_path(
-    str(Path(__file__).parents[1] / "benchmarks" / "default_model" / "mean_of_bundles.py")
-)["mean_of_bundles"]
+SCRIPTS = Path(__file__).parents[1] / "benchmarks" / "default_model"
+
+
+@pytest.fixture
+def mean_of_bundles(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return import_module("mean_of_bundles").mean_of_bundles
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def others(small_bundle, tmp_path):
     return made
 
 
-def test_every_weight_is_the_mean_of_the_trainings(small_bundle, others, tmp_path):
+def test_every_weight_is_the_mean_of_the_trainings(mean_of_bundles, small_bundle, others, tmp_path):
     bundles = [small_bundle, *others]
     mean_of_bundles(bundles, tmp_path / "mean")
     back = read_bundle(tmp_path / "mean")
@@ -46,7 +50,7 @@ def test_every_weight_is_the_mean_of_the_trainings(small_bundle, others, tmp_pat
     assert json.loads((tmp_path / "mean" / "training.json").read_text()) == {"validation_subjects": ["sub-7"]}
 
 
-def test_trainings_on_different_grids_have_no_mean(small_bundle, others, tmp_path):
+def test_trainings_on_different_grids_have_no_mean(mean_of_bundles, small_bundle, others, tmp_path):
     coarse = replace(small_bundle.description, pixel_mm=2.0, slice_mm=3.0)
     networks = {"detector": small_bundle.detector(), "student": small_bundle.student()}
     other = write_bundle(tmp_path / "coarse", coarse, networks)
@@ -55,6 +59,6 @@ def test_trainings_on_different_grids_have_no_mean(small_bundle, others, tmp_pat
     assert not (tmp_path / "mean").exists()
 
 
-def test_the_last_one_has_to_say_whom_it_has_not_learnt_from(small_bundle, others, tmp_path):
+def test_the_last_one_has_to_say_whom_it_has_not_learnt_from(mean_of_bundles, small_bundle, others, tmp_path):
     with pytest.raises(InputError, match=r"does not say which subjects validated"):
         mean_of_bundles([*others, small_bundle], tmp_path / "mean")

@@ -13,13 +13,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from release import SUBJECTS_FILE, validation_subjects
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from CMMDetectLib.bundle import ModelBundle, read_bundle, write_bundle
 from CMMDetectLib.errors import CMMDetectError, InputError
-
-SUBJECTS_FILE = "training.json"
 
 
 def mean_of_bundles(bundles: Sequence[ModelBundle], target: Path) -> ModelBundle:
@@ -34,8 +33,7 @@ def mean_of_bundles(bundles: Sequence[ModelBundle], target: Path) -> ModelBundle
     for bundle in bundles:
         if _shape(bundle) != _shape(last):
             raise InputError(f"{bundle.folder}: has not the width and the grid of {last.folder}")
-    if not (last.folder / SUBJECTS_FILE).is_file():
-        raise InputError(f"{last.folder}: does not say which subjects validated; give a bundle that was trained, last")
+    validation_subjects(last)
     networks = {
         "detector": _mean([bundle.detector() for bundle in bundles]),
         "student": _mean([bundle.student() for bundle in bundles]),
@@ -52,17 +50,10 @@ def _shape(bundle: ModelBundle) -> tuple[object, ...]:
 
 
 def _mean(networks: Sequence[nn.Module]) -> nn.Module:
-    every = [network.state_dict() for network in networks]
-    weights = {name: _mean_tensor([state[name] for state in every]) for name in every[-1]}
-    networks[-1].load_state_dict(weights)
-    return networks[-1]
-
-
-def _mean_tensor(tensors: Sequence[Tensor]) -> Tensor:
-    """Average what is no count of steps; in double precision, so that no order matters."""
-    if not tensors[-1].is_floating_point():
-        return tensors[-1]
-    return torch.stack([tensor.double() for tensor in tensors]).mean(dim=0).to(tensors[-1].dtype)
+    mean = AveragedModel(networks[0], use_buffers=True)
+    for network in networks:
+        mean.update_parameters(network)
+    return mean.module
 
 
 def main() -> None:

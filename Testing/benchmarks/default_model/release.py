@@ -34,11 +34,13 @@ from CMMDetectTrainLib.metrics import ScanRecord
 from CMMDetectTrainLib.summary import summarize
 from CMMDetectTrainLib.validation import calibration_errors, stage_metrics
 
+SUBJECTS_FILE = "training.json"
 NO_CUTOFFS = CutOffs(min_volume_mm3=0.0, max_ellipticity=1.0, min_skull_distance_mm=0.0)
 
 
-def validation_subjects(path: Path) -> list[str]:
+def validation_subjects(trained: ModelBundle) -> list[str]:
     """Read whom a training has learnt nothing from."""
+    path = trained.folder / SUBJECTS_FILE
     try:
         return list(json.loads(path.read_text(encoding="utf-8"))["validation_subjects"])
     except (OSError, ValueError, KeyError):
@@ -58,7 +60,7 @@ def release(trained: ModelBundle, options: argparse.Namespace) -> ModelBundle:
     """Write the bundle to ship."""
     described = trained.description
     settings = Settings(options.th_detection, options.th_discrimination, NO_CUTOFFS)
-    sets = {options.training: validation_subjects(trained.folder / "training.json"), options.calibration: ()}
+    sets = {options.training: validation_subjects(trained), options.calibration: ()}
     every = replace(settings, th_discrimination=0.0)
     found = [record for folder, subjects in sets.items() for record in detected(trained, folder, subjects, every)]
     calibration = fit_calibration(found)
