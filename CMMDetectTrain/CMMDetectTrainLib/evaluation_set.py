@@ -33,6 +33,7 @@ from CMMDetectLib.scan import (
     to_world,
 )
 
+from .conspicuity import conspicuity
 from .metrics import Lesion
 from .simulation.dataset import read_truth
 from .simulation.truth import TruthRecord
@@ -141,7 +142,8 @@ def read_lesions(entry: ScanEntry, scan: Scan) -> tuple[tuple[Lesion, ...], IntA
         known = records[number - 1] if records else None
         if box is not None:
             voxels = np.argwhere(labels[box] == number) + [part.start for part in box]
-            lesions.append(_measured(number, voxels, scan, known))
+            seen = conspicuity(scan, labels, number, box)
+            lesions.append(_measured(number, voxels, scan, known, seen))
         elif known is not None:
             lesions.append(_unseen(known))
     return tuple(lesions), labels if records else _renumbered(labels)
@@ -195,7 +197,9 @@ def _read_participants(path: Path) -> dict[str, dict[str, str]]:
     }
 
 
-def _measured(number: int, voxels: NDArray[np.intp], scan: Scan, known: TruthRecord | None) -> Lesion:
+def _measured(
+    number: int, voxels: NDArray[np.intp], scan: Scan, known: TruthRecord | None, seen: float | None
+) -> Lesion:
     """Measure a lesion that has voxels, (N, 3); what the truth table knows of it goes before."""
     x, y, z = (round(float(value), 3) for value in to_world(scan.affine, voxels.mean(axis=0)))
     across = canonical_turn(scan.affine).order[2]
@@ -211,6 +215,7 @@ def _measured(number: int, voxels: NDArray[np.intp], scan: Scan, known: TruthRec
         volume_mm3=round(len(voxels) * float(np.prod(scan.spacing_mm)), 3),
         region=known.region if known else None,
         diameter_vox=round(diameter / float(np.sqrt(pixel_mm2)), 3),
+        conspicuity=seen,
         counted=known.visible if known else True,
     )
 

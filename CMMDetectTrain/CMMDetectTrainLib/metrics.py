@@ -43,6 +43,7 @@ class Lesion:
     diameter_mm : apparent, of the circle with the area of the largest slice
     region : where it lies, None if not known
     diameter_vox : the same diameter in pixels of the slice, None if not known
+    conspicuity : how much it stands out from the ring around it, in deviations of the ring, None if not known
     counted : False where the scan does not show it; it need not be found, and finding it is no error
     """
 
@@ -54,6 +55,7 @@ class Lesion:
     volume_mm3: float
     region: str | None = None
     diameter_vox: float | None = None
+    conspicuity: float | None = None
     counted: bool = True
 
     @property

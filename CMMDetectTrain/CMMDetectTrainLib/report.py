@@ -39,6 +39,7 @@ RULE_NAMES = {
     Rule.CENTER: "Center: one to one, within 3 mm or the lesion's radius of its center",
 }
 POINT_NAMES = {"used": "in use", "knee": "knee point", "best_f1": "highest F1"}
+GROUP_NAMES = {"size": "Apparent diameter"}
 WORST_SCANS = 12
 
 
@@ -144,14 +145,14 @@ def _froc(summary: Mapping[str, Any]) -> str:
 
 
 def _groups(summary: Mapping[str, Any]) -> str:
-    parts = ["<h2>By size, region and kind of scan</h2>", '<div class="columns">']
+    parts = ["<h2>By size, conspicuity, region and kind of scan</h2>", '<div class="columns">']
     for group, members in summary["tpr_of_lesions"].items():
         rows = [
             [_words(name), str(item["lesions"]), estimate_html(item["tpr"]), _bar(item["tpr"])]
             for name, item in members.items()
         ]
         if rows:
-            title = "Apparent diameter" if group == "size" else group.capitalize()
+            title = GROUP_NAMES.get(group, group.capitalize())
             parts.append(f"<div><h3>{title}</h3>{html_table(['', 'microbleeds', 'TPR', _scale()], rows)}</div>")
     parts.append("</div>")
     for group, members in summary["groups_of_scans"].items():
@@ -244,6 +245,8 @@ def _definitions() -> str:
         "a second candidate on a microbleed is false; the assignment finds as many microbleeds as any could.",
         "A microbleed that does not count, because its scan does not show it or it is too small for a table, need not "
         "be found, and a candidate on it is not false.",
+        "Conspicuity: how much a microbleed stands out from the ring of 2 mm around it, in the slice that shows it "
+        "best, in standard deviations (SD) of the ring: half of what the middle 68 % of its voxels span.",
         "Intervals: percentiles of 2000 bootstrap samples of subjects. Where every sample gives the same value, as "
         "when all is found, the interval has no width and says less than it seems to.",
         "Knee point: the point of the FROC curve farthest above the straight line from the origin to its end.",

@@ -14,12 +14,13 @@ from CMMDetectLib.candidates import Stage
 from CMMDetectLib.methods import Settings
 
 from . import metrics, thresholds
-from .metrics import Estimate, Rule, ScanRecord, Scores
+from .metrics import Estimate, Lesion, Rule, ScanRecord, Scores
 
 FROC_FP_AVG = np.round(np.geomspace(0.01, 1000, 120), 4)
 NO_MIMIC = "no known mimic"
 FP_RATES = (0.125, 0.25, 0.5, 1, 2, 4, 8)
 SIZE_EDGES_MM = (2.0, 3.0, 5.0, 10.0)
+CONSPICUITY_EDGES = (3.0, 4.0, 6.0)
 
 
 def summarize(records: Sequence[ScanRecord], settings: Settings, seed: int = 0) -> dict[str, Any]:
@@ -100,6 +101,7 @@ def _lesion_groups(records: Sequence[ScanRecord], weights: NDArray[np.float64]) 
     labels = {
         "size": lambda lesion: metrics.binned(lesion.diameter_mm, SIZE_EDGES_MM, "mm"),
         "region": lambda lesion: lesion.region,
+        "conspicuity": conspicuity_label,
     }
     return {
         group: {
@@ -108,6 +110,11 @@ def _lesion_groups(records: Sequence[ScanRecord], weights: NDArray[np.float64]) 
         }
         for group, label in labels.items()
     }
+
+
+def conspicuity_label(lesion: Lesion) -> str | None:
+    """Name the bin of a lesion's conspicuity, None if it is not known."""
+    return None if lesion.conspicuity is None else metrics.binned(lesion.conspicuity, CONSPICUITY_EDGES, "SD")
 
 
 def _scan_groups(records: Sequence[ScanRecord], seed: int) -> dict[str, Any]:

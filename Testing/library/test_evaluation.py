@@ -105,6 +105,7 @@ def test_the_lesion_table_says_where_every_lesion_is_and_whether_it_was_found(ev
     assert diameter == pytest.approx([4.0, 5.0], abs=0.7)
     # pixels of 1 mm
     assert [row["diameter_vox"] for row in rows] == [row["diameter_mm"] for row in rows]
+    assert all(float(row["conspicuity"]) > 6 for row in rows)
 
 
 def test_the_report_holds_its_figures_and_needs_no_other_file(evaluated):
@@ -115,6 +116,8 @@ def test_the_report_holds_its_figures_and_needs_no_other_file(evaluated):
         assert ElementTree.fromstring(b64decode(image)).tag.endswith("svg")
     assert "src=" not in page.replace('src="data:', "") and "href=" not in page
     assert "Only the 2 microbleeds with an apparent diameter of at least 2 mm or 2 pixels" in page
+    conspicuous = page[page.index("<h3>Conspicuity</h3>") :]
+    assert re.match(r".*?<td[^>]*>6 SD and more</td><td[^>]*>2</td>", conspicuous)
     for heading in ("After each stage", "FROC", "Calibration", "Scans without microbleeds", "Definitions"):
         assert f"<h2>{heading}</h2>" in page
 

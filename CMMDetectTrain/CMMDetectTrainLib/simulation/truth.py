@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from CMMDetectLib.scan import Modality, to_voxel
 
+from ..conspicuity import contrast_to_ring
 from .deposits import Deposit
 from .grid import Grid
 from .mimics import Place
@@ -28,9 +29,8 @@ APPARENT_PPM = 0.1
 LEAST_CONTRAST_TO_NOISE = 3.0
 #: ... and it is visible if the image shows this part of the contrast that it would have in even tissue,
 LEAST_CONTRAST_LEFT = 0.25
-#: and more than the ring around it varies, in standard deviations: half of what the ring's middle 68 % span.
+#: and more than the ring around it varies, in its deviations (`contrast_to_ring`).
 LEAST_DEVIATIONS = 2.0
-RING_MM = 2.0
 NEIGHBORS = np.ones((3, 3, 3), bool)
 
 
@@ -171,27 +171,13 @@ def _is_visible(weight: Array, mask: BoolArray, item: Shown, view: View, grid: G
     image, brain = view.image[window][..., most], view.brain[window][..., most]
     # calcium is dark on QSM too
     strength = -image if view.modality.lesions_are_dark or item.deposit.moment < 0.0 else image
-    seen, varies = _contrast_to_ring(strength, mask[..., most], brain, grid)
+    seen, varies = contrast_to_ring(strength, mask[..., most], brain, grid.spacing_mm[0])
     if seen < LEAST_DEVIATIONS * varies:
         return False
     if view.modality is Modality.QSM:
         return True
     contrast, in_even_tissue = float((change * view.tissue[window])[mask].max()), float(change[mask].max())
     return contrast * protocol.snr >= LEAST_CONTRAST_TO_NOISE and seen >= LEAST_CONTRAST_LEFT * in_even_tissue
-
-
-def _contrast_to_ring(strength: Array, inside: BoolArray, brain: BoolArray, grid: Grid) -> tuple[float, float]:
-    """How much a lesion stands out in a slice from the ring around it, and how much that varies.
-
-    In the void beside a sinus nothing can be seen, on SWI nor within the dark bands around it; where there is no brain
-    around at all, infinitely little.
-    """
-    width_vox = max(2, round(RING_MM / grid.spacing_mm[0]))
-    ring = ndimage.binary_dilation(inside, iterations=width_vox) & ~inside & brain
-    if not ring.any():
-        return -np.inf, 0.0
-    low, around, high = np.quantile(strength[ring], (0.16, 0.5, 0.84))
-    return float(np.quantile(strength[inside], 0.8) - around), 0.5 * float(high - low)
 
 
 def _place_mask(

@@ -22,7 +22,7 @@ from CMMDetectLib.candidates import Candidate, Stage
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib import metrics
 from CMMDetectTrainLib.metrics import Lesion, Rule, ScanRecord
-from CMMDetectTrainLib.summary import SIZE_EDGES_MM
+from CMMDetectTrainLib.summary import SIZE_EDGES_MM, conspicuity_label
 
 Measured = Mapping[Modality, Sequence[ScanRecord]]
 METHOD = "paper"
@@ -34,6 +34,7 @@ COUNTED: Mapping[str, Callable[[ScanRecord], ScanRecord]] = {
 }
 LESION_GROUPS: Mapping[str, Callable[[Lesion], str | None]] = {
     "diameter": lambda lesion: metrics.binned(lesion.diameter_mm, SIZE_EDGES_MM, "mm"),
+    "conspicuity": conspicuity_label,
     "region": lambda lesion: (lesion.region or "").replace("_", " ") or None,
 }
 BURDENS, BURDEN_EDGES = ("none", "1 or 2", "3 to 10", "more than 10"), (1, 3, 11)
@@ -51,7 +52,9 @@ within its radius, each at most one; *overlap*, as in the paper: it finds all wi
 counted from 2 mm or 2 pixels on, one to one; how many microbleeds a scan has, from those of any size that it shows.
 Where stage 3 rejects nothing, stage 2 is the final one. *Place and size* are those of the final candidates that share
 voxels with one microbleed alone: how far the centers are apart, and the candidate's volume in parts of the true one;
-median, and in brackets both quartiles. Made by `python Testing/benchmarks/default_model/breakdown.py`.
+median, and in brackets both quartiles. *Conspicuity*: how much a microbleed stands out from the ring of 2 mm around
+it, in the slice that shows it best, in standard deviations (SD) of the ring. Made by
+`python Testing/benchmarks/default_model/breakdown.py`.
 """
 
 
