@@ -1,4 +1,4 @@
-"""Write all that was measured of the default model: each stage under both rules, and the final stage group by group.
+"""Write all that was measured of the default model: each stage under both rules, and group by group.
 
     python Testing/benchmarks/default_model/breakdown.py FILE COHORT=EXPERIMENT ...
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ LESION_GROUPS: Mapping[str, Callable[[Lesion], str | None]] = {
     "conspicuity": conspicuity_label,
     "region": lambda lesion: (lesion.region or "").replace("_", " ") or None,
 }
+FIRST_AND_LAST = (Stage.DETECTION, Stage.FINAL)
 BURDENS, BURDEN_EDGES = ("none", "1 or 2", "3 to 10", "more than 10"), (1, 3, 11)
 SCAN_GROUPS: Mapping[str, Callable[[ScanRecord], str]] = {
     "microbleeds in the scan": lambda record: burden(len(record.counted_lesions)),
@@ -70,7 +72,8 @@ def sections(cohort: str, measured: Measured) -> Iterator[str]:
     for title, counting in COUNTED.items():
         counted = {modality: [counting(record) for record in records] for modality, records in measured.items()}
         yield f"### {title}\n\n" + "\n".join(stage_table(counted))
-    yield "### Final stage, by group\n\n" + "\n".join(group_table(measured))
+    yield "### By group of microbleeds\n\n" + "\n".join(lesion_table(measured, LESION_GROUPS))
+    yield "### Final stage, by group of scans\n\n" + "\n".join(scan_table(measured))
     yield "### Place and size\n\n" + "\n".join(outline_table(measured))
 
 
@@ -87,16 +90,27 @@ def stage_table(measured: Measured) -> Iterator[str]:
                 yield _row(NAMES[modality], number, stage, matched, *cells)
 
 
-def group_table(measured: Measured) -> Iterator[str]:
-    """Give the final stage for large lesions, one to one: TPR by lesion, TPR and false positives by scan."""
-    yield from _head("contrast", "by", "group", "scans", "microbleeds", "TPR", "false positives a scan")
+def lesion_table(measured: Measured, groups: Iterable[str]) -> Iterator[str]:
+    """Give TPR after stage 1 and in the end for groups of large lesions, one to one."""
+    yield from _head("contrast", "by", "group", "microbleeds", "TPR after stage 1", "TPR")
     for modality, records in measured.items():
         large = [metrics.counting_large(record) for record in records]
         weights = metrics.bootstrap_weights([record.subject for record in records])
-        scores = [metrics.score_scan(item, Rule.CENTER, metrics.score_at(Stage.FINAL)) for item in large]
-        for kind, label in LESION_GROUPS.items():
-            for name, (number, tpr) in metrics.lesion_strata(large, scores, label, weights).items():
-                yield _row(NAMES[modality], kind, name, "", number, cell(tpr, 2), "")
+        scores = [
+            [metrics.score_scan(item, Rule.CENTER, metrics.score_at(stage)) for item in large]
+            for stage in FIRST_AND_LAST
+        ]
+        for kind in groups:
+            first, last = (metrics.lesion_strata(large, found, LESION_GROUPS[kind], weights) for found in scores)
+            for name, (number, tpr) in last.items():
+                yield _row(NAMES[modality], kind, name, number, cell(first[name][1], 2), cell(tpr, 2))
+
+
+def scan_table(measured: Measured) -> Iterator[str]:
+    """Give the final stage for large lesions, one to one, in groups of scans."""
+    yield from _head("contrast", "by", "group", "scans", "microbleeds", "TPR", "false positives a scan")
+    for modality, records in measured.items():
+        large = [metrics.counting_large(record) for record in records]
         for kind, group in SCAN_GROUPS.items():
             for name in metrics.natural_order({group(record) for record in records}):
                 some = [item for item, record in zip(large, records, strict=True) if group(record) == name]
@@ -146,17 +160,32 @@ def _row(*cells: object) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
+def read_cohort(text: str) -> tuple[str, Measured]:
+    """Read COHORT=EXPERIMENT; subjects of two cohorts may have the same name, so the cohort's goes before it."""
+    cohort, _, folder = text.partition("=")
+    found = read_evaluations(sorted((Path(folder) / "evaluations").iterdir()))
+    return cohort, {
+        modality: [replace(record, subject=f"{cohort}/{record.subject}") for record in found[METHOD, modality]]
+        for modality in NAMES
+    }
+
+
+def together(cohorts: Iterable[Measured]) -> Measured:
+    """Join the scans of several cohorts."""
+    return {modality: [record for cohort in cohorts for record in cohort[modality]] for modality in NAMES}
+
+
 def main() -> None:
     """Read and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("experiments", nargs="+", metavar="COHORT=EXPERIMENT")
     options = parser.parse_args()
-    blocks = [HEADING.strip()]
-    for text in options.experiments:
-        cohort, _, folder = text.partition("=")
-        found = read_evaluations(sorted((Path(folder) / "evaluations").iterdir()))
-        blocks += sections(cohort, {modality: found[METHOD, modality] for modality in NAMES})
+    cohorts = dict(read_cohort(text) for text in options.experiments)
+    blocks = [HEADING.strip(), *(block for each in cohorts.items() for block in sections(*each))]
+    if len(cohorts) > 1:
+        table = lesion_table(together(cohorts.values()), ["conspicuity"])
+        blocks += ["## All cohorts together", "\n".join(table)]
     options.file.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
 
 
