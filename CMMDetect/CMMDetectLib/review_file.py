@@ -6,6 +6,7 @@ text lies in the scene; where both have changed, the newer one wins and the othe
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import re
@@ -81,6 +82,28 @@ def review_path(folder: Path, stem: str, reader: str = "") -> Path:
     """
     name = "-".join(re.findall(r"\w+", reader))
     return folder / (f"{stem}_reader-{name}{SUFFIX}" if name else f"{stem}{SUFFIX}")
+
+
+def reviews_of(folder: Path, stem: str) -> list[Path]:
+    """Find the review files of a name, those of all readers."""
+    name = glob.escape(stem)
+    return sorted([*folder.glob(f"{name}{SUFFIX}"), *folder.glob(f"{name}_reader-*{SUFFIX}")])
+
+
+def own_stem(folder: Path, scan: ScanIdentity) -> str:
+    """Give the stem that the files of a scan have in a folder: its name, or more where another scan's have that.
+
+    Names of volumes come from the scanner and are the same for many patients.
+
+    Raises
+    ------
+    InputError
+        If a review of that name is damaged: whose it is cannot be told.
+    """
+    owners = {read_review(path).scan.sha256 for path in reviews_of(folder, scan.name)}
+    if not owners or {scan.sha256, None} & owners:
+        return scan.name
+    return f"{scan.name}-{str(scan.sha256)[:8]}"
 
 
 def identify(scan: Scan) -> ScanIdentity:
@@ -204,16 +227,23 @@ def open_review(
     return OpenedReview(session, kept, problem)
 
 
-def start_review(path: Path, session: ReviewSession) -> None:
-    """Have a new session saved to a file, now and after every change; a file that is there is set aside.
+def start_review(path: Path, session: ReviewSession) -> Path | None:
+    """Have a new session saved to a file, now and after every change.
+
+    Returns
+    -------
+    Path or None
+        Where a file that was there is now.
 
     Raises
     ------
     OutputError
         If the file cannot be written.
     """
+    kept = set_aside(path) if path.exists() else None
     session.save = Autosave(path)
     session.save(session)
+    return kept
 
 
 def set_aside(path: Path) -> Path:

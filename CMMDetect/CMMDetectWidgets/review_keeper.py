@@ -1,16 +1,27 @@
 """Which review is open: its session, the scan, the nodes that show it and the file that it is saved in."""
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import slicer
+from slicer.i18n import tr as _
 
 from CMMDetectLib.candidates import Stage, read_table
 from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.review import ReviewSession
-from CMMDetectLib.review_file import Autosave, from_text, identify, open_review, review_path, start_review
+from CMMDetectLib.review_file import (
+    Autosave,
+    from_text,
+    identify,
+    open_review,
+    own_stem,
+    review_path,
+    reviews_of,
+    start_review,
+)
 from CMMDetectLib.review_records import READER_FIELDS, Origin, is_touched
 from CMMDetectLib.review_state import ReviewState
 from CMMDetectLib.scene import ReviewScene, saved_review, scan_of
@@ -48,35 +59,42 @@ class ReviewKeeper:
     ----------
     later : calls a function when the event that is being handled is over
     onOpened : called when another review, or none, is open
-    onFailed : told what could not be saved
+    say : told in one line what the reader should know, such as what could not be saved
     """
 
-    def __init__(self, later, onOpened, onFailed):
+    def __init__(self, later, onOpened, say):
         self._later = later
         self._onOpened = onOpened
-        self._onFailed = onFailed
+        self._say = say
         self.session = None
         self.scan = None
         self.volume = None
         self.markings = None
         self.folder = None
 
+    def scanOf(self, volume, modality, folder):
+        """Give a volume as a scan, under the name that its files have in a folder."""
+        scan = scan_of(volume, modality, stemOf(volume))
+        return replace(scan, name=own_stem(Path(folder), identify(scan)))
+
     def goOn(self, volume, modality, folder, reader):
         """Open the review of a volume that the scene or the folder holds; give whether there is one."""
         text = saved_review(volume)
+        if not text and not reviews_of(Path(folder), stemOf(volume)):
+            return False
+        scan = self.scanOf(volume, modality, folder)
         # a review in the scene stays that of its reader, whoever opens it
-        path = review_path(folder, stemOf(volume), from_text(text).reader if text else reader)
+        path = review_path(Path(folder), scan.name, from_text(text).reader if text else reader)
         if not text and not path.exists():
             return False
-        scan = scan_of(volume, modality, stemOf(volume))
-        prepare_folder(folder)
-        opened = open_review(path, identify(scan), text)
-        self._open(opened.session, scan, volume, folder)
+        if text:
+            _makeFolder(folder)
+        self._openFound(open_review(path, identify(scan), text), scan, volume, folder)
         return True
 
     def start(self, volume, modality, folder, reader, candidates=(), run=None, blind=False):
         """Start a review of candidates, or of none for a reader who looks first."""
-        scan = scan_of(volume, modality, stemOf(volume))
+        scan = self.scanOf(volume, modality, folder)
         session = ReviewSession(identify(scan), candidates, run, ReviewState(reader=reader))
         if blind:
             session.start_blind()
@@ -92,24 +110,26 @@ class ReviewKeeper:
         self.markings.show_regions(Path(files["microbleeds"]))
 
     def changeReader(self, reader):
-        """Go on as another reader, who has a review of their own; decisions without a name become the reader's."""
-        session = self.session
-        if session.reader and any(is_touched(item) for item in session.candidates):
-            path = review_path(self.folder, session.scan.name, reader)
-            if path.exists():
-                self._open(open_review(path, session.scan).session, self.scan, self.volume, self.folder)
-                return
-            found = [_unread(item) for item in session.candidates if item.origin == Origin.DETECTOR]
-            fresh = ReviewSession(session.scan, found, session.run, ReviewState(reader=reader))
+        """Go on as another reader: in the review that they have, else in one of their own.
+
+        Decisions without a name become the reader's, unless the reader has a review already.
+        """
+        session, path = self.session, review_path(self.folder, self.session.scan.name, reader)
+        decided = any(is_touched(item) for item in session.candidates)
+        if path == session.save.path:
+            session.set_reader(reader)
+        elif path.exists():
+            self._goOnAs(path, session, decided)
+        elif session.reader and decided:
+            fresh = ReviewSession(session.scan, _unread(session), session.run, ReviewState(reader=reader))
             self._begin(fresh, self.scan, self.volume, self.folder)
         else:
-            session.save = Autosave(review_path(self.folder, session.scan.name, reader))
+            session.save = Autosave(path)
             session.set_reader(reader)
 
     def openFile(self, path):
         """Go on with a saved review of the open scan; the one that was open stays in its file."""
-        session = open_review(path, self.session.scan).session
-        self._open(session, self.scan, self.volume, self.folder)
+        self._openFound(open_review(path, self.session.scan), self.scan, self.volume, self.folder)
 
     def openSession(self, session):
         """Start with a session that was made here, for example to settle what two readers disagree on."""
@@ -124,16 +144,34 @@ class ReviewKeeper:
         self.session = self.scan = self.volume = self.markings = self.folder = None
         self._onOpened()
 
+    def _goOnAs(self, path, session, decided):
+        """Open the review of a reader, who is shown what a run has found meanwhile."""
+        self._openFound(open_review(path, session.scan), self.scan, self.volume, self.folder)
+        if session.run and session.run != self.session.run:
+            self.session.take_run(_unread(session), session.run)
+        if decided and not session.reader:
+            text = _("You go on with your own review. What was decided without a name stays in {file}.")
+            self._say(text.format(file=session.save.path.name))
+
     def _begin(self, session, scan, volume, folder):
-        prepare_folder(folder)
-        start_review(review_path(folder, scan.name, session.reader), session)
+        prepare_folder(Path(folder))
+        kept = start_review(review_path(Path(folder), scan.name, session.reader), session)
         self._open(session, scan, volume, folder)
+        if kept is not None:
+            self._say(_("There was a review of this scan already; it is kept as {file}.").format(file=kept.name))
+
+    def _openFound(self, opened, scan, volume, folder):
+        self._open(opened.session, scan, volume, folder)
+        if opened.kept is not None:
+            self._say(_("The older copy of this review is kept as {file}.").format(file=opened.kept.name))
+        if opened.problem is not None:
+            self._say(_("Not saved: {problem}").format(problem=opened.problem))
 
     def _open(self, session, scan, volume, folder):
         if self.markings is not None:
             self.markings.detach()
         self.session, self.scan, self.volume, self.folder = session, scan, volume, Path(folder)
-        self.markings = ReviewScene(session, volume, self._later, self._onFailed)
+        self.markings = ReviewScene(session, volume, self._later, lambda error: self._say(str(error)))
         self._onOpened()
 
 
@@ -157,7 +195,13 @@ def _readRun(files):
     return read_table(Path(files["candidates"])), described["provenance"]
 
 
-def _unread(candidate):
-    """Give a candidate as the detector found it."""
+def _unread(session):
+    """Give what the detector found in a session, as it found it."""
     defaults = dict.fromkeys(READER_FIELDS) | {"verdict": "undecided"}
-    return replace(candidate, **defaults)
+    return [replace(item, **defaults) for item in session.candidates if item.origin == Origin.DETECTOR]
+
+
+def _makeFolder(folder):
+    """Make the folder of a review that comes with a scene; where it cannot be, the review is opened all the same."""
+    with contextlib.suppress(OSError):
+        Path(folder).mkdir(parents=True, exist_ok=True)

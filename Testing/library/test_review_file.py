@@ -17,6 +17,7 @@ from CMMDetectLib.review_file import (
     from_text,
     identify,
     open_review,
+    own_stem,
     read_review,
     review_path,
     set_aside,
@@ -289,6 +290,28 @@ def test_a_second_reader_has_a_file_of_their_own(tmp_path):
         *("s_review.json", "s_reader-Ada-Lo_review.json", "s_reader-Bea_review.json"),
         *("s_reader-etc_review.json", "s_reader-脳_review.json"),
     }
+
+
+def test_two_scans_of_one_name_have_files_of_their_own(tmp_path):
+    mine, other = (replace(SCAN, sha256=letter * 64) for letter in "ab")
+    assert own_stem(tmp_path, mine) == SCAN.name
+    session = session_of(reader="Ada Lo")
+    session.scan = mine
+    start_review(review_path(tmp_path, SCAN.name, "Ada Lo"), session)
+    assert own_stem(tmp_path, mine) == SCAN.name
+    assert own_stem(tmp_path, other) == f"{SCAN.name}-bbbbbbbb"
+    (tmp_path / f"{SCAN.name}_review.json").write_text("damaged")
+    with pytest.raises(InputError, match="damaged"):
+        own_stem(tmp_path, mine)
+
+
+def test_a_review_that_stood_in_the_way_of_a_new_one_is_kept_and_named(tmp_path):
+    path = review_path(tmp_path, SCAN.name)
+    assert start_review(path, session_of()) is None
+    before = path.read_text()
+    kept = start_review(path, session_of(reader="Ada Lo"))
+    assert kept.read_text() == before
+    assert read_review(path).reader == "Ada Lo"
 
 
 def test_five_thousand_candidates_come_back(tmp_path):

@@ -3,8 +3,10 @@
 from typing import Any
 
 import numpy as np
+import qt
 import slicer
 import vtk
+from PySide6.QtTest import QTest
 
 import slicer_host
 
@@ -14,6 +16,27 @@ def take_run(panel: Any, volume: Any, files: dict[str, str]) -> None:
     panel._searched = volume
     panel._onRunDone(files)
     panel.update()
+
+
+def click(button: Any) -> None:
+    """Click a button of the panel."""
+    QTest.mouseClick(button, qt.Qt.LeftButton)
+    slicer_host.wait_until(lambda: True)
+
+
+def type_reader(panel: Any, name: str) -> None:
+    """Give the reader's name."""
+    panel.ui.readerLineEdit.setText(name)
+    panel.ui.readerLineEdit.editingFinished.emit()
+
+
+def accept(panel: Any, count: int) -> list[str]:
+    """Accept the first candidates of the list, and give their names."""
+    names: list[str] = panel.review.listed[:count]
+    for name in names:
+        panel.review.choose(name)
+        click(panel.ui.acceptButton)
+    return names
 
 
 def place_point(position_mm: Any) -> None:

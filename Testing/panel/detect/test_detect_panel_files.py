@@ -5,35 +5,14 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-import qt
 import slicer
-from detect_steps import place_point, take_run
-from PySide6.QtTest import QTest
+from detect_steps import accept, click, place_point, take_run, type_reader
 
 import slicer_host
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.review_file import read_review
 from CMMDetectLib.scan import Modality, Scan
 from CMMDetectTrainLib.annotations import read_annotations
-
-
-def click(button):
-    QTest.mouseClick(button, qt.Qt.LeftButton)
-    slicer_host.wait_until(lambda: True)
-
-
-def type_reader(panel, name):
-    panel.ui.readerLineEdit.setText(name)
-    panel.ui.readerLineEdit.editingFinished.emit()
-
-
-def accept(panel, count):
-    """Accept the first candidates of the list."""
-    names = panel.review.listed[:count]
-    for name in names:
-        panel.review.choose(name)
-        click(panel.ui.acceptButton)
-    return names
 
 
 def test_a_saved_scene_goes_on_where_it_stopped(reviewed, tmp_path, small_scan):

@@ -1,0 +1,217 @@
+"""Several scans, patients and readers in one session: each has what is theirs."""
+
+import json
+
+import numpy as np
+import pytest
+import slicer
+from detect_steps import accept, click, take_run, type_reader
+
+import slicer_host
+from CMMDetectLib.errors import OutputError
+from CMMDetectLib.job import DetectionJob, run_job
+from CMMDetectLib.review_file import read_review
+from CMMDetectLib.scan import write_image
+
+
+def load(small_scan, name, mirrored=False):
+    """Add a scan to the scene; mirrored, it is another patient's."""
+    array = small_scan.array[:, ::-1] if mirrored else small_scan.array
+    return slicer.util.addVolumeFromArray(np.ascontiguousarray(array.T), small_scan.affine, name)
+
+
+def contrast(panel):
+    return panel.parameters().modality.name, panel.ui.modalityHintLabel.text
+
+
+@pytest.fixture
+def other_files(small_scan, tmp_path_factory):
+    """What a run finds in the other patient."""
+    folder = tmp_path_factory.mktemp("other")
+    write_image(folder / "scan_swi.nii", np.ascontiguousarray(small_scan.array[:, ::-1]), small_scan.affine)
+    job = DetectionJob(scan=str(folder / "scan_swi.nii"), output=str(folder / "out"), method="classical")
+    return {kind: str(path) for kind, path in run_job(job).files.items()}
+
+
+def test_two_patients_whose_scans_have_the_same_name_keep_their_own_files(reviewed, small_scan, tmp_path, other_files):
+    results = tmp_path / "results"
+    reviewed.ui.exportCollapsibleButton.collapsed = False
+    accepted = accept(reviewed, 2)
+    click(reviewed.ui.exportButton)
+    before = {path.name: path.read_bytes() for path in results.iterdir() if path.is_file()}
+    slicer.mrmlScene.Clear(0)
+    other = load(small_scan, "sub-01_swi", mirrored=True)
+    type_reader(reviewed, "Ada")
+    reviewed.enter()
+    reviewed.ui.resultsFolderPathLineEdit.currentPath = str(results)
+    assert reviewed.keeper.session is None
+    take_run(reviewed, other, other_files)
+    accept(reviewed, 1)
+    click(reviewed.ui.exportButton)
+    assert {name: (results / name).read_bytes() for name in before} == before
+    assert {item.id for item in read_review(results / "sub-01_swi_review.json").accepted} == set(accepted)
+    stem = reviewed.keeper.session.scan.name
+    assert stem.startswith("sub-01_swi-") and (results / f"{stem}_reviewed.tsv").is_file()
+    job = json.loads(reviewed._prepareJob(tmp_path).read_text())
+    assert job["scan"].endswith(f"{stem}.nii")
+
+
+def test_the_contrast_is_guessed_anew_after_a_scan_was_taken_away(panel, volume, small_scan):
+    assert contrast(panel) == ("SWI", "from the name")
+    slicer.mrmlScene.RemoveNode(volume)
+    panel.ui.inputVolumeSelector.setCurrentNode(load(small_scan, "sub-02_QSM"))
+    assert contrast(panel) == ("QSM", "from the name")
+
+
+def test_the_contrast_that_a_user_chose_for_a_scan_comes_back_with_it(panel, volume, small_scan, tmp_path):
+    selector, box = panel.ui.inputVolumeSelector, panel.ui.modalityComboBox
+    other = load(small_scan, "sub-02_QSM")
+    selector.setCurrentNode(other)
+    box.setCurrentIndex(box.findText("SWI"))
+    assert contrast(panel) == ("SWI", "")
+    selector.setCurrentNode(volume)
+    selector.setCurrentNode(other)
+    assert contrast(panel) == ("SWI", "")
+    slicer.util.saveScene(str(tmp_path / "case.mrb"))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "case.mrb"))
+    slicer_host.wait_until(lambda: True)
+    selector.setCurrentNode(slicer.util.getNode("sub-01_swi"))
+    selector.setCurrentNode(slicer.util.getNode("sub-02_QSM"))
+    assert contrast(panel) == ("SWI", "")
+
+
+def test_a_label_map_is_not_taken_for_the_first_scan(host, small_scan, detect_panel):
+    labels = (small_scan.array > 0).T.astype(np.uint8)
+    arguments = np.ascontiguousarray(labels), small_scan.affine, "labels"
+    slicer.util.addVolumeFromArray(*arguments, nodeClassName="vtkMRMLLabelMapVolumeNode")
+    detect_panel.enter()
+    assert not detect_panel.ui.applyButton.enabled
+    volume = load(small_scan, "sub-01_swi")
+    detect_panel.enter()
+    assert detect_panel.parameters().inputVolume is volume
+
+
+def test_a_reader_who_gives_the_name_late_goes_on_with_their_own_review(reviewed, volume, found_files, tmp_path):
+    type_reader(reviewed, "Ada")
+    accepted = accept(reviewed, 2)
+    type_reader(reviewed, "")
+    slicer_host.wait_until(lambda: True)
+    type_reader(reviewed, "Ada")
+    assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
+    assert not list((tmp_path / "results").glob("*older*"))
+
+
+def test_decisions_without_a_name_stay_in_their_file_when_the_reader_has_a_review(reviewed, tmp_path):
+    type_reader(reviewed, "Ada")
+    hers = accept(reviewed, 1)
+    type_reader(reviewed, "")
+    nobodys = accept(reviewed, 3)
+    type_reader(reviewed, "Ada")
+    assert [item.id for item in reviewed.keeper.session.accepted] == hers
+    assert "sub-01_swi_review.json" in reviewed.ui.messageLabel.text
+    kept = read_review(tmp_path / "results" / "sub-01_swi_review.json")
+    assert {item.id for item in kept.accepted} == set(nobodys)
+
+
+def test_a_reader_who_marks_first_adds_to_the_review_that_they_have(reviewed, volume, small_scan, tmp_path):
+    type_reader(reviewed, "Ada")
+    accepted = accept(reviewed, 2)
+    slicer.mrmlScene.Clear(0)
+    (tmp_path / "results" / "sub-01_swi_review.json").unlink()
+    reviewed.ui.readerLineEdit.setText("")
+    load(small_scan, "sub-01_swi")
+    reviewed.enter()
+    reviewed.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    assert reviewed.keeper.session is None
+    type_reader(reviewed, "Ada")
+    assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
+    assert not list((tmp_path / "results").glob("*older*"))
+
+
+def test_the_methods_own_thresholds_are_shown_again_after_the_scene_is_closed(panel, small_scan):
+    names = ("thDetectionSlider", "thDiscriminationSlider", "minVolumeSpinBox", "minSkullDistanceSpinBox")
+
+    def shown():
+        return [getattr(panel.ui, name).value for name in names]
+
+    before = shown()
+    assert before != [0.3, 0.5, 2.5, 5.0]  # what the parameters begin with
+    slicer.mrmlScene.Clear(0)
+    load(small_scan, "sub-02_swi")
+    panel.enter()
+    assert shown() == before
+
+
+@pytest.mark.parametrize(("threshold", "shown"), [(0.004, 0.004), (0.0002, 0.001)])
+def test_a_model_with_a_very_low_threshold_can_be_used(panel, monkeypatch, threshold, shown):
+    from dataclasses import replace
+
+    from CMMDetectLib.classical_method import ClassicalMethod
+    from CMMDetectWidgets import input_section
+
+    low = replace(ClassicalMethod().settings, th_discrimination=threshold)
+    monkeypatch.setattr(input_section, "methodSettings", lambda _parameters: low)
+    panel.inputs.forget()
+    panel.update()
+    assert panel.ui.thDiscriminationSlider.value == pytest.approx(shown)
+    assert panel.ui.applyButton.enabled
+
+
+def test_a_review_in_a_scene_opens_where_nothing_can_be_written(reviewed, tmp_path, monkeypatch):
+    accepted = accept(reviewed, 2)
+    slicer.util.saveScene(str(tmp_path / "case.mrb"))
+    slicer.mrmlScene.Clear(0)
+
+    def fail(path, session):
+        raise OutputError(f"{path}: read-only")
+
+    monkeypatch.setattr("CMMDetectLib.review_file.write_review", fail)
+    for path in (tmp_path / "results").iterdir():
+        path.unlink()
+    slicer.util.loadScene(str(tmp_path / "case.mrb"))
+    slicer_host.wait_until(lambda: True)
+    assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
+    assert "read-only" in reviewed.ui.messageLabel.text
+
+
+def test_saving_the_scene_elsewhere_does_not_move_an_open_review(panel, volume, found_files, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    panel.ui.resultsFolderPathLineEdit.currentPath = ""
+    slicer.mrmlScene.SetURL(str(first / "scene.mrml"))
+    panel.inputs.forget()
+    panel.update()
+    take_run(panel, volume, found_files)
+    accept(panel, 1)
+    slicer.mrmlScene.SetURL(str(second / "scene.mrml"))
+    panel.ui.detectionCheckBox.setChecked(True)
+    assert panel.keeper.folder == first
+    assert panel.keeper.session.undo_text
+    assert not list(second.iterdir())
+
+
+def test_a_mask_goes_with_its_scene_without_a_word(panel, volume, small_scan, host):
+    mask = np.ascontiguousarray((small_scan.array > 0).T).astype(np.uint8)
+    node = slicer.util.addVolumeFromArray(mask, small_scan.affine, "m", nodeClassName="vtkMRMLLabelMapVolumeNode")
+    panel.ui.maskSelector.setCurrentNode(node)
+    # Slicer's own selector drops its nodes when the panel has let go of its parameters
+    panel.onSceneStartClose()
+    panel.ui.maskSelector.setCurrentNode(None)
+    assert not host.errors
+    panel.onSceneReady()
+
+
+def test_a_scene_that_is_added_leaves_the_chosen_scan_and_its_review(panel, volume, small_scan, found_files, tmp_path):
+    other = load(small_scan, "sub-00_swi", mirrored=True)
+    take_run(panel, volume, found_files)
+    accept(panel, 1)
+    # Slicer's selectors lose their node and find it again while a scene is added to the open one
+    panel.onSceneStartLoad()
+    panel.ui.inputVolumeSelector.setCurrentNode(None)
+    panel.ui.inputVolumeSelector.setCurrentNode(other)
+    panel.onSceneLoaded()
+    slicer_host.wait_until(lambda: True)
+    assert panel.parameters().inputVolume is volume
+    assert panel.keeper.session.undo_text
