@@ -26,7 +26,7 @@ from CMMDetectLib.scene import scan_of
 from CMMDetectWidgets.export_section import ExportSection
 from CMMDetectWidgets.input_section import InputSection
 from CMMDetectWidgets.inputs import guessModality, jobOptions, maskArray, writeJob
-from CMMDetectWidgets.parameters import CMMDetectParameterNode, ModalityChoice
+from CMMDetectWidgets.parameters import CMMDetectParameterNode, ModalityChoice, connectWidgets
 from CMMDetectWidgets.review_keeper import ReviewKeeper, showDetection, stemOf
 from CMMDetectWidgets.review_section import ReviewSection
 from CMMDetectWidgets.run_section import RunSection
@@ -87,6 +87,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneReady)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartLoad)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneLoaded)
         self.update()
 
@@ -94,7 +95,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui = self.ui
         self.views = SliceViews(self.parameters)
         self.inputs = InputSection(ui, self.parameters)
-        self.keeper = ReviewKeeper(later, self._onReviewOpened, self._onSavingFailed)
+        self.keeper = ReviewKeeper(later, self._onReviewOpened, self._tell)
         self.review = ReviewSection(self._panel, ui, self.views, self.shownFilter, self._beginReview, self._onReader)
         self.run = RunSection(ui, self._prepareJob, self.update, self._onRunDone, self._onRunEnded)
         self.export = ExportSection(ui, self._currentReview, self.keeper.openFile, self.keeper.openSession)
@@ -140,6 +141,10 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
         self.update()
 
+    def onSceneStartLoad(self, _caller=None, _event=None):
+        """While a scene is added, the selectors lose their nodes and find others; that is no choice of the user."""
+        self._disconnectGui()
+
     def onSceneLoaded(self, _caller=None, _event=None):
         """The scene was loaded; its path and the lists of its nodes are right only after the event."""
         later(self._takeLoadedScene)
@@ -159,10 +164,10 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Connect the widgets to the scene's parameter node, and choose the first scan if none is chosen."""
         if self._parameterNode is None:
             self._parameterNode = self.logic.getParameterNode()
-            self._guiTag = self._parameterNode.connectGui(self.ui)
+            self._guiTag = connectWidgets(self._parameterNode, self.ui)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
         if self._parameterNode.inputVolume is None:
-            self._parameterNode.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            self._parameterNode.inputVolume = firstScan()
 
     def _disconnectGui(self):
         if self._parameterNode is not None:
@@ -224,8 +229,9 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _prepareJob(self, folder):
         parameters = self.parameters()
         self._searched = parameters.inputVolume
-        scan = scan_of(self._searched, parameters.modality.value, stemOf(self._searched))
-        options = {**jobOptions(parameters), "output": str(self.inputs.folder())}
+        output = self.inputs.folder()
+        scan = self.keeper.scanOf(self._searched, parameters.modality.value, output)
+        options = {**jobOptions(parameters), "output": str(output)}
         return writeJob(scan, maskArray(parameters), options, folder)
 
     def _onRunDone(self, files):
@@ -275,7 +281,8 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if problem:
             raise InputError(problem)
         volume, modality, folder = self._toFollow()
-        self.keeper.start(volume, modality.value, folder, self.reader(), blind=self.ui.blindCheckBox.checked)
+        if not self.keeper.goOn(volume, modality.value, folder, self.reader()):
+            self.keeper.start(volume, modality.value, folder, self.reader(), blind=self.ui.blindCheckBox.checked)
 
     def _onReviewOpened(self):
         self.views.markings = self.keeper.markings
@@ -309,15 +316,24 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onReader(self, name):
         qt.QSettings().setValue(READER_SETTING, name)
-        if self.keeper.session is not None and name != self.keeper.session.reader:
+        if self.keeper.session is None:
+            self._followed = None
+            self.update()
+        elif name != self.keeper.session.reader:
             self.keeper.changeReader(name)
 
-    def _onSavingFailed(self, error):
-        self.review.say(str(error))
+    def _tell(self, text):
+        self.review.say(text)
 
     def _currentReview(self):
         keeper = self.keeper
         return None if keeper.session is None else (keeper.session, keeper.scan, keeper.folder)
+
+
+def firstScan():
+    """Give the first volume of the scene that is a scan; a label map is a kind of volume, but none."""
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return next((node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"), None)
 
 
 class CMMDetectLogic(ScriptedLoadableModuleLogic):

@@ -7,9 +7,9 @@ from slicer.i18n import tr as _
 
 from CMMDetectLib.errors import CMMDetectError
 
-from .inputs import guessModality, methodName, methodSettings, problemOf
-from .installation import installNetworks, networksReady
-from .parameters import MethodChoice, ModalityChoice
+from .inputs import chosenModality, guessModality, keepModality, methodName, methodSettings, problemOf
+from .installation import installNetworks, modelFolder, networksReady
+from .parameters import LEAST_THRESHOLD, MethodChoice, ModalityChoice
 from .review_keeper import defaultFolder
 
 SETTING_WIDGETS = (
@@ -19,6 +19,8 @@ SETTING_WIDGETS = (
     "maxEllipticitySpinBox",
     "minSkullDistanceSpinBox",
 )
+NOT_YET = object()
+"""Not None, which is the choice of no volume."""
 
 
 class InputSection:
@@ -34,8 +36,7 @@ class InputSection:
         self._ui = ui
         self._parameters = parameters
         self._updating = False
-        self._guessedFor = None
-        self._settingsOf = None
+        self.forget()
         ui.maskSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onMask)
         ui.maskSegmentComboBox.connect("activated(int)", self._onSegment)
         ui.resultsFolderPathLineEdit.connect("currentPathChanged(QString)", self._onResultsFolder)
@@ -43,9 +44,14 @@ class InputSection:
         ui.installButton.connect("clicked(bool)", self._onInstall)
 
     def folder(self):
-        """Where results go."""
-        chosen = self._parameters().resultsFolder
-        return Path(chosen).expanduser() if chosen else defaultFolder()
+        """Where results go; with no choice it stays the same for a scan, though its scene is saved elsewhere."""
+        parameters = self._parameters()
+        if parameters.resultsFolder:
+            return Path(parameters.resultsFolder).expanduser()
+        volume = _idOf(parameters.inputVolume)
+        if volume != self._default[0]:
+            self._default = (volume, defaultFolder())
+        return self._default[1]
 
     def update(self):
         """Bring the widgets to the parameter node, and give the reason why nothing can be started ("" if it can)."""
@@ -54,7 +60,7 @@ class InputSection:
             parameters = self._parameters()
             self._guess(parameters)
             self._updateMask(parameters)
-            self._ui.resultsFolderPathLineEdit.currentPath = parameters.resultsFolder or str(defaultFolder())
+            self._ui.resultsFolderPathLineEdit.currentPath = parameters.resultsFolder or str(self.folder())
             self._ui.modelPathLineEdit.currentPath = parameters.model
             self._updateSettings(parameters)
         finally:
@@ -64,21 +70,26 @@ class InputSection:
         return problem
 
     def forget(self):
-        """The scene closes: a volume of the next one may have the ID of one of this."""
-        self._guessedFor = None
+        """The scene closes: a volume of the next one may have the ID of one of this, and no setting is of this."""
+        self._guessedFor = NOT_YET
+        self._guessed = (None, "")
+        self._settingsOf = None
+        self._default = (NOT_YET, None)
 
     def _guess(self, parameters):
-        """Guess the contrast once for each volume; what the user chose then stays."""
+        """Guess the contrast once for each volume; what the user chose for it then stays."""
         volume = parameters.inputVolume
-        name = volume.GetID() if volume else None
-        if name == self._guessedFor:
-            return
-        first, self._guessedFor = self._guessedFor is None, name
-        found, where = guessModality(volume) if volume else (None, "")
-        # a contrast that was saved with the scene is not guessed again
-        if volume is not None and not (first and parameters.modality != ModalityChoice.UNKNOWN):
-            parameters.modality = ModalityChoice(found)
-        self._ui.modalityHintLabel.setText(where)
+        if _idOf(volume) != self._guessedFor:
+            first, self._guessedFor = self._guessedFor is NOT_YET, _idOf(volume)
+            self._guessed = guessModality(volume) if volume else (None, "")
+            chosen = chosenModality(volume) if volume else None
+            # a contrast that was saved with the scene is not guessed again
+            if chosen or (volume and not (first and parameters.modality != ModalityChoice.UNKNOWN)):
+                parameters.modality = chosen or ModalityChoice(self._guessed[0])
+        found, where = self._guessed
+        if volume is not None:
+            keepModality(volume, parameters.modality, ModalityChoice(found))
+        self._ui.modalityHintLabel.setText(where if parameters.modality == ModalityChoice(found) else "")
 
     def _updateMask(self, parameters):
         segmentation = parameters.maskSegmentation
@@ -100,14 +111,14 @@ class InputSection:
         """Show the method's own thresholds unless the user has their own."""
         for name in SETTING_WIDGETS:
             getattr(self._ui, name).setEnabled(parameters.ownThresholds)
-        method = None if parameters.ownThresholds else (methodName(parameters), parameters.model)
+        method = None if parameters.ownThresholds else (methodName(parameters), modelFolder(parameters.model))
         if method == self._settingsOf:
             return
         self._settingsOf = method
         settings = methodSettings(parameters) if method else None
         if settings is not None:
-            parameters.thDetection = settings.th_detection
-            parameters.thDiscrimination = settings.th_discrimination
+            parameters.thDetection = max(settings.th_detection, LEAST_THRESHOLD)
+            parameters.thDiscrimination = max(settings.th_discrimination, LEAST_THRESHOLD)
             parameters.minVolumeMm3 = settings.cutoffs.min_volume_mm3
             parameters.maxEllipticity = settings.cutoffs.max_ellipticity
             parameters.minSkullDistanceMm = settings.cutoffs.min_skull_distance_mm
@@ -122,10 +133,11 @@ class InputSection:
         self._ui.installButton.setVisible(not networksReady() and parameters.method != MethodChoice.CLASSICAL)
 
     def _onMask(self, node=None):
-        if self._updating:
+        parameters = self._parameters()
+        # a scene that closes takes the node away after the parameters
+        if self._updating or parameters is None:
             return
         node = self._ui.maskSelector.currentNode()
-        parameters = self._parameters()
         isSegmentation = node is not None and node.IsA("vtkMRMLSegmentationNode")
         parameters.maskVolume = None if isSegmentation else node
         parameters.maskSegmentation = node if isSegmentation else None
@@ -153,3 +165,7 @@ class InputSection:
             self._ui.inputProblemLabel.setVisible(True)
             return
         self.update()
+
+
+def _idOf(node):
+    return node.GetID() if node is not None else None

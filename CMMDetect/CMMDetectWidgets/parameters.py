@@ -9,6 +9,10 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from CMMDetectLib.scan import Modality
 
+NAME_PROPERTY = "SlicerParameterName"
+LEAST_THRESHOLD = 0.001
+"""A model may have chosen one as low as this."""
+
 
 class ModalityChoice(enum.Enum):
     """The contrast of the scan. The names are kept in saved scenes."""
@@ -75,8 +79,8 @@ class CMMDetectParameterNode:
     device: DeviceChoice = DeviceChoice.AUTO
     model: str = ""
     ownThresholds: bool = False
-    thDetection: Annotated[float, WithinRange(0.01, 1)] = 0.3
-    thDiscrimination: Annotated[float, WithinRange(0.01, 1)] = 0.5
+    thDetection: Annotated[float, WithinRange(LEAST_THRESHOLD, 1)] = 0.3
+    thDiscrimination: Annotated[float, WithinRange(LEAST_THRESHOLD, 1)] = 0.5
     minVolumeMm3: Annotated[float, WithinRange(0, 1000)] = 2.5
     maxEllipticity: Annotated[float, WithinRange(0, 1)] = 0.2
     minSkullDistanceMm: Annotated[float, WithinRange(0, 50)] = 5.0
@@ -88,3 +92,12 @@ class CMMDetectParameterNode:
     fieldOfViewMm: Annotated[float, WithinRange(10, 300)] = 60.0
     slabMm: Annotated[float, WithinRange(2, 50)] = 10.0
     resultsFolder: str = ""
+
+
+def connectWidgets(parameterNode, ui):
+    """Bind the widgets to the parameters that they name; give the tag for `disconnectGui`.
+
+    The node's own ``connectGui`` binds them too but gives no tag, so that no binding would ever end.
+    """
+    named = {widget.property(NAME_PROPERTY): widget for widget in vars(ui).values()}
+    return parameterNode.connectParametersToGui({name: widget for name, widget in named.items() if name})
