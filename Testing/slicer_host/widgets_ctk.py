@@ -1,11 +1,12 @@
 """Stand-ins for the ctk widgets that the panels use: plain, with the properties and signals of the real ones."""
 
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
 
-from PySide6.QtCore import Property, QRect, Qt, Signal
-from PySide6.QtGui import QPainter
+from PySide6.QtCore import Property, QRect, QRegularExpression, Qt, Signal
+from PySide6.QtGui import QPainter, QRegularExpressionValidator
 from PySide6.QtWidgets import (
     QAbstractButton,
     QCheckBox,
@@ -13,7 +14,6 @@ from PySide6.QtWidgets import (
     QDoubleSpinBox,
     QFileDialog,
     QHBoxLayout,
-    QLineEdit,
     QPushButton,
     QSlider,
     QStyle,
@@ -218,24 +218,34 @@ class ctkRangeWidget(QWidget):
 
 @publish(ctk)
 class ctkPathLineEdit(QWidget):
-    """A line for a path; `filters` says whether files or folders are meant."""
+    """A line for a path; `filters` says whether files or folders are meant.
+
+    As in ctk, every key tells a new path, and a text that cannot be one (none, or another suffix) is not told.
+    """
 
     currentPathChanged = Signal(str)
     validInputChanged = Signal(bool)
 
     def __init__(self, *arguments):
         super().__init__(*[each for each in arguments if isinstance(each, QWidget)])
-        self._line, self._button = QLineEdit(), QToolButton()
+        self._box, self._button = QComboBox(), QToolButton()
+        self._box.setEditable(True)
+        self._box.setInsertPolicy(QComboBox.NoInsert)
+        self._box.setCompleter(None)
         self._button.setText("…")
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._line, 1)
+        layout.setSpacing(0)
+        layout.addWidget(self._box, 1)
         layout.addWidget(self._button)
-        self._line.textChanged.connect(self.currentPathChanged)
+        self._was_valid = False
+        self._accept_suffixes()
+        self._line.textChanged.connect(self._on_text)
 
     currentPath = delegated(str, "_line", "text")
+    _line = property(lambda self: self._box.lineEdit())
     filters = stored("QVariant", [])
-    nameFilters = stored("QStringList", [])
+    nameFilters = stored("QStringList", [], "_accept_suffixes")
     settingKey = stored(str, "")
     label = stored(str, "")
     showHistoryButton = stored(bool, True)
@@ -246,6 +256,19 @@ class ctkPathLineEdit(QWidget):
 
     def addCurrentPathToHistory(self) -> None:
         pass
+
+    def _accept_suffixes(self) -> None:
+        suffixes = re.findall(r"\*\.(\w+)", " ".join(self.nameFilters))
+        pattern = "|".join(rf".*\.{suffix}" for suffix in suffixes) or ".+"
+        self._line.setValidator(QRegularExpressionValidator(QRegularExpression(pattern), self))
+
+    def _on_text(self, text: str) -> None:
+        valid = self._line.hasAcceptableInput()
+        if valid:
+            self.currentPathChanged.emit(text)
+        if valid != self._was_valid:
+            self._was_valid = valid
+            self.validInputChanged.emit(valid)
 
 
 @publish(ctk)
