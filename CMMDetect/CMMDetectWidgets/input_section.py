@@ -10,6 +10,7 @@ from CMMDetectLib.errors import CMMDetectError
 from .inputs import chosenModality, guessModality, keepModality, methodName, methodSettings, problemOf
 from .installation import installNetworks, modelFolder, networksReady
 from .parameters import LEAST_THRESHOLD, MethodChoice, ModalityChoice
+from .path_field import PathField
 from .review_keeper import defaultFolder
 
 SETTING_WIDGETS = (
@@ -39,8 +40,8 @@ class InputSection:
         self.forget()
         ui.maskSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onMask)
         ui.maskSegmentComboBox.connect("activated(int)", self._onSegment)
-        ui.resultsFolderPathLineEdit.connect("currentPathChanged(QString)", self._onResultsFolder)
-        ui.modelPathLineEdit.connect("currentPathChanged(QString)", self._onModel)
+        self._resultsField = PathField(ui.resultsFolderPathLineEdit, self._onResultsFolder)
+        self._modelField = PathField(ui.modelPathLineEdit, self._onModel)
         ui.installButton.connect("clicked(bool)", self._onInstall)
 
     def folder(self):
@@ -60,8 +61,8 @@ class InputSection:
             parameters = self._parameters()
             self._guess(parameters)
             self._updateMask(parameters)
-            self._ui.resultsFolderPathLineEdit.currentPath = parameters.resultsFolder or str(self.folder())
-            self._ui.modelPathLineEdit.currentPath = parameters.model
+            self._resultsField.show(parameters.resultsFolder or str(self.folder()))
+            self._modelField.show(parameters.model)
             self._updateSettings(parameters)
         finally:
             self._updating = False
@@ -147,14 +148,16 @@ class InputSection:
             box = self._ui.maskSegmentComboBox
             self._parameters().maskSegment = box.itemData(box.currentIndex, qt.Qt.UserRole)
 
-    def _onResultsFolder(self, _path=""):
-        path = self._ui.resultsFolderPathLineEdit.currentPath
-        if not self._updating:
-            self._parameters().resultsFolder = "" if path == str(defaultFolder()) else path
+    def _onResultsFolder(self, path):
+        parameters = self._parameters()
+        if parameters is not None:
+            parameters.resultsFolder = "" if path == str(defaultFolder()) else path
+            # an emptied field shows the usual folder again
+            self._resultsField.show(path or str(self.folder()))
 
-    def _onModel(self, _path=""):
-        if not self._updating:
-            self._parameters().model = self._ui.modelPathLineEdit.currentPath
+    def _onModel(self, path):
+        if self._parameters() is not None:
+            self._parameters().model = path
 
     def _onInstall(self, _checked=False):
         try:

@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import qt
 import slicer
 from detect_steps import accept, click, take_run, type_reader
+from PySide6.QtTest import QTest
 
 import slicer_host
 from CMMDetectLib.errors import OutputError
@@ -190,6 +192,19 @@ def test_saving_the_scene_elsewhere_does_not_move_an_open_review(panel, volume, 
     assert panel.keeper.folder == first
     assert panel.keeper.session.undo_text
     assert not list(second.iterdir())
+
+
+def test_a_folder_that_is_typed_is_taken_when_it_is_whole(reviewed, tmp_path):
+    accept(reviewed, 1)
+    (line,) = slicer.util.findChildren(reviewed.ui.resultsFolderPathLineEdit, className="QLineEdit")
+    line.setFocus()
+    line.setCursorPosition(len(str(tmp_path)))
+    QTest.keyClicks(line, "/of/Ada")
+    slicer_host.wait_until(lambda: True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results"]
+    assert reviewed.keeper.folder == tmp_path / "results" and reviewed.keeper.session.undo_text
+    QTest.keyClick(line, qt.Qt.Key_Return)
+    assert reviewed.inputs.folder() == tmp_path / "of" / "Ada" / "results"
 
 
 def test_a_mask_goes_with_its_scene_without_a_word(panel, volume, small_scan, host):
