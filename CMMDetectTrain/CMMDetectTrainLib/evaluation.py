@@ -17,7 +17,7 @@ from CMMDetectLib.matching import shared_voxels
 from CMMDetectLib.methods import Method, Settings
 from CMMDetectLib.progress import Listener, Progress
 from CMMDetectLib.results import prepare_folder
-from CMMDetectLib.scan import read_mask, read_scan
+from CMMDetectLib.scan import Scan, read_mask, read_scan
 from CMMDetectLib.tables import write_tsv
 
 from . import metrics
@@ -45,6 +45,7 @@ def evaluate_dataset(
 
     Parameters
     ----------
+    brain_extraction : 'bet' or 'hd-bet', for scans without a brain mask
     given_brain : use the data set's brain masks where it has them, instead of extracting the brain
 
     Raises
@@ -91,7 +92,7 @@ def evaluate_scan(entry: ScanEntry, detector: Detector, given_brain: bool, progr
     return ScanRecord(
         name=entry.name,
         subject=entry.subject,
-        groups={**entry.groups, "slice thickness": metrics.binned(max(scan.spacing_mm), SLICE_EDGES_MM, "mm")},
+        groups={**entry.groups, "slice thickness": _thickness(scan)},
         lesions=lesions,
         findings=findings,
         problem=problem,
@@ -226,6 +227,11 @@ def candidate_rows(records: Iterable[ScanRecord]) -> list[dict[str, Any]]:
         for record in records
         for item in record.findings
     ]
+
+
+def _thickness(scan: Scan) -> str:
+    """Name the bin of the slice thickness; that of a tilted scan of 3 mm comes out of its affine a hair thinner."""
+    return metrics.binned(round(max(scan.spacing_mm), 3), SLICE_EDGES_MM, "mm")
 
 
 def _share_of(listener: Listener | None, name: str, number: int, count: int) -> Listener | None:

@@ -19,7 +19,7 @@ from CMMDetectLib.detector import Detector
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.methods import Settings
 from CMMDetectLib.postprocessing import CutOffs
-from CMMDetectLib.scan import read_scan
+from CMMDetectLib.scan import read_scan, write_image
 from CMMDetectTrainLib.evaluate_command import add_evaluate
 from CMMDetectTrainLib.evaluation import evaluate_dataset, lost_by, read_record, write_evaluation
 from CMMDetectTrainLib.evaluation_set import find_scans, read_lesions
@@ -188,6 +188,19 @@ def test_subjects_and_modality_choose_the_scans(dataset):
     assert [entry.name for entry in find_scans(dataset, subjects=["sub-02"])] == ["sub-02_swi"]
     with pytest.raises(InputError, match="no scan with truth"):
         find_scans(dataset, modality="qsm")
+
+
+def test_tilted_slices_of_3_mm_are_grouped_as_such(tmp_path):
+    tilt, angle = np.eye(4), np.deg2rad(1)
+    tilt[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine = tilt @ phantoms.affine((0.8, 0.8, 3.0))
+    array = np.random.default_rng(0).random((8, 8, 4), np.float32)
+    scan = tmp_path / "a_swi.nii.gz"
+    write_image(scan, array, affine)
+    write_image(tmp_path / "a_swi_microbleeds.nii.gz", np.zeros(array.shape, np.uint8), affine)
+    assert 2.999 < max(read_scan(scan).spacing_mm) < 3.0
+    (record,) = evaluate_dataset(find_scans(tmp_path), ClassicalMethod(), tmp_path / "out")
+    assert record.groups["slice thickness"] == "3 mm and more"
 
 
 def test_what_was_detected_is_not_taken_for_truth(tmp_path):
