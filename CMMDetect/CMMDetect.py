@@ -25,7 +25,7 @@ from CMMDetectLib.scan import parse_modality
 from CMMDetectLib.scene import scan_of
 from CMMDetectWidgets.export_section import ExportSection
 from CMMDetectWidgets.input_section import InputSection
-from CMMDetectWidgets.inputs import guessModality, jobOptions, maskArray, writeJob
+from CMMDetectWidgets.inputs import bestMethod, guessModality, jobOptions, maskArray, methodOptions, writeJob
 from CMMDetectWidgets.parameters import CMMDetectParameterNode, ModalityChoice, connectWidgets
 from CMMDetectWidgets.review_keeper import ReviewKeeper, showDetection, stemOf
 from CMMDetectWidgets.review_section import ReviewSection
@@ -353,6 +353,7 @@ class CMMDetectLogic(ScriptedLoadableModuleLogic):
         maskNode : label map volume on the same voxels; None finds the brain
         outputFolder : where the result files go; None keeps none
         options : others of `CMMDetectLib.job.DetectionJob`, e.g. ``method="classical", th_detection=0.4``
+            Without a method the best one runs that can, without a model the one in use, as in the panel.
 
         Returns
         -------
@@ -371,7 +372,8 @@ class CMMDetectLogic(ScriptedLoadableModuleLogic):
         mask = None if maskNode is None else slicer.util.arrayFromVolume(maskNode) != 0
         with tempfile.TemporaryDirectory(prefix="cmmdetect-") as folder:
             output = str(outputFolder or Path(folder) / "results")
-            files = runBlocking(writeJob(scan, mask, {**options, "output": output}, folder))
+            chosen = methodOptions(options.pop("method", "") or bestMethod(), options.pop("model", ""))
+            files = runBlocking(writeJob(scan, mask, {**chosen, **options, "output": output}, folder))
             return showDetection(volumeNode, scan, files)
 
 

@@ -86,15 +86,25 @@ def methodName(parameters):
     """Give the method that runs, as the worker knows it: what is chosen, or the best that can run here."""
     if parameters.method != MethodChoice.BEST:
         return parameters.method.value
-    ready = networksReady() and modelFolder(parameters.model) is not None
+    return bestMethod(parameters.model)
+
+
+def bestMethod(model=""):
+    """Give the best method that can run here, as the worker knows it; the model as in `modelFolder`."""
+    ready = networksReady() and modelFolder(model) is not None
     return MethodChoice.NETWORKS.value if ready else MethodChoice.CLASSICAL.value
+
+
+def methodOptions(method, model=""):
+    """Give method and model by the names of `DetectionJob`; without a model it is the one in use."""
+    if method != MethodChoice.NETWORKS.value:
+        return {"method": method}
+    return {"method": method, "model": str(modelFolder(model))}
 
 
 def jobOptions(parameters):
     """Give the options of the job, by the names of `DetectionJob`, as the panel has them."""
-    options = {"method": methodName(parameters), "device": parameters.device.value}
-    if options["method"] == MethodChoice.NETWORKS.value:
-        options["model"] = str(modelFolder(parameters.model))
+    options = {**methodOptions(methodName(parameters), parameters.model), "device": parameters.device.value}
     if parameters.ownThresholds:
         options |= {
             "th_detection": parameters.thDetection,

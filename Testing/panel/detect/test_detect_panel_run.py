@@ -1,6 +1,7 @@
 """Inputs and Run: what the user sees before, during and after a detection."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PySide6.QtTest import QTest
 
 import slicer_host
 from CMMDetectLib.candidates import Stage, at_stage
+from CMMDetectLib.errors import InputError
 from CMMDetectWidgets import worker_process
 from CMMDetectWidgets.inputs import guessFromText
 
@@ -202,6 +204,26 @@ def test_scripts_detect_without_the_panel(panel, volume):
     final = at_stage(found.candidates, Stage.FINAL)
     assert len(final) >= 3
     assert found.points["final"].GetNumberOfControlPoints() == len(final)
+
+
+def test_scripts_run_the_best_method_that_can_with_the_model_in_use(panel, volume, monkeypatch, tmp_path):
+    jobs = []
+
+    def keep(path):
+        jobs.append(json.loads(path.read_text()))
+        raise InputError("kept")
+
+    monkeypatch.setattr(sys.modules[type(panel).__module__], "runBlocking", keep)
+    monkeypatch.setattr("CMMDetectWidgets.inputs.networksReady", lambda: True)
+    monkeypatch.setattr("CMMDetectWidgets.inputs.modelFolder", lambda chosen: Path(chosen or tmp_path / "in-use"))
+    for options in ({}, {"model": str(tmp_path / "other")}, {"method": "classical"}):
+        with pytest.raises(InputError, match="kept"):
+            panel.logic.process(volume, **options)
+    monkeypatch.setattr("CMMDetectWidgets.inputs.networksReady", lambda: False)
+    with pytest.raises(InputError, match="kept"):
+        panel.logic.process(volume)
+    assert [job["method"] for job in jobs] == ["paper", "paper", "classical", "classical"]
+    assert [job.get("model") for job in jobs] == [str(tmp_path / "in-use"), str(tmp_path / "other"), None, None]
 
 
 def test_the_self_test_of_the_module_passes(panel):
