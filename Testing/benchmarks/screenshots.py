@@ -29,7 +29,7 @@ GAP_PX = 6
 MICROBLEED_MM = (2.5, 8.0)
 """The reader of the picture takes what is as large as a microbleed for one."""
 SAME_SLICE_MM = 2.0
-QUALITY = 88
+QUALITY = 85
 BACKGROUND = "#33363b"
 
 

@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/train_screenshots.py [FOLDER]
 
-The points are what the classical method finds in the sample scan, as large as microbleeds are.
+The points are what the model that comes with CMMDetect finds in the sample scan, as large as microbleeds are.
 """
 
 import argparse
@@ -20,13 +20,19 @@ slicer_host.start()
 import qt  # noqa: E402 - the host has to be running
 import slicer  # noqa: E402 - the same
 import vtk  # noqa: E402 - the same
-from screenshots import GAP_PX, PANEL_PX, SAMPLE, VIEW_PX, save, view_picture  # noqa: E402 - the same
+from screenshots import (  # noqa: E402 - the same
+    BACKGROUND,
+    GAP_PX,
+    MICROBLEED_MM,
+    PANEL_PX,
+    SAMPLE,
+    VIEW_PX,
+    save,
+    view_picture,
+)
 
 from CMMDetectLib.candidates import Stage, at_stage  # noqa: E402 - the same
 from CMMDetectLib.job import DetectionJob, run_job  # noqa: E402 - the same
-
-MICROBLEED_MM = (2.5, 8.0)
-BACKGROUND = "#33363b"
 
 
 def main() -> None:
@@ -48,7 +54,7 @@ def main() -> None:
 
 def add_points(folder: str):
     """Mark what is as large as a microbleed."""
-    found = run_job(DetectionJob(scan=str(SAMPLE), output=f"{folder}/found", method="classical")).detection.candidates
+    found = run_job(DetectionJob(scan=str(SAMPLE), output=f"{folder}/found", method="paper")).detection.candidates
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "reader AB")
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetVisibility(False)
@@ -79,6 +85,8 @@ def compose(panel) -> qt.QImage:
     """The panel, the axial view, and the others below it."""
     widget, half = panel.parent, (VIEW_PX - GAP_PX) // 2
     widget.show()
+    # a short panel becomes no taller by resize, and the views beside it would be cut off
+    widget.setMinimumHeight(PANEL_PX[1])
     widget.resize(*PANEL_PX)
     slicer_host.wait_until(lambda: True)
     image = qt.QImage(widget.width + GAP_PX + VIEW_PX, widget.height, qt.QImage.Format_RGB32)
