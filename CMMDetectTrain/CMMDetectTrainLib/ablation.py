@@ -52,7 +52,7 @@ def run_ablation(training: Sequence[ScanEntry], test: Sequence[ScanEntry], plan:
         If something cannot be written.
     """
     if plan.start is not None:
-        raise InputError("the ablation trains everything from the beginning; leave --from out")
+        raise InputError("the ablation trains everything from the beginning; give a plan without start")
     check_separate(training, test)
     sets = {"training": describe_entries(training), "test": describe_entries(test)}
     bench.claim({"experiment": "ablation", "plan": describe_plan(plan), **sets})

@@ -43,7 +43,7 @@ def run_cross_validation(entries: Sequence[ScanEntry], folds: int, plan: Trainin
         If something cannot be written.
     """
     if plan.start is not None:
-        raise InputError("cross-validation trains everything from the beginning; leave --from out")
+        raise InputError("cross-validation trains everything from the beginning; give a plan without start")
     run = {"experiment": "cross-validation", "folds": folds, "plan": describe_plan(plan)}
     bench.claim({**run, "scans": describe_entries(entries)})
     records: list[ScanRecord] = []

@@ -71,7 +71,9 @@ def add_masks(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     usual = GrowthSettings()
     parser = commands.add_parser("masks", help="grow the microbleeds at annotated points")
     parser.add_argument("scan", help="NIfTI or NRRD file, or a folder with one DICOM series")
-    parser.add_argument("coordinates", help=".mrk.json, .fcsv, .tsv, .csv, .mat, *_candidates.tsv or a mask")
+    parser.add_argument(
+        "coordinates", help=".mrk.json, .fcsv, .tsv, .csv, .mat, *_candidates.tsv, *_reviewed.tsv or a mask"
+    )
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="label map (.nii.gz) to write")
     parser.add_argument("--modality", help=f"{', '.join(Modality)}; read from a BIDS name when not given")
     parser.add_argument("--echo", type=int, metavar="N", help="which volume of a 4D multi-echo file, from 1")

@@ -46,32 +46,36 @@ def add_train(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
     parser.add_argument("--networks", nargs="+", metavar="NAME", help="train only these: detector, teacher, student")
     parser.add_argument("--no-distillation", action="store_true", help="train the student without the teacher")
-    add_training_options(parser)
+    add_training_options(parser, fine_tunes=True)
     parser.set_defaults(run=_train)
 
 
-def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """Add what decides how networks are trained, and on which processor; `plan_of` reads it."""
-    _add_sizes(parser)
-    _add_schedule(parser)
+def add_training_options(parser: argparse.ArgumentParser, fine_tunes: bool = False) -> None:
+    """Add what decides how networks are trained, and on which processor; `plan_of` reads it.
+
+    Parameters
+    ----------
+    fine_tunes : whether there is --from, which changes some defaults
+    """
+    _add_sizes(parser, fine_tunes)
+    _add_schedule(parser, fine_tunes)
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks are trained")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
     parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="default: bet")
     parser.add_argument("--brain-masks", action="store_true", help="use the data set's brain masks")
 
 
-def _add_sizes(parser: argparse.ArgumentParser) -> None:
+def _add_sizes(parser: argparse.ArgumentParser, fine_tunes: bool) -> None:
+    as_that = ", or as --from" if fine_tunes else ""
+    parser.add_argument("--width", type=int, metavar="N", help=f"filters at full resolution (default: 16{as_that})")
     parser.add_argument(
-        "--width", type=int, metavar="N", help="filters at full resolution (default: 16; with --from as that has it)"
-    )
-    parser.add_argument(
-        "--student-width", type=int, metavar="N", help="of the student (default: as --width, or as --from)"
+        "--student-width", type=int, metavar="N", help=f"of the student (default: as --width{as_that})"
     )
     parser.add_argument(
         "--pixel",
         type=float,
         metavar="MM",
-        help="bring scans to this pixel size before the networks see them (default: their own, or as --from)",
+        help=f"bring scans to this pixel size before the networks see them (default: their own{as_that})",
     )
     parser.add_argument("--slice", type=float, metavar="MM", help="the same of their slices' distance")
     parser.add_argument(
@@ -89,7 +93,8 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validation-subjects", nargs="+", default=[], metavar="NAME", help="instead of drawing them")
 
 
-def _add_schedule(parser: argparse.ArgumentParser) -> None:
+def _add_schedule(parser: argparse.ArgumentParser, fine_tunes: bool) -> None:
+    first_rate = "0.001, or 0.0001 with --from" if fine_tunes else "default: 0.001"
     _add_by_network(parser, "epochs", 100, "at most")
     parser.add_argument("--patience", type=int, default=20, metavar="N", help="epochs without progress (default: 20)")
     _add_by_network(parser, "batch", 8, "patches a step; narrow classifiers learn better by 32")
@@ -98,7 +103,7 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs="+",
         metavar="X",
-        help="first one, of all or of detector, teacher and student; 0.001, or 0.0001 with --from",
+        help=f"first one, of all or of detector, teacher and student ({first_rate})",
     )
     parser.add_argument("--decay", type=float, default=0.1, metavar="X", help="of the learning rate (default: 0.1)")
     _add_by_network(parser, "decay-epochs", 2, "between the steps of --decay")

@@ -76,6 +76,13 @@ def summary(found: int = 3, missed: int = 1, false: int = 2) -> dict:
     return summarize([record("a", found, missed, false), record("b", 0, 0, 0)], SETTINGS)
 
 
+@pytest.mark.parametrize("kind", ["ablation", "cross-validation"])
+def test_the_help_names_no_option_that_there_is_not(kind, capsys):
+    with pytest.raises(SystemExit):
+        run(kind, "--help")
+    assert "--from" not in capsys.readouterr().out
+
+
 def test_a_row_holds_metrics_with_intervals_by_both_rules_and_the_papers_numbers():
     cells = row_of("x", Stage.FINAL, summary(), PaperRow(0.83, 0.5, 0.74)).cells()
     assert (cells["tpr"], cells["fp_avg"], cells["precision"]) == (0.75, 1.0, 0.6)
