@@ -75,9 +75,9 @@ class Candidate:
 
 COLUMN_DESCRIPTIONS: dict[str, str | dict[str, Any]] = {
     "id": "Stable name of the candidate",
-    "x": {"Description": "Centroid toward the right (RAS)", "Units": "mm"},
-    "y": {"Description": "Centroid toward anterior (RAS)", "Units": "mm"},
-    "z": {"Description": "Centroid toward superior (RAS)", "Units": "mm"},
+    "x": {"Description": "Center as the image shows it, toward the right (RAS)", "Units": "mm"},
+    "y": {"Description": "Center as the image shows it, toward anterior (RAS)", "Units": "mm"},
+    "z": {"Description": "Center as the image shows it, toward superior (RAS)", "Units": "mm"},
     "stage": {
         "Description": "Last stage that the candidate passed",
         "Levels": {
@@ -100,7 +100,7 @@ COLUMN_DESCRIPTIONS: dict[str, str | dict[str, Any]] = {
     "volume_mm3": {"Description": "Volume of the cluster", "Units": "mm3"},
     "diameter_mm": {"Description": "Diameter of the sphere of that volume", "Units": "mm"},
     "ellipticity": "1 - middle axis / longest axis, the voxel's own extent taken out; 0 is round",
-    "skull_distance_mm": {"Description": "Centroid to the edge of the brain mask", "Units": "mm"},
+    "skull_distance_mm": {"Description": "That center to the edge of the brain mask", "Units": "mm"},
     "verdict": {
         "Description": "The reader's decision",
         "Levels": {"accepted": "Microbleed", "rejected": "No microbleed", "undecided": "Not judged"},

@@ -294,7 +294,7 @@ def _check_given(scan: Scan, mask: BoolArray) -> None:
 
 
 def filled(mask: BoolArray, spacing_mm: Sequence[float]) -> BoolArray:
-    """Keep the largest part (26-connected) and fill its holes, in 3D and within each slice of a thick-sliced grid.
+    """Keep the largest part (26-connected) and fill its holes, in 3D and in each plane across the longest spacing.
 
     A signal void inside the brain is brain; between thick slices a void may be open in 3D and closed in plane.
 

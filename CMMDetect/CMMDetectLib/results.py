@@ -90,7 +90,8 @@ def write_results(result: DetectionResult, folder: Path) -> dict[str, Path]:
     Returns
     -------
     dict
-        What was written: 'candidates', 'provenance', 'microbleeds', 'probability' and each stage's 'markups'.
+        What was written: 'candidates', 'provenance', 'microbleeds', 'probability', and of each stage
+        'markups_detection', 'markups_discrimination' and 'markups_final'.
 
     Raises
     ------

@@ -1,7 +1,8 @@
 """A scan: one 3D volume with its place in the world, in from files and out to files.
 
 Inside the library arrays are indexed (i, j, k) and a 4x4 affine takes voxel indices to RAS millimetres, as in
-nibabel. This is the only module that knows about ITK's (k, j, i) order and LPS axes.
+nibabel. ITK's (k, j, i) order and LPS axes come in and go out here and where a filter or a transform of ITK is used;
+the other place with LPS is the point lists of 3D Slicer.
 """
 
 from __future__ import annotations

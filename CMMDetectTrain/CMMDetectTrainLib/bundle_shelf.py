@@ -21,7 +21,7 @@ from .training_job import WORK_SUFFIX
 ZIP = ".zip"
 WEIGHTS = ".safetensors"
 LARGEST_FILE = 2**30
-"""Bytes; a bundle's networks are a hundredth of this. A packed file that claims more is no bundle."""
+"""Bytes; all networks that come with CMMDetect have 1/200 of this. A packed file that claims more is no bundle."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,8 @@ class BundleShelf:
 
         Raises
         ------
+        InputError
+            If there is none of that name.
         OutputError
             If a file cannot be deleted.
         """
@@ -150,7 +152,7 @@ class BundleShelf:
         Raises
         ------
         InputError
-            If the bundle is damaged.
+            If there is none of that name, or it is damaged.
         OutputError
             If the shelf cannot be written.
         """

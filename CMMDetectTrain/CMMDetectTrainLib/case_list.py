@@ -221,6 +221,8 @@ def remove_case(dataset: Path, name: str) -> None:
 
     Raises
     ------
+    InputError
+        If there is none of that name, or the table cannot be read.
     OutputError
         If a file cannot be removed.
     """

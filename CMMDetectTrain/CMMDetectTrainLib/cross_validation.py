@@ -75,7 +75,7 @@ def split_folds(entries: Sequence[ScanEntry], folds: int, seed: int) -> list[set
     Raises
     ------
     InputError
-        If there are fewer than two folds, or fewer subjects with microbleeds than folds.
+        If there are fewer than two folds, or fewer subjects with microbleeds than folds or than three.
     """
     if folds < 2:
         raise InputError("--folds must be at least 2")

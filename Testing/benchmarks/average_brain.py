@@ -5,7 +5,7 @@ python Testing/benchmarks/average_brain.py CMMDetect/Resources/AverageBrain/aver
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,9 @@ def average_brain() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
 
 
 def main() -> None:
-    write_image(Path(sys.argv[1]), *average_brain())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path, metavar="FILE")
+    write_image(parser.parse_args().output, *average_brain())
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ The scan, a simulated one where none is given, is mirrored, turned, resampled, s
 masked otherwise, and detected each time. A final candidate has stayed if there is one within 3 mm or 1.5 slices of its
 place, one to one. The table says, a row a change, how many stayed, of those on known microbleeds and of all, and what
 took the others: the brain mask, stage 1 ('detection') or what stage 2 or 3 says. After an exact change all voxels hold
-the same or only another scale of it: there no probability may differ.
+the same or only another scale of it: there probabilities differ by rounding (of bfloat16, where it is used), and with
+an oblique header by what it brings that the average brain is laid over the head anew.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Change:
     ----------
     mask : brain mask that is given with it; None lets it be found
     moved : (4, 4), from a place in the head before to the place after, RAS mm
-    exact : whether nothing may change
+    exact : whether all voxels hold the same, so that nothing may change but by rounding; see the module
     """
 
     name: str

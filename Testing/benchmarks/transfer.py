@@ -4,11 +4,12 @@
         [--noise SIGMA] [--model DIR]
 
 SCAN is best one of a person without microbleeds: what is marked in it as it is counts as its own. Microbleeds of three
-kinds are put in, a few at a time: those of the simulation, which the model has learnt from, and two that only take
-signal away and know nothing of dipoles: spheres that are equally dark throughout, and soft balls that fade out. In
-simulated patches, but in no scan, the model has seen spots that are something like these (`lesions.draw_spot`). One
-counts as found if a candidate shares a voxel with it, and a candidate as false if it shares none and lies on none of
-the scan's own. With --noise the scan is made noisier after that, which says what a worse scanner would leave to find.
+kinds are put in, a few at a time: those of the simulation, which the model has learnt from, and two that know nothing
+of dipoles and only take signal away, or on QSM add susceptibility: spheres that are as strong throughout, and soft
+balls that fade out. In simulated patches, but in no scan, the model has seen spots that are something like these
+(`lesions.draw_spot`). One counts as found if a candidate shares a voxel with it, and a candidate as false if it shares
+none and lies on none of the scan's own. With --noise the scan is made noisier after that, which says what a worse
+scanner would leave to find.
 """
 
 from __future__ import annotations
@@ -91,7 +92,10 @@ def sphere(scan: Scan, center_mm: NDArray[np.float64], width_mm: float) -> NDArr
 
 
 def balls(shape_of: Shape, limits_mm: tuple[float, float]) -> Put:
-    """Put balls of a shape and a range of widths in, which only take signal away; labels reach to half their depth."""
+    """Put balls of a shape and a range of widths in: less signal, or on QSM more susceptibility, and nothing else.
+
+    Labels reach to half their depth.
+    """
 
     def put(
         scan: Scan, brain: NDArray[np.bool_], _: Protocol, rng: np.random.Generator, count: int
