@@ -136,11 +136,6 @@ def is_touched(candidate: Candidate) -> bool:
     return said or candidate.origin == Origin.READER
 
 
-def is_rescued(candidate: Candidate) -> bool:
-    """Whether the reader accepted what a stage of the detector had rejected."""
-    return candidate.verdict == Verdict.ACCEPTED and candidate.rejected_by is not None
-
-
 def same_run(first: Iterable[Candidate], second: Iterable[Candidate]) -> bool:
     """Whether two lists have the same detector's candidates: each id, at its place."""
     one, other = (

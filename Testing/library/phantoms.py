@@ -15,7 +15,6 @@ from scipy import ndimage
 Volume = NDArray[np.float32]
 Triple = Sequence[float]
 SUBSAMPLE_MM = 0.25
-DIAGONALS = [np.asarray(d) / np.linalg.norm(d) for d in ((1, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1), (1, 2, 2))]
 
 
 def grid_mm(shape: Sequence[int], spacing_mm: Triple) -> list[NDArray[np.float64]]:

@@ -11,7 +11,6 @@ from CMMDetectLib.review_records import (
     Certainty,
     Mimic,
     Verdict,
-    is_rescued,
     moved_mm,
     position_of,
 )
@@ -79,7 +78,7 @@ def test_accepting_what_a_stage_rejected_rescues_it_and_keeps_the_reason():
     session = session_of()
     session.judge("cmb-0004", ACCEPT)
     session.judge("cmb-0001", ACCEPT)
-    assert [item.id for item in session.accepted if is_rescued(item)] == ["cmb-0004"]
+    assert [item.id for item in session.accepted if item.rejected_by] == ["cmb-0004"]
     assert session["cmb-0004"].rejected_by == "discrimination"
 
 

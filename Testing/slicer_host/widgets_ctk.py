@@ -10,7 +10,6 @@ from PySide6.QtGui import QPainter, QRegularExpressionValidator
 from PySide6.QtWidgets import (
     QAbstractButton,
     QCheckBox,
-    QComboBox,
     QDoubleSpinBox,
     QFileDialog,
     QHBoxLayout,
@@ -81,37 +80,6 @@ class ctkCollapsibleButton(QAbstractButton):
 
 
 @publish(ctk)
-class ctkDoubleSpinBox(QWidget):
-    """A spin box that is, unlike its name, no QDoubleSpinBox."""
-
-    valueChanged = Signal(float)
-    editingFinished = Signal()
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self._spin = QDoubleSpinBox()
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._spin)
-        self._spin.valueChanged.connect(self.valueChanged)
-        self._spin.editingFinished.connect(self.editingFinished)
-
-    value = delegated(float, "_spin", "value")
-    minimum = delegated(float, "_spin", "minimum")
-    maximum = delegated(float, "_spin", "maximum")
-    singleStep = delegated(float, "_spin", "singleStep")
-    decimals = delegated(int, "_spin", "decimals")
-    prefix = delegated(str, "_spin", "prefix")
-    suffix = delegated(str, "_spin", "suffix")
-
-    def setValue(self, value: float) -> None:
-        self._spin.setValue(value)
-
-    def setRange(self, minimum: float, maximum: float) -> None:
-        self._spin.setRange(minimum, maximum)
-
-
-@publish(ctk)
 class ctkSliderWidget(QWidget):
     """A slider beside a spin box; the spin box owns the value."""
 
@@ -167,53 +135,6 @@ class ctkSliderWidget(QWidget):
     def _on_slider(self, step: int) -> None:
         self._spin.setValue(self.minimum + step * self.singleStep)
         self.valueIsChanging.emit(self.value)
-
-
-@publish(ctk)
-class ctkRangeWidget(QWidget):
-    """Two spin boxes whose values cannot cross."""
-
-    valuesChanged = Signal(float, float)
-    rangeChanged = Signal(float, float)
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self._low, self._high = QDoubleSpinBox(), QDoubleSpinBox()
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for spin in (self._low, self._high):
-            layout.addWidget(spin)
-            spin.valueChanged.connect(self._on_spin)
-        self._high.setValue(99)
-
-    minimumValue = Property(float, lambda self: self._low.value, lambda self, v: self.setValues(v, self.maximumValue))
-    maximumValue = Property(float, lambda self: self._high.value, lambda self, v: self.setValues(self.minimumValue, v))
-    minimum = Property(float, lambda self: self._low.minimum, lambda self, v: self.setRange(v, self.maximum))
-    maximum = Property(float, lambda self: self._low.maximum, lambda self, v: self.setRange(self.minimum, v))
-    decimals = Property(int, lambda self: self._low.decimals, lambda self, v: self._set_both("decimals", v))
-    singleStep = Property(float, lambda self: self._low.singleStep, lambda self, v: self._set_both("singleStep", v))
-    suffix = Property(str, lambda self: self._low.suffix, lambda self, v: self._set_both("suffix", v))
-
-    def setRange(self, minimum: float, maximum: float) -> None:
-        for spin in (self._low, self._high):
-            spin.setRange(minimum, maximum)
-        self.rangeChanged.emit(minimum, maximum)
-
-    def setValues(self, low: float, high: float) -> None:
-        was = self._low.blockSignals(True)
-        self._low.setValue(min(low, high))
-        self._low.blockSignals(was)
-        self._high.setValue(max(low, high))
-        self._on_spin()
-
-    def _set_both(self, name: str, value) -> None:
-        for spin in (self._low, self._high):
-            setattr(spin, name, value)
-
-    def _on_spin(self, *_) -> None:
-        if self._low.value > self._high.value:
-            self._high.setValue(self._low.value)
-        self.valuesChanged.emit(self._low.value, self._high.value)
 
 
 @publish(ctk)
@@ -299,13 +220,6 @@ class ctkDirectoryButton(QPushButton):
         if chosen:
             self.setDirectory(chosen)
             self.directorySelected.emit(chosen)
-
-
-@publish(ctk)
-class ctkComboBox(QComboBox):
-    defaultText = stored(str, "")
-    forceDefault = stored(bool, False)
-    scrollWheelEnabled = stored(bool, True)
 
 
 @publish(ctk)
