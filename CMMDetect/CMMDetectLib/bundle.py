@@ -21,6 +21,7 @@ from .methods import Settings
 from .network_grid import NetworkVoxel
 from .postprocessing import CutOffs
 from .resources import shipped_folder
+from .results import prepare_folder
 from .scan import Modality, replacing
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def write_bundle(folder: Path, description: BundleDescription, networks: Mapping
     """
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
+    prepare_folder(folder)
     sha256 = {}
     for name, network in networks.items():
         weights = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}

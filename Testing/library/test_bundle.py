@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from CMMDetectLib.bundle import FIRST_LAYER, checksum, read_bundle, write_bundle
 from CMMDetectLib.channels import CHANNELS, PAPER_CHANNELS
-from CMMDetectLib.errors import InputError
+from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.network_grid import NetworkVoxel
 from CMMDetectLib.networks import Student
 
@@ -60,6 +60,12 @@ def test_a_bundle_without_a_student_is_refused(small_bundle, tmp_path):
     write_bundle(tmp_path / "half", small_bundle.description, {"detector": small_bundle.detector()})
     with pytest.raises(InputError, match=r"names no student\.safetensors"):
         read_bundle(tmp_path / "half")
+
+
+def test_a_folder_that_cannot_be_made_is_named(small_bundle, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot write here"):
+        write_bundle(tmp_path / "file" / "bundle", small_bundle.description, {})
 
 
 def test_weights_of_another_width_are_refused(small_bundle, tmp_path):
