@@ -31,6 +31,7 @@ from CMMDetectLib.candidates import read_table
 from CMMDetectLib.clusters import TOUCHING
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.region_growing import GrownLesion, GrowthSettings, grow_lesion, lies_inside
+from CMMDetectLib.review_records import position_of
 from CMMDetectLib.scan import IMAGE_SUFFIXES, Scan, read_labels, to_voxel, to_world
 
 SAME_POINT_MM = 1.0
@@ -125,7 +126,7 @@ def read_points(path: Path | str, scan: Scan) -> tuple[list[AnnotatedPoint], lis
     if name.endswith(("_reviewed.tsv", "_candidates.tsv")):
         return _read_candidates(path)
     if name.endswith(".mrk.json"):
-        return _read_markups(path), []
+        return _read_markups(path)
     if name.endswith(".fcsv"):
         return _read_fcsv(path), []
     if name.endswith((".tsv", ".csv")):
@@ -168,21 +169,23 @@ def _described(point: AnnotatedPoint) -> str:
     return f"{point.name} at ({x:.1f}, {y:.1f}, {z:.1f}) mm RAS"
 
 
-def _read_markups(path: Path) -> list[AnnotatedPoint]:
+def _read_markups(path: Path) -> tuple[list[AnnotatedPoint], list[str]]:
     """Read a point list of 3D Slicer (.mrk.json); LPS if the file does not say, as in Slicer."""
+    points: list[AnnotatedPoint] = []
+    problems: list[str] = []
     try:
-        lists = json.loads(path.read_text(encoding="utf-8"))["markups"]
-        points: list[AnnotatedPoint] = []
-        for markup in lists:
+        for markup in json.loads(path.read_text(encoding="utf-8"))["markups"]:
             signs = _signs(str(markup.get("coordinateSystem", "LPS")), path)
             for item in markup["controlPoints"]:
+                label = str(item.get("label") or f"point {len(points) + len(problems) + 1}")
                 # a point that was never placed has a position all the same
                 if item.get("positionStatus", "defined") == "defined":
-                    label = str(item.get("label") or f"point {len(points) + 1}")
                     points.append(_point(label, np.multiply(item["position"], signs)))
+                else:
+                    problems.append(f"{label} has no place: it was never put into the scan")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: not a point list of 3D Slicer; save the points there as .mrk.json") from None
-    return points
+    return points, problems
 
 
 def _read_fcsv(path: Path) -> list[AnnotatedPoint]:
@@ -249,12 +252,7 @@ def _read_candidates(path: Path) -> tuple[list[AnnotatedPoint], list[str]]:
     undecided = [item for item in candidates if item.verdict == "undecided"]
     if candidates and len(undecided) == len(candidates):
         raise InputError(f"{path}: no candidate was accepted or rejected; review the scan first")
-    points = []
-    for item in candidates:
-        if item.verdict == "accepted":
-            x, y, z = item.reader_x, item.reader_y, item.reader_z
-            moved = x is not None and y is not None and z is not None
-            points.append(_point(item.id, (x, y, z) if moved else (item.x, item.y, item.z)))
+    points = [AnnotatedPoint(item.id, position_of(item)) for item in candidates if item.verdict == "accepted"]
     problems = [f"{item.id} is undecided and not taken for a microbleed" for item in undecided]
     return points, problems
 

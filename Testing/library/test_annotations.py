@@ -73,9 +73,16 @@ def test_slicer_markups_are_read_in_the_system_that_they_name(write, scan, point
     assert found.problems == ()
 
 
-def test_slicer_markups_without_a_system_are_lps_and_points_never_placed_are_none(write, scan, points):
+def test_slicer_markups_without_a_system_are_lps(write, scan, points):
     assert np.allclose(positions(read_annotations(write("a.mrk.json", markups(points * (-1, -1, 1))), scan)), points)
-    assert read_annotations(write("b.mrk.json", markups(points, positionStatus="undefined")), scan).points == ()
+
+
+def test_points_never_placed_are_none_and_are_named(write, scan, points):
+    content = json.loads(markups(points * (-1, -1, 1)))
+    content["markups"][0]["controlPoints"][1] |= {"positionStatus": "undefined", "label": ""}
+    found = read_annotations(write("a.mrk.json", json.dumps(content)), scan)
+    assert names(found) == ["F-1", "F-3"]
+    assert found.problems == ("point 2 has no place: it was never put into the scan",)
 
 
 def test_markups_that_the_detector_wrote_come_back(tmp_path, scan, points):
