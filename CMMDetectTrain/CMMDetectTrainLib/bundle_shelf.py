@@ -16,7 +16,7 @@ from CMMDetectLib.bundle_choice import choose_bundle, chosen_bundle
 from CMMDetectLib.errors import CMMDetectError, InputError, OutputError
 from CMMDetectLib.results import prepare_folder
 
-from .training_job import WORK_SUFFIX
+from .training_job import work_folder
 
 ZIP = ".zip"
 WEIGHTS = ".safetensors"
@@ -73,7 +73,7 @@ class BundleShelf:
         """Give the folder of a new bundle: its name, with a number where that is taken."""
         plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
         number, path = 1, self.folder / plain
-        while path.exists() or work_of(path).exists():
+        while path.exists() or work_folder(path).exists():
             number += 1
             path = self.folder / f"{plain}-{number}"
         return path
@@ -143,8 +143,8 @@ class BundleShelf:
             self.choose(None)
         with _writing(folder):
             shutil.rmtree(folder)
-            if work_of(folder).exists():
-                shutil.rmtree(work_of(folder))
+            if work_folder(folder).exists():
+                shutil.rmtree(work_folder(folder))
 
     def choose(self, name: str | None) -> None:
         """Make a bundle the one that CMMDetect uses; None for the one that it comes with.
@@ -173,13 +173,8 @@ class BundleShelf:
             description = read_bundle(folder).description
         except CMMDetectError as error:
             problem = str(error)
-        size = sum(_size_of(path) for path in (folder, work_of(folder)))
+        size = sum(_size_of(path) for path in (folder, work_folder(folder)))
         return ShelvedBundle(folder, description, problem, size, self.in_use == folder)
-
-
-def work_of(bundle: Path) -> Path:
-    """Give the folder of a bundle's training."""
-    return bundle.with_name(bundle.name + WORK_SUFFIX)
 
 
 def _copy_bundle(bundle: ModelBundle, target: Path) -> None:

@@ -31,10 +31,11 @@ from .simulated_cases import simulated_cases
 from .splits import SplitCases, check_subjects, split_cases
 from .training import EpochRecord, fingerprint
 from .training_figures import feature_figure, loss_figure
+from .training_job import work_folder
 from .training_plan import NETWORKS, TrainingPlan, plan_as_json
 from .validation import Validated, validate
 
-__all__ = ["NETWORKS", "TrainedBundle", "TrainingPlan", "train_bundle", "work_folder"]
+__all__ = ["NETWORKS", "TrainedBundle", "TrainingPlan", "train_bundle"]
 STEPS = {
     "cases": ("Preparing scans", 8.0),
     "simulation": ("Simulating patches", 8.0),
@@ -92,12 +93,6 @@ def train_bundle(
         If something cannot be written.
     """
     return _Run(entries, plan, output, compute, Progress(listener, STEPS)).train(reported, should_stop)
-
-
-def work_folder(output: Path) -> Path:
-    """Give the folder of a bundle's training: beside the bundle, since it is a thousand times as large."""
-    output = output.resolve()
-    return output.with_name(f"{output.name}.training")
 
 
 class _Run:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from CMMDetectLib.candidates import Candidate, Stage, at_stage
-from CMMDetectLib.errors import OutputError
 from CMMDetectLib.matching import Match, match_centers
+from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.scan import Modality, Scan, replacing, to_voxel, write_image
 from CMMDetectLib.tables import write_tsv
 
@@ -74,7 +74,7 @@ def run_demo(
         If a file cannot be written.
     """
     report = progress or (lambda _fraction, _message: None)
-    _make_folder(output)
+    prepare_folder(output)
     report(0.0, "simulating a scan")
     simulated = simulate_scan(find_protocol(PROTOCOL), seed, LESIONS)
     stem = f"demo_{modality}"
@@ -100,13 +100,6 @@ def run_demo(
         found=int(np.count_nonzero((match.candidate_of >= 0) & visible)),
         false_positives=int(np.count_nonzero(match.is_false)),
     )
-
-
-def _make_folder(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{output}: cannot make this folder ({error.strerror})") from None
 
 
 def _match(candidates: Sequence[Candidate], lesions: Sequence[TruthRecord]) -> Match:

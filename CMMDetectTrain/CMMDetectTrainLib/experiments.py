@@ -23,11 +23,12 @@ from CMMDetectLib.scan import replacing
 from CMMDetectLib.tables import write_tsv
 
 from . import distributed
-from .bundle_training import TrainedBundle, TrainingPlan, train_bundle, work_folder
+from .bundle_training import TrainedBundle, TrainingPlan, train_bundle
 from .evaluation import claim, evaluate_dataset, write_evaluation
 from .evaluation_set import ScanEntry
 from .metrics import Rule, ScanRecord
 from .training import EpochRecord
+from .training_job import work_folder
 from .training_plan import NETWORKS, plan_as_json
 
 ROWS = "rows.tsv"

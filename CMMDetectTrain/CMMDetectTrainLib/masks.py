@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,10 +16,10 @@ from scipy import ndimage
 from CMMDetectLib import __version__
 from CMMDetectLib.candidates import sphere_diameter, write_json
 from CMMDetectLib.cli import OneLineParser
-from CMMDetectLib.errors import InputError, OutputError
+from CMMDetectLib.errors import InputError
 from CMMDetectLib.orientation import canonical_turn
 from CMMDetectLib.region_growing import GrowthSettings
-from CMMDetectLib.results import prepare_folder
+from CMMDetectLib.results import all_or_none
 from CMMDetectLib.scan import Modality, Scan, read_scan, stem_of, write_image
 from CMMDetectLib.tables import MISSING, write_tsv
 
@@ -143,18 +142,11 @@ def make_masks(
         "problems": list(annotations.problems),
         "software": f"CMMDetect {__version__}",
     }
-    prepare_folder(output.parent)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".cmmdetect-") as name:
-        beside = Path(name)
+    with all_or_none(output.parent) as beside:
         write_image(beside / files.labels.name, labels, scan.affine)
         _write_table(beside / files.table.name, _rows(scan, annotations, labels))
         write_json(beside / files.description.name, {**COLUMNS, "provenance": provenance})
         draw_lesions(beside / files.picture.name, scan, labels, annotations)
-        try:
-            for file in asdict(files).values():
-                (beside / file.name).replace(file)
-        except OSError as error:
-            raise OutputError(f"{output.parent}: cannot write the results ({error.strerror})") from None
     return annotations, files
 
 

@@ -18,7 +18,7 @@ from CMMDetectLib.errors import InputError
 from CMMDetectLib.scan import Modality
 
 from .extras import training_packages
-from .training_job import FINE_TUNING_RATE
+from .training_job import FINE_TUNING_RATE, work_folder
 
 if TYPE_CHECKING:
     from .bundle_training import TrainedBundle, TrainingPlan
@@ -265,8 +265,6 @@ def _check_at_least_one(options: argparse.Namespace, *names: str) -> None:
 
 
 def _check_resume(output: Path, resume: bool) -> None:
-    from .bundle_training import work_folder
-
     work = work_folder(output)
     if work.exists() and not resume:
         raise InputError(f"{work}: a training was begun here; add --resume to go on, or choose another -o")
@@ -275,8 +273,6 @@ def _check_resume(output: Path, resume: bool) -> None:
 
 
 def _print_result(trained: TrainedBundle, output: Path, console: Console) -> None:
-    from .bundle_training import work_folder
-
     description = trained.validated.description
     console.print(f"Trained on {description.trained_on}")
     console.print(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .training_plan import TrainingPlan
 
 WORK_SUFFIX = ".training"
-"""The folder of a bundle's training lies beside the bundle; see `bundle_training.work_folder`."""
+"""Added to the name of the bundle: see `work_folder`."""
 JOB_FILE, COMPARISON_FILE = "job.json", "comparison.json"
 PAUSE, STOP, EPOCHS = ".cancel", ".stop", ".epochs"
 """Added to the name of the job file: files that pause it, end it with the best so far, keep its losses."""
@@ -23,6 +23,12 @@ TRAIN, ESTIMATE = "train", "estimate"
 TASKS = (TRAIN, ESTIMATE)
 FROM_BEGINNING_RATE, FINE_TUNING_RATE = 1e-3, 1e-4
 """First learning rates: the paper's, and that of a network which already knows its task."""
+
+
+def work_folder(output: Path) -> Path:
+    """Give the folder of a bundle's training: beside the bundle, since it is a thousand times as large."""
+    output = output.resolve()
+    return output.with_name(output.name + WORK_SUFFIX)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +84,7 @@ class TrainingJob:
     @property
     def work(self) -> Path:
         """Folder of checkpoints and prepared scans."""
-        output = Path(self.output).resolve()
-        return output.with_name(output.name + WORK_SUFFIX)
+        return work_folder(Path(self.output))
 
     @property
     def finished(self) -> bool:

@@ -3,7 +3,6 @@
 import json
 import shutil
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,8 @@ import pytest
 from CMMDetectLib.bundle import ModelBundle, read_bundle
 from CMMDetectLib.bundle_choice import CHOICE_FILE, chosen_bundle
 from CMMDetectLib.errors import InputError, OutputError
-from CMMDetectTrainLib.bundle_shelf import BundleShelf, work_of
-from CMMDetectTrainLib.bundle_training import work_folder
+from CMMDetectTrainLib.bundle_shelf import BundleShelf
+from CMMDetectTrainLib.training_job import work_folder
 
 
 @pytest.fixture
@@ -64,14 +63,14 @@ def test_the_chosen_bundle_is_the_one_that_the_detector_finds(shelf, small_bundl
 
 def test_removing_the_bundle_in_use_brings_the_detectors_own_back(shelf, small_bundle):
     folder = shelf.add(small_bundle.folder)
-    work_of(folder).mkdir()
-    (work_of(folder) / "checkpoint.pt").write_bytes(bytes(1000))
+    work_folder(folder).mkdir()
+    (work_folder(folder) / "checkpoint.pt").write_bytes(bytes(1000))
     size = shelf.bundles()[0].size_bytes
     assert size > 1000 + sum(path.stat().st_size for path in folder.iterdir()) - 1
     shelf.choose("test")
     shelf.remove("test")
     assert shelf.in_use is None and names(shelf) == []
-    assert not work_of(folder).exists()
+    assert not work_folder(folder).exists()
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"bundle": 3}', '{"bundle": "../../etc"}', '{"bundle": "gone"}'])
@@ -147,12 +146,6 @@ def test_a_shelf_that_cannot_be_written_is_named(small_bundle, tmp_path):
 
 def test_a_new_bundle_gets_a_name_that_every_disk_takes(shelf):
     assert shelf.path_for("our: model/2").name == "our-model-2"
-    work_of(shelf.folder / "site").mkdir(parents=True)
+    work_folder(shelf.folder / "site").mkdir(parents=True)
     assert shelf.path_for("site").name == "site-2"
     assert shelf.path_for("???").name == "model"
-
-
-def test_the_working_files_are_where_the_training_puts_them(shelf, small_bundle):
-    folder = shelf.add(small_bundle.folder)
-    assert work_of(folder) == work_folder(folder)
-    assert replace(shelf.bundles()[0]).size_bytes > 0

@@ -16,12 +16,13 @@ from CMMDetectLib.network_grid import NetworkVoxel
 from CMMDetectLib.progress import Progress
 from CMMDetectTrainLib import network_training
 from CMMDetectTrainLib.augmentation import Augmentation
-from CMMDetectTrainLib.bundle_training import STEPS, TrainingPlan, train_bundle, work_folder
+from CMMDetectTrainLib.bundle_training import STEPS, TrainingPlan, train_bundle
 from CMMDetectTrainLib.cases import case_of_scan
 from CMMDetectTrainLib.evaluation_set import find_scans
 from CMMDetectTrainLib.network_training import NetworkTraining
 from CMMDetectTrainLib.splits import split_cases, split_subjects
 from CMMDetectTrainLib.training import EpochRecord, Schedule, fingerprint
+from CMMDetectTrainLib.training_job import work_folder
 from training_cases import CPU, write_scan, write_start
 
 FACTOR_ONE = Augmentation(factor=1, translation_vox=2)

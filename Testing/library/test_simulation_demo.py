@@ -67,5 +67,5 @@ def test_the_picture_shows_the_slices_of_false_positives_too(
 
 def test_an_output_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot make this folder"):
+    with pytest.raises(OutputError, match="cannot write here"):
         demo.run_demo(tmp_path / "file" / "demo", lambda _: [])

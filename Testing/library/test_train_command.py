@@ -15,12 +15,13 @@ from CMMDetectLib.networks import CandidateDetector, Student
 from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib import bundle_training
-from CMMDetectTrainLib.bundle_training import NETWORKS, TrainingPlan, work_folder
+from CMMDetectTrainLib.bundle_training import NETWORKS, TrainingPlan
 from CMMDetectTrainLib.cli import main
 from CMMDetectTrainLib.evaluation import read_record
 from CMMDetectTrainLib.metrics import Rule, score_scan
 from CMMDetectTrainLib.simulation.patches import PatchSource
 from CMMDetectTrainLib.thresholds import froc, tpr_at
+from CMMDetectTrainLib.training_job import work_folder
 from training_cases import write_scan
 
 TRAINED_ON, HELD_OUT = range(1, 10), range(10, 13)

@@ -26,12 +26,12 @@ from CMMDetectLib.errors import CMMDetectError, InputError
 from CMMDetectLib.methods import Settings
 from CMMDetectLib.paper_method import PaperMethod
 from CMMDetectLib.postprocessing import CutOffs
-from CMMDetectTrainLib.bundle_training import work_folder
 from CMMDetectTrainLib.calibration import fit_calibration, judged_anew
 from CMMDetectTrainLib.evaluation import evaluate_dataset
 from CMMDetectTrainLib.evaluation_set import find_scans
 from CMMDetectTrainLib.metrics import ScanRecord
 from CMMDetectTrainLib.summary import summarize
+from CMMDetectTrainLib.training_job import work_folder
 from CMMDetectTrainLib.validation import calibration_errors, stage_metrics
 
 SUBJECTS_FILE = "training.json"
