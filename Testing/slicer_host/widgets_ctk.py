@@ -10,6 +10,7 @@ from PySide6.QtGui import QPainter, QRegularExpressionValidator
 from PySide6.QtWidgets import (
     QAbstractButton,
     QCheckBox,
+    QComboBox,
     QDoubleSpinBox,
     QFileDialog,
     QHBoxLayout,
