@@ -1,14 +1,17 @@
 """Detection as a child process: ``python -m CMMDetectLib.worker JOB.json``.
 
 The job file holds the fields of `DetectionJob`. The process prints one JSON object a line,
-``{"stage": "detection", "progress": 0.42, "message": "..."}``; everything else on its output is log. The last object
-has the stage ``done`` (with the written files), ``cancelled`` or ``error``. A file beside the job file, named like it
-with ``.cancel`` added, ends the run at its next step and leaves nothing behind.
+``{"stage": "detection", "progress": 0.42, "message": "...", "pid": 4711}``; everything else on its output is log.
+``pid`` is the number of this process, by which it can be ended from outside: what was started may be a launcher only.
+The last object has the stage ``done`` (with the written files), ``cancelled`` or ``error``. A file beside the job
+file, named like it with ``.cancel`` added, ends the run at its next step and leaves nothing behind; so does the
+deletion of the job file.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -69,7 +72,8 @@ def _detect(path: Path) -> dict[str, Any]:
     cancel = path.with_name(path.name + ".cancel")
 
     def listen(stage: str, progress: float, message: str) -> None:
-        if cancel.exists():
+        # without a job file nobody waits for the results any more
+        if cancel.exists() or not path.exists():
             raise CancelledError
         say(stage, progress, message)
 
@@ -79,7 +83,8 @@ def _detect(path: Path) -> dict[str, Any]:
 
 def say(stage: str, progress: float, message: str, **more: Any) -> None:
     """Print one line of news for the parent process."""
-    line = json.dumps({"stage": stage, "progress": round(progress, 4), "message": message, **more})
+    news = {"stage": stage, "progress": round(progress, 4), "message": message, "pid": os.getpid(), **more}
+    line = json.dumps(news)
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

@@ -1,11 +1,11 @@
 """The detection in a process of its own: the panel stays usable, and a crash loses nothing."""
 
-import importlib.util
 import json
 import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +19,8 @@ from CMMDetectLib.errors import InputError
 WORKER_MODULE = "CMMDetectLib.worker"
 GRACE_MS = 5000
 """A cancelled worker ends at its next step; one that does not within this time is ended from outside."""
+# on Windows, where there is no SIGKILL, any signal ends a process at once
+AT_ONCE = getattr(signal, "SIGKILL", signal.SIGTERM)
 SOURCES = Path(__file__).resolve().parent.parent
 
 
@@ -112,6 +114,7 @@ class WorkerProcess:
         self._process = None
         self._job = None
         self._last = None
+        self._pid = None
         self._rest = ""
         self._running = False
         self._started = False
@@ -129,7 +132,7 @@ class WorkerProcess:
 
     def start(self, jobPath):
         """Start the job whose file is given."""
-        self._job, self._last, self._rest = Path(jobPath), None, ""
+        self._job, self._last, self._pid, self._rest = Path(jobPath), None, None, ""
         self._running, self._started, self._cancelling = True, False, False
         self._process = qt.QProcess()
         self._process.setProcessChannelMode(qt.QProcess.MergedChannels)
@@ -147,15 +150,25 @@ class WorkerProcess:
         """Ask the worker to stop at its next step, and end it if it does not."""
         if self.running and not self._cancelling:
             self._cancelling = True
-            self._job.with_name(self._job.name + ".cancel").touch()
+            self._ask()
             self._grace.start(self.graceMs)
 
     def stop(self):
         """End the worker now, without telling how it went."""
         if self.running:
             self._onEnd = lambda *_outcome: None
+            # a worker that has not yet told its number can only be asked
+            self._ask()
             self._kill()
             self._process.waitForFinished(1000)
+
+    def _ask(self):
+        """Ask the worker to end at its next step."""
+        try:
+            self._job.with_name(self._job.name + ".cancel").touch()
+        except OSError as error:
+            # where the job is gone the worker ends too
+            logging.debug(f"CMMDetect: the worker cannot be asked to end ({error})")
 
     def _command(self):
         return command(self._job)
@@ -179,6 +192,7 @@ class WorkerProcess:
             self._onLog(line)
             return
         self._last = news
+        self._pid = news.get("pid", self._pid)
         if news["stage"] not in ("done", "cancelled", "error"):
             self._tell(news)
 
@@ -213,15 +227,12 @@ class WorkerProcess:
         self._onEnd(outcome, message, files or {})
 
     def _kill(self):
-        """End the worker and what it started: PythonSlicer is a launcher, its death alone would end nothing."""
+        """End the worker and what started it: PythonSlicer is a launcher, its death alone would end nothing."""
         if not self.running:
             return
-        if importlib.util.find_spec("psutil"):
-            import psutil
-
+        if self._pid is not None:
             try:
-                for child in psutil.Process(int(self._process.processId())).children(recursive=True):
-                    child.kill()
-            except psutil.Error as error:
+                os.kill(self._pid, AT_ONCE)
+            except OSError as error:
                 logging.debug(f"CMMDetect: the worker was gone already ({error})")
         self._process.kill()

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,26 @@ def test_cancelling_ends_the_run_and_leaves_nothing(stripped_scan, tmp_path, cap
     assert worker.main([str(job)]) == worker.EXIT_CANCELLED
     assert news_of(capsys.readouterr().out)[-1]["stage"] == "cancelled"
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_run_whose_job_file_is_deleted_ends_and_leaves_nothing(stripped_scan, tmp_path, capsys, monkeypatch):
+    job = write_job(tmp_path, scan=str(stripped_scan), output=str(tmp_path / "out"))
+    say = worker.say
+
+    def say_and_delete(stage: str, *more: object, **others: object) -> None:
+        if stage == "vessels":
+            job.unlink(missing_ok=True)
+        say(stage, *more, **others)
+
+    monkeypatch.setattr(worker, "say", say_and_delete)
+    assert worker.main([str(job)]) == worker.EXIT_CANCELLED
+    assert news_of(capsys.readouterr().out)[-1]["stage"] == "cancelled"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_worker_tells_its_number_from_its_first_message_on(tmp_path, capsys):
+    worker.main([str(tmp_path / "none.json")])
+    assert [item["pid"] for item in news_of(capsys.readouterr().out)] == [os.getpid()]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Inputs and Run: what the user sees before, during and after a detection."""
 
 import json
+import os
+import stat
 import sys
 from pathlib import Path
 
@@ -60,6 +62,86 @@ def test_cancelling_in_the_middle_leaves_nothing(panel, tmp_path):
     assert panel.ui.stepLabel.text == "Cancelled."
     assert panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.isEnabled()
     assert panel.keeper.session is None
+    assert not list((tmp_path / "results").iterdir())
+
+
+LONG_STEP = """
+import os, time
+print('{"stage": "a", "progress": 0.1, "message": "a long step", "pid": %d}' % os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def launcher(monkeypatch, tmp_path):
+    """Have the worker started as PythonSlicer does: by a process of its own that waits for it.
+
+    Give a function that takes the arguments of the interpreter, or the usual ones.
+    """
+    path, number = tmp_path / "PythonLauncher", tmp_path / "number"
+    path.write_text(f'#!/bin/sh\n"{worker_process.pythonInterpreter()}" "$@" &\necho $! > "{number}"\nwait $!\n')
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    usual = worker_process.command
+
+    def launch(arguments=None):
+        monkeypatch.setattr(worker_process, "command", lambda job: (str(path), arguments or usual(job)[1]))
+        return lambda: lives(int(number.read_text()))
+
+    return launch
+
+
+def lives(pid):
+    """Whether a process runs; one that has ended and that nobody waited for does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not state.is_file() or state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the launcher is a shell script")
+def test_a_cancelled_run_in_a_long_step_is_ended_behind_its_launcher(panel, launcher, monkeypatch):
+    monkeypatch.setattr(worker_process.WorkerProcess, "graceMs", 300)
+    worker_lives = launcher(["-c", LONG_STEP])
+    apply(panel)
+    slicer_host.wait_until(lambda: panel.ui.progressBar.value > 0, 30)
+    assert worker_lives()
+    apply(panel)
+    wait_for_the_end(panel)
+    slicer_host.wait_until(lambda: not worker_lives(), 5)
+    assert panel.ui.stepLabel.text == "Cancelled."
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the launcher is a shell script")
+def test_closing_the_scene_ends_a_run_in_a_long_step_at_once(panel, launcher):
+    worker_lives = launcher(["-c", LONG_STEP])
+    apply(panel)
+    slicer_host.wait_until(lambda: panel.ui.progressBar.value > 0, 30)
+    assert worker_lives()
+    slicer.mrmlScene.Clear(0)
+    slicer_host.wait_until(lambda: not worker_lives(), 2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the launcher is a shell script")
+def test_closing_the_scene_ends_the_run_behind_its_launcher_and_nothing_is_written(panel, launcher, tmp_path):
+    worker_lives = launcher()
+    apply(panel)
+    slicer_host.wait_until(lambda: panel.ui.progressBar.value > 0, 30)
+    assert worker_lives()
+    slicer.mrmlScene.Clear(0)
+    slicer_host.wait_until(lambda: not worker_lives(), 5)
+    assert not list((tmp_path / "results").iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the launcher is a shell script")
+def test_closing_the_scene_before_the_worker_said_anything_ends_it_too(panel, launcher, tmp_path):
+    worker_lives = launcher()
+    apply(panel)
+    slicer_host.wait_until(lambda: (tmp_path / "number").is_file() and (tmp_path / "number").read_text(), 10)
+    assert panel.ui.progressBar.value == 0
+    slicer.mrmlScene.Clear(0)
+    slicer_host.wait_until(lambda: not worker_lives(), 30)
     assert not list((tmp_path / "results").iterdir())
 
 
