@@ -36,6 +36,7 @@ from CMMDetectWidgets.worker_process import runBlocking
 
 READER_SETTING = "CMMDetect/Reader"
 SEARCH_TIP = _("Search the scan for microbleeds.")
+STOP_TIP = _("Stop the search; nothing is kept of it, unless it is done before it can stop.")
 
 
 class CMMDetect(ScriptedLoadableModule):
@@ -205,7 +206,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         button, running = self.ui.applyButton, self.run.running
         button.setText(_("Cancel") if running else _("Apply"))
         button.setEnabled(running or not problem)
-        button.setToolTip(_("Stop the search; nothing is kept of it.") if running else problem or SEARCH_TIP)
+        button.setToolTip(STOP_TIP if running else problem or SEARCH_TIP)
         self.ui.inputsCollapsibleButton.setEnabled(not running)
         self.ui.advancedCollapsibleButton.setEnabled(not running)
 

@@ -57,6 +57,9 @@ class RunSection:
         except CMMDetectError as error:
             self._finish(str(error))
             return
+        except Exception:
+            self._finish(_("The search could not be started; Slicer's error log says why."))
+            raise
         self._ui.logTextEdit.clear()
         self._ui.progressBar.setValue(0)
         self._ui.progressBar.setVisible(True)
@@ -96,11 +99,21 @@ class RunSection:
 
     def _onWorkerEnded(self, outcome, message, files):
         if outcome == "done":
-            try:
-                message = self._onDone(files)
-            except CMMDetectError as error:
-                message = str(error)
-        self._finish(message)
+            self._finishDone(files)
+        else:
+            self._finish(message)
+
+    def _finishDone(self, files):
+        message = _("What was found could not be shown; Slicer's error log says why.")
+        try:
+            message = self._onDone(files)
+            if self._worker.cancelling:
+                message = _("The search was done before it could be stopped. {found}").format(found=message)
+        except CMMDetectError as error:
+            message = str(error)
+        finally:
+            # whatever went wrong, the button must start the next search
+            self._finish(message)
 
     def _finish(self, message):
         shutil.rmtree(self._folder, ignore_errors=True)

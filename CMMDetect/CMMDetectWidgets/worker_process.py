@@ -130,6 +130,11 @@ class WorkerProcess:
         """Whether a job is being worked on."""
         return self._running
 
+    @property
+    def cancelling(self):
+        """Whether the worker was asked to stop; it may be done before it sees that."""
+        return self._cancelling
+
     def start(self, jobPath):
         """Start the job whose file is given."""
         self._job, self._last, self._pid, self._rest = Path(jobPath), None, None, ""
@@ -212,7 +217,7 @@ class WorkerProcess:
             self._onLine(self._rest)
         last = self._last or {}
         stage = last.get("stage")
-        if self._cancelling:
+        if self._cancelling and stage != "done":
             self._end("cancelled", _("Cancelled."))
         elif stage in ("done", "error"):
             self._end(stage, last["message"], last.get("files"))

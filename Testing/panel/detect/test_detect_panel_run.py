@@ -65,6 +65,54 @@ def test_cancelling_in_the_middle_leaves_nothing(panel, tmp_path):
     assert not list((tmp_path / "results").iterdir())
 
 
+DONE_ALL_THE_SAME = """
+import json, sys, time
+from pathlib import Path
+files, cancel = json.loads(sys.argv[1]), Path(sys.argv[2] + ".cancel")
+news = {"stage": "writing", "progress": 0.9, "message": "writing"}
+print(json.dumps(news), flush=True)
+while not cancel.exists():
+    time.sleep(0.05)
+print(json.dumps({**news, "stage": "done", "files": files}), flush=True)
+"""
+
+
+def test_a_run_that_is_done_before_it_can_be_cancelled_is_shown_and_says_so(panel, found_files, monkeypatch):
+    arguments = ["-c", DONE_ALL_THE_SAME, json.dumps(found_files)]
+    monkeypatch.setattr(
+        worker_process, "command", lambda job: (worker_process.pythonInterpreter(), [*arguments, str(job)])
+    )
+    apply(panel)
+    slicer_host.wait_until(lambda: panel.ui.progressBar.value > 0, 30)
+    apply(panel)
+    wait_for_the_end(panel)
+    assert panel.ui.stepLabel.text.startswith("The search was done before it could be stopped. Candidates")
+    assert panel.keeper.session.candidates
+
+
+@pytest.mark.parametrize("moment", ["_prepare", "_onDone"])
+def test_after_a_surprise_the_button_starts_the_next_run_and_nothing_is_left(
+    panel, found_files, monkeypatch, host, moment
+):
+    arguments = ["-c", DONE_ALL_THE_SAME, json.dumps(found_files)]
+
+    def command(job):
+        Path(f"{job}.cancel").touch()
+        return worker_process.pythonInterpreter(), [*arguments, str(job)]
+
+    def surprise(*_arguments):
+        raise ZeroDivisionError("so it goes")
+
+    monkeypatch.setattr(worker_process, "command", command)
+    monkeypatch.setattr(panel.run, moment, surprise)
+    apply(panel)
+    wait_for_the_end(panel)
+    assert "so it goes" in host.errors.pop()
+    assert panel.ui.stepLabel.text.endswith("error log says why.")
+    assert panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.isEnabled()
+    assert not list(Path(slicer.app.temporaryPath).glob("cmmdetect-*"))
+
+
 LONG_STEP = """
 import os, time
 print('{"stage": "a", "progress": 0.1, "message": "a long step", "pid": %d}' % os.getpid(), flush=True)
