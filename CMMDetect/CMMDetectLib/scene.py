@@ -34,6 +34,7 @@ from .scene_nodes import (
     Written,
     find_hub,
     forget_changed,
+    keep_in_scene_file,
     make_hub,
     make_points,
     make_regions,
@@ -226,6 +227,7 @@ class ReviewScene:
     def _make_missing(self) -> None:
         """Take over the nodes of the scene or make them."""
         hub = find_hub(self.volume) or make_hub(self.volume)
+        keep_in_scene_file(hub)
         for role, node in self._nodes.items():
             if hub is not self._hub and slicer.mrmlScene.IsNodePresent(node):
                 own(hub, self.volume, role, node)

@@ -71,12 +71,18 @@ def find_hub(volume: Any) -> Any:
     return None
 
 
+def keep_in_scene_file(hub: Any) -> None:
+    """Keep the text in the scene file itself, so that no file of its own asks to be saved."""
+    # a scene file does not keep this setting: whoever saved it without this module has given the text a file
+    hub.SetForceCreateStorageNode(hub.CreateStorageNodeNever)
+    if hub.GetStorageNode() is not None:
+        slicer.mrmlScene.RemoveNode(hub.GetStorageNode())
+
+
 def make_hub(volume: Any) -> Any:
     """Make that node."""
     hub = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", f"{volume.GetName()} review")
     hub.SetAttribute(REVIEW_ATTRIBUTE, "1")
-    # the text lies in the scene file itself, and no file of its own asks to be saved
-    hub.SetForceCreateStorageNode(hub.CreateStorageNodeNever)
     hub.SetNodeReferenceID(REFERENCE + VOLUME, volume.GetID())
     _put_into_folder(hub, hub, volume)
     return hub

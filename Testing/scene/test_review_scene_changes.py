@@ -1,6 +1,7 @@
 """A review in the scene: what becomes of what a user does to its nodes."""
 
 from dataclasses import replace
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -119,6 +120,39 @@ def test_a_saved_scene_goes_on_where_it_stopped(shown, session, scene, volume, t
     assert scene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") == len(ROLES)
     assert place_of(again.points(ACCEPTED), "cmb-0001") == [-4.5, -4.0, 6.0]
     assert seen(again) == ["cmb-0001", "cmb-0002", "cmb-0003", "cmb-0004"]
+
+
+def saved_and_loaded(path):
+    """Save the scene, close it and load it again; give the scan and the names of the files of text."""
+    assert slicer.util.saveScene(str(path))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(path))
+    with ZipFile(path) as files:
+        texts = [file for file in files.namelist() if file.endswith(".txt")]
+    return slicer.util.getFirstNodeByClassByName("vtkMRMLScalarVolumeNode", "sub-01_swi"), texts
+
+
+def test_a_scene_that_is_loaded_and_saved_again_gets_no_file_for_the_review(shown, session, tmp_path):
+    session.judge("cmb-0001", Verdict.ACCEPTED)
+    volume, texts = saved_and_loaded(tmp_path / "first.mrb")
+    assert texts == []
+    ReviewScene(from_text(saved_review(volume)), volume)
+    volume, texts = saved_and_loaded(tmp_path / "second.mrb")
+    assert texts == []
+    assert from_text(saved_review(volume))["cmb-0001"].verdict == Verdict.ACCEPTED
+
+
+def test_a_file_that_the_review_got_while_the_module_was_not_there_is_given_up_again(shown, session, tmp_path):
+    session.judge("cmb-0001", Verdict.ACCEPTED)
+    saved_and_loaded(tmp_path / "first.mrb")
+    volume, texts = saved_and_loaded(tmp_path / "without the module.mrb")
+    assert len(texts) == 1
+    again = from_text(saved_review(volume))
+    ReviewScene(again, volume)
+    again.judge("cmb-0002", Verdict.REJECTED)
+    volume, texts = saved_and_loaded(tmp_path / "third.mrb")
+    assert texts == []
+    assert from_text(saved_review(volume))["cmb-0002"].verdict == Verdict.REJECTED
 
 
 def test_closing_the_scene_leaves_the_session_as_it_was(shown, session, scene):
