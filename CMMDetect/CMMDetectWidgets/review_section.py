@@ -45,6 +45,7 @@ class ReviewSection:
         self._begin = begin
         self._onReader = onReader
         self._session = None
+        self._moving = None
         self._updating = False
         self._table = CandidateTable(ui.candidateTable, self._onChosen)
         actions = {name: getattr(self, name) for name in BUTTONS}
@@ -72,6 +73,7 @@ class ReviewSection:
         """Show another review, or none."""
         if self._session is not None:
             self._session.remove_listener(self._onChanged)
+        self._stopPlacing()
         self._session = session
         if session is not None:
             session.add_listener(self._onChanged)
@@ -163,7 +165,7 @@ class ReviewSection:
         if current is not None:
             text = _("Click in a slice view where {name} is. A right click leaves it where it was.")
             self.say(text.format(name=current))
-            self._view.place(lambda position: self._moveTo(current, position))
+            self._place(lambda position: self._moveTo(current, position), self._session[current])
 
     def add(self, _checked=False):
         """Take the next click in a slice view as a microbleed that was missed."""
@@ -171,13 +173,40 @@ class ReviewSection:
             self._do(self._begin)
         if self._session is not None:
             self.say(_("Click in a slice view on the microbleed. A right click adds nothing."))
-            self._view.place(self._addAt)
+            self._place(self._addAt)
+
+    def _place(self, placed, moving=None):
+        """Await a click for the review that is shown now, and for the candidate that it moves."""
+        session = self._session
+        self._moving = moving
+
+        def placeWhereMeant(position):
+            # the click is told only after Slicer has handled it: what it was meant for may be gone by then
+            meant = self._session is session and self._isInPlace(moving)
+            self._moving = None
+            if meant:
+                placed(position)
+
+        self._view.place(placeWhereMeant)
+
+    def _stopPlacing(self):
+        if self._view.placing:
+            self._view.stopPlacing()
+            self.say("")
+        self._moving = None
+
+    def _isInPlace(self, candidate):
+        """Whether the candidate that a click moves is there, and is not another one of that name from a new run."""
+        if candidate is None:
+            return True
+        return candidate.id in self._session and position_of(self._session[candidate.id]) == position_of(candidate)
 
     def remove(self, _checked=False):
         """Take away an added point, or put a moved candidate back."""
         current = self.current
         if current is None:
             return
+        self._stopPlacing()
         if self._session[current].origin == Origin.READER:
             self._do(lambda: self._session.remove(current))
         else:
@@ -298,6 +327,8 @@ class ReviewSection:
             return None
 
     def _onChanged(self, ids):
+        if not self._isInPlace(self._moving):
+            self._stopPlacing()
         listed, view = set(self.listed), self._shownFilter()
         shown = {name for name in ids if name in self._session and view.shows(self._session[name])}
         if shown != listed & ids:
@@ -308,6 +339,8 @@ class ReviewSection:
         self._updateState()
 
     def _onChosen(self, candidateId):
+        if self._moving is not None and candidateId != self._moving.id:
+            self._stopPlacing()
         self._updateState()
         if candidateId is not None:
             self._view.centerOn(position_of(self._session[candidateId]))

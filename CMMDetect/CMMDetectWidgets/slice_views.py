@@ -39,6 +39,10 @@ class SliceViews:
         """Take the next click in a view, and call a function with its position."""
         self._placer.start(placed)
 
+    def stopPlacing(self):
+        """Await no click any more."""
+        self._placer.stop()
+
     def setSlab(self, on=False):
         """Switch the slab of the chosen thickness: the minimum of dark lesions, the maximum of bright ones."""
         self._slab = on
