@@ -239,9 +239,10 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not slicer.mrmlScene.IsNodePresent(self._searched):
             raise InputError(_("The scan was removed while it was searched; the results are in the results folder."))
         modality, folder = self.parameters().modality.value, self.inputs.folder()
+        writing = self.review.takeNote()
         self.keeper.takeRun(self._searched, modality, folder, self.reader(), files, self.ui.blindCheckBox.checked)
         self._followed = self._toFollow()
-        self.review.nextUndecided()
+        self.review.goOn(writing)
         if self.keeper.session.blind:
             return _("Done. What was found stays hidden until you end the blind read.")
         detected = [item for item in self.keeper.session.candidates if item.origin == Origin.DETECTOR]

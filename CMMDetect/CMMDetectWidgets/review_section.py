@@ -3,7 +3,16 @@
 from slicer.i18n import tr as _
 
 from CMMDetectLib.errors import CMMDetectError
-from CMMDetectLib.review_records import MIMIC_LABELS, Certainty, Mimic, Origin, Verdict, moved_mm, position_of
+from CMMDetectLib.review_records import (
+    MIMIC_LABELS,
+    Certainty,
+    Mimic,
+    Origin,
+    Verdict,
+    marked_position,
+    moved_mm,
+    position_of,
+)
 
 from .candidate_table import CERTAINTIES, CandidateTable
 from .shortcuts import KeyBindings, legend, tooltip
@@ -46,6 +55,8 @@ class ReviewSection:
         self._onReader = onReader
         self._session = None
         self._moving = None
+        self._noted = None
+        self._noteTaken = ""
         self._updating = False
         self._table = CandidateTable(ui.candidateTable, self._onChosen)
         actions = {name: getattr(self, name) for name in BUTTONS}
@@ -71,6 +82,7 @@ class ReviewSection:
 
     def setSession(self, session):
         """Show another review, or none."""
+        self.takeNote()
         if self._session is not None:
             self._session.remove_listener(self._onChanged)
         self._stopPlacing()
@@ -82,6 +94,7 @@ class ReviewSection:
 
     def refresh(self):
         """List the candidates that are in view now."""
+        self.takeNote()
         shown = self._session.shown(self._shownFilter()) if self._session else []
         self._table.show(shown)
         self._updateState()
@@ -95,6 +108,7 @@ class ReviewSection:
 
     def choose(self, candidateId):
         """Choose a candidate and bring it into the middle of all views."""
+        self.takeNote()
         self._table.choose(candidateId)
 
     def next(self, _checked=False):
@@ -109,9 +123,25 @@ class ReviewSection:
         """Go to the next candidate without a verdict."""
         self._go("next_undecided")
 
+    def goOn(self, writing=None):
+        """Go to the next candidate without a verdict, after a run.
+
+        Parameters
+        ----------
+        writing : what `takeNote` gave before the run was taken; a reader who is writing stays at that lesion, which
+            may have another name now
+        """
+        near = self._session.nearby(position_of(writing)) if writing is not None else []
+        same = [item.id for item, _distance in near if item.note == writing.note and item.id in self.listed]
+        if same:
+            self.choose(same[0])
+        else:
+            self.nextUndecided()
+
     def _go(self, step):
         if self._session is None:
             return
+        self.takeNote()
         target = getattr(self._session, step)(self.current, self.listed)
         if target is not None:
             self.choose(target)
@@ -136,6 +166,7 @@ class ReviewSection:
         current = self.current
         if current is None:
             return
+        self.takeNote()
         self.say("")
         self._do(lambda: self._session.judge(current, verdict))
         if verdict != Verdict.UNDECIDED:
@@ -152,6 +183,7 @@ class ReviewSection:
     def _step(self, name):
         if self._session is None:
             return
+        self.takeNote()
         change = self._do(getattr(self._session, name))
         about = [each for each in (change.ids if change else ()) if each in self.listed]
         if about:
@@ -286,7 +318,7 @@ class ReviewSection:
         ui.revealButton.connect("clicked(bool)", self._reveal)
         ui.blindCheckBox.connect("toggled(bool)", self._onBlind)
         ui.readerLineEdit.connect("editingFinished()", self._onReaderEdited)
-        ui.noteLineEdit.connect("editingFinished()", self._onNote)
+        ui.noteLineEdit.connect("editingFinished()", self.takeNote)
         # the keys of the review work again as soon as the note is written
         ui.noteLineEdit.connect("returnPressed()", ui.candidateTable.setFocus)
         ui.certaintyComboBox.connect("activated(int)", self._onCertainty)
@@ -308,10 +340,25 @@ class ReviewSection:
     def _onMimic(self, _index=0):
         self._detail("set_mimic", SAY_MIMIC[self._ui.mimicComboBox.currentIndex])
 
-    def _onNote(self):
-        self._detail("set_note", self._ui.noteLineEdit.text)
+    def takeNote(self):
+        """Keep the note as it stands in its line; give the candidate that the reader is writing about, else None.
+
+        The line tells that by itself only when it loses the keyboard: too late where the panel is about to show
+        another candidate, and never where a click on a button leaves the keyboard where it was, as on macOS.
+        """
+        text = self._ui.noteLineEdit.text
+        if text != self._noteTaken:
+            self._noteTaken = text
+            self._keepNote(text)
+        return self._noted if self._ui.noteLineEdit.hasFocus() else None
+
+    def _keepNote(self, text):
+        noted = self._noted
+        if noted is not None and noted.id in self._session and _sameLesion(self._session[noted.id], noted):
+            self._do(lambda: self._session.set_note(noted.id, text))
 
     def _detail(self, setter, value):
+        self.takeNote()
         current = self.current
         if current is not None and not self._updating:
             self._do(lambda: getattr(self._session, setter)(current, value))
@@ -341,6 +388,7 @@ class ReviewSection:
     def _onChosen(self, candidateId):
         if self._moving is not None and candidateId != self._moving.id:
             self._stopPlacing()
+        self.takeNote()
         self._updateState()
         if candidateId is not None:
             self._view.centerOn(position_of(self._session[candidateId]))
@@ -389,4 +437,23 @@ class ReviewSection:
         ui.certaintyComboBox.setCurrentIndex(SAY_CERTAINTY.index(certainty))
         mimic = Mimic(candidate.mimic) if chosen and candidate.mimic else None
         ui.mimicComboBox.setCurrentIndex(SAY_MIMIC.index(mimic))
-        ui.noteLineEdit.setText((candidate.note or "") if chosen else "")
+        self._showNote(candidate)
+
+    def _showNote(self, candidate):
+        """Show a candidate's note, but leave alone what the reader is writing about it."""
+        line, before = self._ui.noteLineEdit, self._noted
+        self._noted = candidate
+        same = candidate is not None and before is not None and _sameLesion(candidate, before)
+        if same and line.text != self._noteTaken:
+            return
+        note = (candidate.note or "") if candidate is not None else ""
+        # a text that is set moves the cursor to its end
+        if line.text != note:
+            line.setText(note)
+        # a line of text shows some characters otherwise
+        self._noteTaken = line.text
+
+
+def _sameLesion(first, second):
+    """Whether two records are of one candidate; a new run may give its name to another lesion."""
+    return first.id == second.id and marked_position(first) == marked_position(second)
