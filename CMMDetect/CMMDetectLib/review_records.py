@@ -40,7 +40,7 @@ class Origin(StrEnum):
 
 
 class Mimic(StrEnum):
-    """What a rejected candidate is instead; `MIMIC_LABELS` says it in words."""
+    """What a rejected candidate is instead."""
 
     VESSEL = "vessel"
     SULCUS = "sulcus"
@@ -55,21 +55,6 @@ class Mimic(StrEnum):
     ARTIFACT = "artifact"
     OTHER = "other"
 
-
-MIMIC_LABELS = {
-    Mimic.VESSEL: "Vessel, end-on or branching",
-    Mimic.SULCUS: "Sulcus or pial vessel",
-    Mimic.CALCIFICATION: "Calcification",
-    Mimic.IRON: "Iron in a nucleus (pallidal, dentate)",
-    Mimic.AIR_TISSUE: "Signal loss beside air or bone",
-    Mimic.CAVERNOMA: "Cavernoma",
-    Mimic.VENOUS_ANOMALY: "Developmental venous anomaly",
-    Mimic.HEMORRHAGE: "Rim of a hemorrhage or hemorrhagic infarct",
-    Mimic.SIDEROSIS: "Superficial siderosis",
-    Mimic.PARTIAL_VOLUME: "Partial volume",
-    Mimic.ARTIFACT: "Artifact (ringing, flow, motion)",
-    Mimic.OTHER: "Something else",
-}
 
 READER_FIELDS = ("verdict", "certainty", "mimic", "note", "reader", "reviewed_at", "reader_x", "reader_y", "reader_z")
 LEVELS: dict[str, type[StrEnum]] = {"stage": Stage, "verdict": Verdict, "certainty": Certainty, "origin": Origin}

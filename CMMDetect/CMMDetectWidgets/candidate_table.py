@@ -4,7 +4,7 @@ import qt
 from slicer.i18n import tr as _
 
 from CMMDetectLib.candidates import Stage
-from CMMDetectLib.review_records import MIMIC_LABELS, Certainty, Mimic, Origin, Verdict, moved_mm
+from CMMDetectLib.review_records import Certainty, Mimic, Origin, Verdict, moved_mm
 
 COLUMNS = (_("No."), _("Stage"), _("p"), _("mm"), _("Verdict"), _("Certainty"), _("Note"))
 COLUMN_TIPS = (
@@ -34,6 +34,20 @@ REASONS = {
     "skull_distance": _("skull"),
 }
 CERTAINTIES = {Certainty.DEFINITE: _("definite"), Certainty.POSSIBLE: _("possible")}
+MIMICS = {
+    Mimic.VESSEL: _("Vessel, end-on or branching"),
+    Mimic.SULCUS: _("Sulcus or pial vessel"),
+    Mimic.CALCIFICATION: _("Calcification"),
+    Mimic.IRON: _("Iron in a nucleus (pallidal, dentate)"),
+    Mimic.AIR_TISSUE: _("Signal loss beside air or bone"),
+    Mimic.CAVERNOMA: _("Cavernoma"),
+    Mimic.VENOUS_ANOMALY: _("Developmental venous anomaly"),
+    Mimic.HEMORRHAGE: _("Rim of a hemorrhage or hemorrhagic infarct"),
+    Mimic.SIDEROSIS: _("Superficial siderosis"),
+    Mimic.PARTIAL_VOLUME: _("Partial volume"),
+    Mimic.ARTIFACT: _("Artifact (ringing, flow, motion)"),
+    Mimic.OTHER: _("Something else"),
+}
 
 
 def likelihood(candidate):
@@ -160,7 +174,7 @@ def _stageText(candidate):
 def _detail(candidate):
     if candidate.certainty:
         return CERTAINTIES[Certainty(candidate.certainty)]
-    return _(MIMIC_LABELS[Mimic(candidate.mimic)]) if candidate.mimic else ""
+    return MIMICS[Mimic(candidate.mimic)] if candidate.mimic else ""
 
 
 def _tip(candidate):

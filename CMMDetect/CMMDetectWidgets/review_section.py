@@ -4,7 +4,6 @@ from slicer.i18n import tr as _
 
 from CMMDetectLib.errors import CMMDetectError
 from CMMDetectLib.review_records import (
-    MIMIC_LABELS,
     Certainty,
     Mimic,
     Origin,
@@ -14,7 +13,7 @@ from CMMDetectLib.review_records import (
     position_of,
 )
 
-from .candidate_table import CERTAINTIES, CandidateTable
+from .candidate_table import CERTAINTIES, MIMICS, CandidateTable
 from .shortcuts import KeyBindings, legend, tooltip
 
 BUTTONS = {
@@ -308,7 +307,7 @@ class ReviewSection:
         for certainty in SAY_CERTAINTY:
             self._ui.certaintyComboBox.addItem(CERTAINTIES[certainty] if certainty else _("not said"))
         for mimic in SAY_MIMIC:
-            self._ui.mimicComboBox.addItem(_(MIMIC_LABELS[mimic]) if mimic else _("not said"))
+            self._ui.mimicComboBox.addItem(MIMICS[mimic] if mimic else _("not said"))
 
     def _connectWidgets(self):
         ui = self._ui

@@ -164,6 +164,14 @@ def test_translated_texts_are_put_together_after_translation(module):
             assert not put_together, f"{path}, line {call.lineno}: format the text after _()"
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_every_translated_text_is_a_literal_that_lupdate_can_find(module):
+    for path, tree in panel_sources(module).items():
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "_"]
+        for call in calls:
+            assert isinstance(call.args[0], ast.Constant), f"{path}, line {call.lineno}: give _() a literal"
+
+
 def test_no_name_is_used_by_both_modules():
     resources = [
         {path.name for path in (ROOT / module / "Resources").rglob("*") if path.is_file() and path.name[0] != "."}

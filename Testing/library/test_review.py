@@ -7,7 +7,6 @@ import pytest
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.review_records import (
-    MIMIC_LABELS,
     Certainty,
     Mimic,
     Verdict,
@@ -67,11 +66,6 @@ def test_the_same_verdict_again_makes_no_step_of_undo():
     assert told == []
     session.undo()
     assert session.undo_text is None
-
-
-def test_every_mimic_has_words():
-    assert list(MIMIC_LABELS) == list(Mimic)
-    assert all(MIMIC_LABELS.values())
 
 
 def test_accepting_what_a_stage_rejected_rescues_it_and_keeps_the_reason():

@@ -13,6 +13,7 @@ import slicer_host
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.review_file import read_review
 from CMMDetectLib.review_records import Certainty, Mimic, position_of
+from CMMDetectWidgets.candidate_table import MIMICS
 from CMMDetectWidgets.shortcuts import SHORTCUTS, legend, tooltip
 
 KEYS = {",": qt.Qt.Key_Comma, ".": qt.Qt.Key_Period}
@@ -259,6 +260,13 @@ def test_certainty_mimic_and_note(reviewed):
     assert reviewed.keeper.session[name].note == "yes, no, why"
     assert row_of(reviewed, name)[6] == "yes, no, why"
     assert verdict(reviewed, name) == "rejected"
+
+
+def test_every_mimic_has_words(panel):
+    assert list(MIMICS) == list(Mimic)
+    box = panel.ui.mimicComboBox
+    assert [box.itemText(index) for index in range(box.count)] == ["not said", *MIMICS.values()]
+    assert len(set(MIMICS.values())) == len(Mimic)
 
 
 def write_note(panel, text):
