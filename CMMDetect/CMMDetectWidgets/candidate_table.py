@@ -174,7 +174,8 @@ def _stageText(candidate):
 def _detail(candidate):
     if candidate.certainty:
         return CERTAINTIES[Certainty(candidate.certainty)]
-    return MIMICS[Mimic(candidate.mimic)] if candidate.mimic else ""
+    # tables that come from elsewhere may name others
+    return MIMICS.get(candidate.mimic, candidate.mimic) or ""
 
 
 def _tip(candidate):

@@ -434,8 +434,9 @@ class ReviewSection:
         ui.removeButton.setText(_("Put back") if chosen and not added else _("Remove"))
         certainty = Certainty(candidate.certainty) if chosen and candidate.certainty else None
         ui.certaintyComboBox.setCurrentIndex(SAY_CERTAINTY.index(certainty))
-        mimic = Mimic(candidate.mimic) if chosen and candidate.mimic else None
-        ui.mimicComboBox.setCurrentIndex(SAY_MIMIC.index(mimic))
+        mimic = candidate.mimic if chosen else None
+        # one that another program named has no entry: it stands in the table only
+        ui.mimicComboBox.setCurrentIndex(SAY_MIMIC.index(mimic) if mimic in SAY_MIMIC else -1)
         self._showNote(candidate)
 
     def _showNote(self, candidate):

@@ -269,6 +269,15 @@ def test_every_mimic_has_words(panel):
     assert len(set(MIMICS.values())) == len(Mimic)
 
 
+def test_a_mimic_that_another_program_named_is_listed_as_it_is(reviewed):
+    session = reviewed.keeper.session
+    first, *others = session.candidates
+    session.take_run([replace(first, verdict="rejected", mimic="tumor"), *others])
+    reviewed.review.choose(first.id)
+    assert row_of(reviewed, first.id)[5] == "tumor"
+    assert reviewed.ui.mimicComboBox.currentText == ""
+
+
 def write_note(panel, text):
     """Type into the line of the note and leave the keyboard there, as a click on a button does on macOS."""
     panel.ui.noteLineEdit.setFocus()
