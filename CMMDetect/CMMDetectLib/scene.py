@@ -125,6 +125,7 @@ class ReviewScene:
         self.volume = volume
         self.view = ShownFilter()
         self.markings_visible = True
+        self._own_visibility: dict[str, bool] = {}
         self._later, self._failed = later, failed
         self._hub: Any = None
         self._nodes: dict[str, Any] = {}
@@ -157,6 +158,7 @@ class ReviewScene:
 
     def detach(self) -> None:
         """Listen no more, to the session and to the scene; the nodes stay as they are."""
+        self.show_markings(True)
         self._attached = False
         if self in _ATTACHED:
             _ATTACHED.remove(self)
@@ -183,11 +185,16 @@ class ReviewScene:
             self._update_points()
 
     def show_markings(self, visible: bool) -> None:
-        """Show or hide all that lies on the scan, as long as a key is held."""
+        """Hide all that lies on the scan, as long as a key is held; then show what the user had not hidden before."""
+        if visible == self.markings_visible:
+            return
         self.markings_visible = visible
-        for role in ROLES:
-            self._set_visible(role, visible)
-        self._set_visible(REGIONS, visible and not self.session.blind)
+        if visible:
+            for role, own in self._own_visibility.items():
+                self._set_visible(role, own)
+        else:
+            for role in (*ROLES, REGIONS):
+                self._hide(role)
 
     def unlock(self, candidate_id: str | None) -> None:
         """Let the user drag one candidate, once; None locks it again."""
@@ -210,7 +217,7 @@ class ReviewScene:
             slicer.mrmlScene.RemoveNode(old)
         if not self.session.blind:
             self._nodes[REGIONS] = make_regions(self._hub, self.volume, path, SKY_BLUE)
-            self._set_visible(REGIONS, self.markings_visible)
+            self._bring_into_view(REGIONS, True)
         self._regions_path = path
 
     # ------------------------------------------------------------------ session -> scene
@@ -245,7 +252,7 @@ class ReviewScene:
             known = self._nodes.get(REGIONS) is node and self._was_blind == self.session.blind
             self._nodes[REGIONS], self._was_blind = node, self.session.blind
             if not known:
-                self._set_visible(REGIONS, self.markings_visible and not self.session.blind)
+                self._bring_into_view(REGIONS, not self.session.blind)
             return
         self._nodes.pop(REGIONS, None)
         if self._regions_path is not None and not self.session.blind:
@@ -255,6 +262,18 @@ class ReviewScene:
                 # the file is gone: the review goes on without outlines
                 self._report(error)
 
+    def _bring_into_view(self, role: str, visible: bool) -> None:
+        """Show a node or not, once all is not hidden any more."""
+        self._set_visible(role, visible)
+        if not self.markings_visible:
+            self._hide(role)
+
+    def _hide(self, role: str) -> None:
+        node = self._nodes.get(role)
+        if node is not None and node.GetDisplayNode() is not None:
+            self._own_visibility[role] = bool(node.GetDisplayNode().GetVisibility())
+            node.GetDisplayNode().SetVisibility(False)
+
     def _set_visible(self, role: str, visible: bool) -> None:
         node = self._nodes.get(role)
         if node is not None and node.GetDisplayNode() is not None:
@@ -263,7 +282,8 @@ class ReviewScene:
     def _take_points(self, role: str, node: Any) -> None:
         self._nodes[role] = node
         self._written[role] = {}
-        self._set_visible(role, self.markings_visible)
+        if not self.markings_visible:
+            self._hide(role)
         self._observe(node, node.PointEndInteractionEvent, self._on_dragged)
         self._observe(node, node.PointPositionDefinedEvent, self._on_placed)
         self._observe(node, node.PointRemovedEvent, self._on_point_removed)

@@ -49,24 +49,47 @@ def show_slab(modality: Modality | None, thickness_mm: float = SLAB_MM) -> None:
                 node.SetSlabReconstructionThickness(thickness_mm)
 
 
-class ViewsMemory:
-    """The slice views as they are now; a module must leave the views as it found them."""
+class Slab:
+    """A slab in all slice views that ends with the views as it found them: a user may have a slab of their own."""
 
     def __init__(self) -> None:
-        self._views = [
-            (node, _copied(node.GetSliceToRAS()), node.GetFieldOfView(), node.GetSlabReconstructionEnabled())
-            for node in slice_nodes()
-        ]
+        self._before: dict[Any, tuple[bool, int, float]] = {}
+        self._shown: tuple[Modality, float] | None = None
+        self._tag: int | None = None
 
-    def restore(self) -> None:
-        """Bring the views that are still there back."""
-        for node, slice_to_ras, field_of_view, slab in self._views:
+    def show(self, modality: Modality, thickness_mm: float = SLAB_MM) -> None:
+        """Show it as `show_slab` does; what the user changes then in a view stays until something else is asked."""
+        new = [node for node in slice_nodes() if node not in self._before]
+        if not new and self._shown == (modality, thickness_mm):
+            return
+        for node in new:
+            kind, thickness = node.GetSlabReconstructionType(), node.GetSlabReconstructionThickness()
+            self._before[node] = (bool(node.GetSlabReconstructionEnabled()), kind, thickness)
+        if self._tag is None:
+            # the closing of a scene brings the views to their defaults
+            self._tag = slicer.mrmlScene.AddObserver(slicer.mrmlScene.StartCloseEvent, self._on_close)
+        show_slab(modality, thickness_mm)
+        self._shown = (modality, thickness_mm)
+
+    def end(self) -> None:
+        """Bring the views that are still there back; without a slab of its own nothing is touched."""
+        for node, (enabled, kind, thickness) in self._before.items():
             if slicer.mrmlScene.IsNodePresent(node):
                 with slicer.util.NodeModify(node):
-                    node.GetSliceToRAS().DeepCopy(slice_to_ras)
-                    node.SetFieldOfView(*field_of_view)
-                    node.SetSlabReconstructionEnabled(slab)
-                    node.UpdateMatrices()
+                    node.SetSlabReconstructionEnabled(enabled)
+                    node.SetSlabReconstructionType(kind)
+                    node.SetSlabReconstructionThickness(thickness)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._before.clear()
+        self._shown = None
+        if self._tag is not None:
+            slicer.mrmlScene.RemoveObserver(self._tag)
+            self._tag = None
+
+    def _on_close(self, _caller: Any, _event: str) -> None:
+        self._forget()
 
 
 class PointPlacer:
@@ -158,9 +181,3 @@ def _singletons() -> tuple[Any, Any]:
         scene.GetNodeByID("vtkMRMLSelectionNodeSingleton"),
         scene.GetNodeByID("vtkMRMLInteractionNodeSingleton"),
     )
-
-
-def _copied(matrix: Any) -> Any:
-    copy = vtk.vtkMatrix4x4()
-    copy.DeepCopy(matrix)
-    return copy

@@ -3,7 +3,7 @@
 import qt
 import slicer
 
-from CMMDetectLib.scene_views import PointPlacer, jump_to, show_slab
+from CMMDetectLib.scene_views import PointPlacer, Slab, jump_to
 
 
 def later(function):
@@ -22,7 +22,8 @@ class SliceViews:
     def __init__(self, parameters):
         self._parameters = parameters
         self._placer = PointPlacer(later)
-        self._slab = False
+        self._slab = Slab()
+        self._slabWanted = False
         self.markings = None
         """The `ReviewScene` whose markings are shown, None without a review."""
 
@@ -45,13 +46,18 @@ class SliceViews:
 
     def setSlab(self, on=False):
         """Switch the slab of the chosen thickness: the minimum of dark lesions, the maximum of bright ones."""
-        self._slab = on
+        self._slabWanted = on
         self.updateSlab()
 
     def updateSlab(self):
-        """Bring the slab to the settings as they are now."""
+        """Bring the slab to the settings as they are now; the views of who wants none are left alone."""
         parameters = self._parameters()
-        show_slab(parameters.modality.value if self._slab else None, parameters.slabMm)
+        modality = parameters.modality.value
+        # of an unknown contrast nobody knows whether its lesions are dark or bright
+        if self._slabWanted and modality is not None:
+            self._slab.show(modality, parameters.slabMm)
+        else:
+            self._slab.end()
 
     def hideMarkings(self, hidden):
         """Hide all that lies on the scan, or show it again."""
@@ -67,7 +73,7 @@ class SliceViews:
             slicer.util.setSliceViewerLayers(background=volume, fit=True)
 
     def leave(self):
-        """Give the views back as another module expects them."""
+        """Take back what was done to the views and would be in the way elsewhere; their place stays."""
         self._placer.stop()
         self.hideMarkings(False)
-        show_slab(None)
+        self._slab.end()

@@ -121,6 +121,40 @@ def test_markings_are_hidden_while_a_key_is_held(shown, session, tmp_path):
     assert all(display.GetVisibility() for display in displays)
 
 
+def test_what_the_user_has_hidden_stays_hidden_when_the_key_is_released(shown, session, tmp_path):
+    add_regions(shown, tmp_path)
+    displays = {role: shown._nodes[role].GetDisplayNode() for role in (*ROLES, "regions")}
+    displays["detection"].SetVisibility(False)
+    displays["regions"].SetVisibility(False)
+    shown.show_markings(True)
+    shown.show_markings(False)
+    shown.show_markings(False)
+    session.judge("cmb-0001", Verdict.ACCEPTED)
+    assert not any(display.GetVisibility() for display in displays.values())
+    shown.show_markings(True)
+    assert {role for role, display in displays.items() if not display.GetVisibility()} == {"detection", "regions"}
+
+
+def test_a_review_that_is_opened_again_shows_what_was_shown_before(shown, session, volume):
+    hidden = shown.points("detection").GetDisplayNode()
+    hidden.SetVisibility(False)
+    shown.show_markings(False)
+    again = ReviewScene(session, volume)
+    assert {role for role in ROLES if not again.points(role).GetDisplayNode().GetVisibility()} == {"detection"}
+
+
+def test_regions_that_are_revealed_while_all_is_hidden_appear_with_the_rest(volume, tmp_path):
+    session = session_of(blind=True)
+    shown = ReviewScene(session, volume)
+    add_regions(shown, tmp_path)
+    shown.show_markings(False)
+    session.reveal()
+    display = shown._nodes["regions"].GetDisplayNode()
+    assert not display.GetVisibility()
+    shown.show_markings(True)
+    assert display.GetVisibility()
+
+
 def test_regions_lie_where_the_label_map_has_them(shown, volume, tmp_path):
     add_regions(shown, tmp_path)
     node = shown._nodes["regions"]

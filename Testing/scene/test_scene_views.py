@@ -9,7 +9,7 @@ import vtk
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.scan import Modality, to_voxel
 from CMMDetectLib.scene import affine_of, scan_of
-from CMMDetectLib.scene_views import PointPlacer, ViewsMemory, jump_to, show_slab
+from CMMDetectLib.scene_views import PointPlacer, Slab, jump_to, show_slab
 
 
 @pytest.fixture
@@ -56,16 +56,44 @@ def test_a_slab_shows_dark_lesions_as_minimum_and_bright_ones_as_maximum(views, 
     assert not any(node.GetSlabReconstructionEnabled() for node in views)
 
 
-def test_the_views_come_back_as_they_were_found(views, scene):
-    before = [(center_of_view(node), node.GetFieldOfView()) for node in views]
-    memory = ViewsMemory()
-    jump_to((12.0, -30.5, 41.25))
-    show_slab(Modality.SWI)
-    memory.restore()
-    assert [(center_of_view(node), node.GetFieldOfView()) for node in views] == before
-    assert not any(node.GetSlabReconstructionEnabled() for node in views)
-    scene.RemoveNode(views[1])
-    memory.restore()
+def slab_of(node):
+    return (
+        bool(node.GetSlabReconstructionEnabled()),
+        node.GetSlabReconstructionType(),
+        node.GetSlabReconstructionThickness(),
+    )
+
+
+def test_the_end_of_a_slab_brings_back_the_users_own(views, scene):
+    views[1].SetSlabReconstructionEnabled(True)
+    views[1].SetSlabReconstructionType(vtk.VTK_IMAGE_SLAB_MEAN)
+    views[1].SetSlabReconstructionThickness(20.0)
+    before = [slab_of(node) for node in views]
+    slab = Slab()
+    slab.end()
+    assert [slab_of(node) for node in views] == before
+    slab.show(Modality.SWI, 8.0)
+    slab.show(Modality.SWI, 6.0)
+    assert [slab_of(node) for node in views] == [(True, vtk.VTK_IMAGE_SLAB_MIN, 6.0)] * 2
+    slab.end()
+    assert [slab_of(node) for node in views] == before
+    slab.show(Modality.QSM)
+    scene.RemoveNode(views[0])
+    slab.end()
+    assert slab_of(views[1]) == before[1]
+
+
+def test_a_slab_leaves_a_view_alone_that_the_user_sets_meanwhile_and_reaches_a_new_one(views, scene):
+    slab = Slab()
+    slab.show(Modality.SWI, 8.0)
+    views[0].SetSlabReconstructionEnabled(False)
+    slab.show(Modality.SWI, 8.0)
+    assert [slab_of(node)[0] for node in views] == [False, True]
+    new = scene.AddNewNodeByClass("vtkMRMLSliceNode", "Yellow")
+    slab.show(Modality.SWI, 8.0)
+    assert slab_of(new) == (True, vtk.VTK_IMAGE_SLAB_MIN, 8.0)
+    slab.end()
+    assert not any(slab_of(node)[0] for node in (*views, new))
 
 
 @pytest.fixture

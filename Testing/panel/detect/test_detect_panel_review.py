@@ -436,6 +436,52 @@ def test_the_slab_follows_its_key_and_thickness(reviewed, press):
     assert not any(node.GetSlabReconstructionEnabled() for node in views)
 
 
+def test_a_slab_and_a_hidden_list_of_the_users_own_survive_entering_and_leaving_the_module(reviewed, press):
+    view = slicer.util.getNodesByClass("vtkMRMLSliceNode")[0]
+    display = reviewed.keeper.markings.points("final").GetDisplayNode()
+    slicer.util.selectModule("Data")
+    view.SetSlabReconstructionEnabled(True)
+    view.SetSlabReconstructionThickness(20)
+    display.SetVisibility(False)
+    for _visit in range(2):
+        slicer.util.selectModule("CMMDetect")
+        reviewed.update()
+        assert view.GetSlabReconstructionEnabled() and view.GetSlabReconstructionThickness() == 20
+        assert not display.GetVisibility()
+        press(key_of("slab"))
+        assert view.GetSlabReconstructionThickness() == 10
+        slicer.util.selectModule("Data")
+        assert view.GetSlabReconstructionEnabled() and view.GetSlabReconstructionThickness() == 20
+        assert not display.GetVisibility()
+    view.SetSlabReconstructionEnabled(False)
+
+
+def test_a_slab_of_the_users_own_stays_while_the_contrast_is_unknown(reviewed, press):
+    view = slicer.util.getNodesByClass("vtkMRMLSliceNode")[0]
+    view.SetSlabReconstructionEnabled(True)
+    view.SetSlabReconstructionThickness(20)
+    press(key_of("slab"))
+    assert view.GetSlabReconstructionThickness() == 10
+    reviewed.ui.modalityComboBox.setCurrentIndex(0)
+    assert view.GetSlabReconstructionEnabled() and view.GetSlabReconstructionThickness() == 20
+    reviewed.ui.modalityComboBox.setCurrentIndex(1)
+    assert view.GetSlabReconstructionThickness() == 10
+    view.SetSlabReconstructionEnabled(False)
+
+
+def test_the_slab_goes_on_in_the_next_scene_and_what_was_set_in_the_last_one_does_not(reviewed, small_scan):
+    slicer.util.getNodesByClass("vtkMRMLSliceNode")[0].SetSlabReconstructionEnabled(True)
+    QTest.mouseClick(reviewed.ui.slabButton, qt.Qt.LeftButton)
+    slicer.mrmlScene.Clear(0)
+    slicer.util.addVolumeFromArray(np.ascontiguousarray(small_scan.array.T), small_scan.affine, "sub-02_swi")
+    reviewed.enter()
+    views = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    assert reviewed.ui.slabButton.isChecked() and views
+    assert all(node.GetSlabReconstructionEnabled() for node in views)
+    QTest.mouseClick(reviewed.ui.slabButton, qt.Qt.LeftButton)
+    assert not any(node.GetSlabReconstructionEnabled() for node in views)
+
+
 def test_keys_live_only_while_the_module_is_open(reviewed, press):
     name = reviewed.review.listed[0]
     click_row(reviewed, 0)
