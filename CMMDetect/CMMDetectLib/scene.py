@@ -111,7 +111,6 @@ class ReviewScene:
     --------
     >>> shown = ReviewScene(session, volume)  # doctest: +SKIP
     >>> shown.show(ShownFilter({Stage.FINAL}, min_p_discrimination=0.5))  # doctest: +SKIP
-    >>> shown.unlock("cmb-0007")  # the user drags it: session.move("cmb-0007", ...)  # doctest: +SKIP
     """
 
     def __init__(
@@ -130,7 +129,6 @@ class ReviewScene:
         self._hub: Any = None
         self._nodes: dict[str, Any] = {}
         self._written: dict[str, Written] = {}
-        self._moving: str | None = None
         self._strays: set[str] = set()
         self._updating = False
         self._was_blind = session.blind
@@ -195,12 +193,6 @@ class ReviewScene:
         else:
             for role in (*ROLES, REGIONS):
                 self._hide(role)
-
-    def unlock(self, candidate_id: str | None) -> None:
-        """Let the user drag one candidate, once; None locks it again."""
-        self._moving = candidate_id
-        if self._ready():
-            self._update_points()
 
     def show_regions(self, path: Path) -> None:
         """Show a label map of the detector or of the review as outlines; in a blind read after `reveal` only.
@@ -284,7 +276,6 @@ class ReviewScene:
         self._written[role] = {}
         if not self.markings_visible:
             self._hide(role)
-        self._observe(node, node.PointEndInteractionEvent, self._on_dragged)
         self._observe(node, node.PointPositionDefinedEvent, self._on_placed)
         self._observe(node, node.PointRemovedEvent, self._on_point_removed)
 
@@ -301,7 +292,7 @@ class ReviewScene:
         for item in items:
             shown_as = self._shown_as(item)
             for role in self._roles_of(item):
-                wanted[role][item.id] = point_of(item, role == shown_as, item.id != self._moving)
+                wanted[role][item.id] = point_of(item, role == shown_as)
         for role in ROLES:
             names = list(self._written[role]) if ids is None else ids
             self._quietly(write_points, self._nodes[role], self._written[role], wanted[role], names)
@@ -331,14 +322,6 @@ class ReviewScene:
 
     def _observe(self, node: Any, event: int, handler: Callable[..., None]) -> None:
         self._observed.setdefault(node, []).append(node.AddObserver(event, handler))
-
-    def _on_dragged(self, node: Any, _event: str) -> None:
-        """Give the session the place of the one point that can be dragged."""
-        if not self._updating and self._moving in self.session:
-            name, self._moving = str(self._moving), None
-            for point_id, position in positions_by_id(node).items():
-                if point_id == self._written[_role_of(node)].get(name, ("", None))[0]:
-                    self._edit(partial(self.session.move, name, position))
 
     def _on_placed(self, node: Any, _event: str) -> None:
         """Take a point that the user placed in one of the lists for a microbleed that the detector missed."""

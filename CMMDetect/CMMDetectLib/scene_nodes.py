@@ -47,10 +47,9 @@ class Point(NamedTuple):
     description: str
     selected: bool
     visible: bool
-    locked: bool
 
 
-def point_of(candidate: Candidate, visible: bool, locked: bool) -> Point:
+def point_of(candidate: Candidate, visible: bool) -> Point:
     """Give a candidate as a control point; what is rejected is not selected, which makes it gray."""
     words = (candidate.verdict, candidate.certainty, candidate.mimic)
     return Point(
@@ -59,7 +58,6 @@ def point_of(candidate: Candidate, visible: bool, locked: bool) -> Point:
         description=", ".join(word for word in words if word),
         selected=candidate.verdict != Verdict.REJECTED,
         visible=visible,
-        locked=locked,
     )
 
 
@@ -180,7 +178,8 @@ def _write_point(node: Any, index: int, point: Point) -> None:
     node.SetNthControlPointDescription(index, point.description)
     node.SetNthControlPointSelected(index, point.selected)
     node.SetNthControlPointVisibility(index, point.visible)
-    node.SetNthControlPointLocked(index, point.locked)
+    # the mouse must not move it by accident
+    node.SetNthControlPointLocked(index, True)
 
 
 def positions_by_id(node: Any) -> dict[str, Position]:

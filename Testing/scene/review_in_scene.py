@@ -56,14 +56,6 @@ def place_of(node, label: str) -> list[float]:
     return position
 
 
-def drag(node, label: str, position) -> None:
-    """What the markups widget does at the end of a drag."""
-    index = point_index(node, label)
-    assert not node.GetNthControlPointLocked(index)
-    node.SetNthControlPointPositionWorld(index, *position)
-    node.InvokeEvent(node.PointEndInteractionEvent, index)
-
-
 def add_regions(shown: ReviewScene, folder) -> None:
     """A label map on the grid of the volume: one voxel labeled 1, in a left-handed file, which Slicer turns."""
     array = np.zeros((20, 30, 8), np.int32)

@@ -6,7 +6,7 @@ import slicer.util
 
 from CMMDetectLib.candidates import Candidate, Stage
 from CMMDetectLib.review import ReviewSession
-from CMMDetectLib.review_records import Verdict, moved_mm, position_of
+from CMMDetectLib.review_records import Verdict, position_of
 from CMMDetectLib.review_state import ScanIdentity
 from CMMDetectLib.scan import Modality, to_world
 from CMMDetectLib.scene import ReviewScene, affine_of
@@ -127,15 +127,16 @@ def drag_from_the_middle(view, right_px: int) -> None:
         mouse.InvokeEvent(event)
 
 
-def test_the_mouse_moves_a_mark_only_while_it_is_unlocked(session, volume, view):
+def test_the_mouse_moves_no_mark(session, volume, view):
     shown = ReviewScene(session, volume)
     jump_to(place(volume, "cmb-0001"), FIELD_MM)
     drag_from_the_middle(view, 20)
     assert position_of(session["cmb-0001"]) == place(volume, "cmb-0001")
-    shown.unlock("cmb-0001")
+    node, position = shown.points("final"), [0.0, 0.0, 0.0]
+    node.GetNthControlPointPositionWorld(0, position)
+    np.testing.assert_allclose(position, place(volume, "cmb-0001"), atol=1e-6)
+    # the same drag moves a point that is not locked
+    node.SetNthControlPointLocked(0, False)
     drag_from_the_middle(view, 20)
-    moved = np.subtract(position_of(session["cmb-0001"]), place(volume, "cmb-0001"))
-    np.testing.assert_allclose(moved, (-20 * FIELD_MM / SIZE_PX, 0, 0), atol=0.3)
-    drag_from_the_middle(view, 20)
-    assert np.linalg.norm(moved) == pytest.approx(moved_mm(session["cmb-0001"]))
-    assert session.undo_text == "Move cmb-0001"
+    node.GetNthControlPointPositionWorld(0, position)
+    assert np.linalg.norm(np.subtract(position, place(volume, "cmb-0001"))) > 2

@@ -15,30 +15,32 @@ from CMMDetectLib.review_records import Verdict, position_of
 from CMMDetectLib.review_state import ShownFilter
 from CMMDetectLib.scene import ReviewScene, saved_review
 from CMMDetectLib.scene_nodes import ACCEPTED, ROLES, find_hub
-from review_in_scene import CANDIDATES, add_regions, drag, labels, place_of, point_index, seen, session_of
+from review_in_scene import CANDIDATES, add_regions, labels, place_of, point_index, seen, session_of
 
 
-def test_a_point_is_locked_until_it_is_to_be_moved_and_then_gives_the_session_its_place(shown, session):
-    node = shown.points("final")
-    assert all(node.GetNthControlPointLocked(index) for index in range(2))
-    shown.unlock("cmb-0002")
-    drag(node, "cmb-0002", (-7.0, -4.5, 6.0))
-    assert position_of(session["cmb-0002"]) == (-7.0, -4.5, 6.0)
-    assert (session["cmb-0002"].x, session["cmb-0002"].y) == (-8.0, -4.0)
-    assert node.GetNthControlPointLocked(point_index(node, "cmb-0002"))
-    assert place_of(shown.points("detection"), "cmb-0002") == [-7.0, -4.5, 6.0]
+def test_a_point_that_is_moved_moves_in_every_list_and_undo_brings_it_back(shown, session):
+    session.move("cmb-0002", (-7.0, -4.5, 6.0))
+    for role in ("final", "detection"):
+        assert place_of(shown.points(role), "cmb-0002") == [-7.0, -4.5, 6.0]
     session.undo()
-    assert place_of(node, "cmb-0002") == [-8.0, -4.0, 6.0]
+    assert place_of(shown.points("final"), "cmb-0002") == [-8.0, -4.0, 6.0]
 
 
 def test_the_right_candidate_moves_after_others_have_left_the_list(shown, session):
     session.judge("cmb-0001", Verdict.ACCEPTED)
     session.judge("cmb-0002", Verdict.ACCEPTED)
     session.judge("cmb-0001", Verdict.REJECTED)
-    shown.unlock("cmb-0002")
-    drag(shown.points(ACCEPTED), "cmb-0002", (-7.5, -4.0, 6.0))
-    assert position_of(session["cmb-0002"]) == (-7.5, -4.0, 6.0)
-    assert position_of(session["cmb-0001"]) == (-4.0, -4.0, 6.0)
+    session.move("cmb-0002", (-7.5, -4.0, 6.0))
+    assert place_of(shown.points(ACCEPTED), "cmb-0002") == [-7.5, -4.0, 6.0]
+    assert place_of(shown.points("final"), "cmb-0001") == [-4.0, -4.0, 6.0]
+
+
+def test_every_point_is_locked(shown, session):
+    session.judge("cmb-0001", Verdict.ACCEPTED)
+    session.add((1.0, 2.0, 3.0))
+    for role in ROLES:
+        node = shown.points(role)
+        assert all(node.GetNthControlPointLocked(index) for index in range(node.GetNumberOfControlPoints()))
 
 
 def test_a_point_that_the_user_places_in_a_list_is_a_missed_microbleed(shown, session):
@@ -162,7 +164,6 @@ def test_closing_the_scene_leaves_the_session_as_it_was(shown, session, scene):
     session.judge("cmb-0002", Verdict.REJECTED)
     shown.show(ShownFilter({Stage.FINAL}))
     shown.show_markings(False)
-    shown.unlock("cmb-0001")
     shown.refresh()
     assert session.progress().decided == 2
     assert scene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") == 0
@@ -187,17 +188,16 @@ def test_opening_another_scans_review_leaves_the_first_ones_nodes_alone(shown, s
     assert saved_review(other) == to_text(second)
 
 
-def test_what_cannot_be_saved_after_a_drag_is_reported_and_stays(session, volume):
+def test_what_cannot_be_saved_after_a_point_was_placed_is_reported_and_stays(session, volume):
     def full_disk(_session):
         raise OutputError("disk full")
 
     session.save = full_disk
     told = []
     shown = ReviewScene(session, volume, failed=told.append)
-    shown.unlock("cmb-0001")
-    drag(shown.points("final"), "cmb-0001", (-5.0, -4.0, 6.0))
+    shown.points("final").AddControlPointWorld(-5.0, -4.0, 6.0, "F-5")
     assert [str(error) for error in told] == ["disk full"]
-    assert position_of(session["cmb-0001"]) == (-5.0, -4.0, 6.0)
+    assert position_of(session["cmb-r001"]) == (-5.0, -4.0, 6.0)
 
 
 def test_outlines_that_the_user_deletes_come_back_and_are_given_up_when_their_file_is_gone(
