@@ -31,6 +31,7 @@ from CMMDetectTrainWidgets.parameters import CMMDetectTrainParameterNode
 from CMMDetectTrainWidgets.point_lists import pointsOf, sourceOf
 from CMMDetectTrainWidgets.training_section import TrainingSection
 from CMMDetectWidgets.models_folder import modelsFolder, setModelsFolder
+from CMMDetectWidgets.path_field import PathField
 from CMMDetectWidgets.review_keeper import stemOf
 from CMMDetectWidgets.slice_views import later
 
@@ -96,11 +97,12 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.labels = LabelsSection(ui, self.parameters, self.dataset)
         self.training = TrainingSection(ui, self.parameters, self.dataset, shelf, self._onTrained)
         self.models = ModelsSection(ui, shelf, self._onModelsChanged)
-        ui.modelsPathLineEdit.currentPath = str(modelsFolder())
-        ui.modelsPathLineEdit.connect("currentPathChanged(QString)", self._onModelsFolder)
+        self._modelsPath = PathField(ui.modelsPathLineEdit, self._onModelsFolder)
+        self._modelsPath.show(str(modelsFolder()))
 
     def cleanup(self):
         """The module is about to be unloaded: a training is paused."""
+        self.settle()
         self.training.close()
         self.labels.forget()
         self._disconnectGui()
@@ -119,6 +121,12 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self):
         """Another module is shown. A running training goes on."""
+        self.settle()
+
+    def settle(self):
+        """Take folders that are just being typed."""
+        self.dataset.settle()
+        self._modelsPath.flush()
 
     def onSceneStartClose(self, _caller=None, _event=None):
         """The labels belong to the scene; data set and training do not and stay."""

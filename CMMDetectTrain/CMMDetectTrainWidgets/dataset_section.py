@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from CMMDetectLib.errors import CMMDetectError
 from CMMDetectTrainLib.case_list import CaseStatus, add_case, read_cases, remove_case, set_status
+from CMMDetectWidgets.path_field import PathField
 
 from .simple_table import SimpleTable
 
@@ -39,8 +40,8 @@ class DatasetSection:
         self._updating = False
         self.cases = []
         self._table = SimpleTable(ui.caseTable, COLUMNS, TIPS, self._updateButtons)
-        ui.datasetPathLineEdit.currentPath = slicer.util.settingsValue(DATASET_SETTING, "")
-        ui.datasetPathLineEdit.connect("currentPathChanged(QString)", self._onFolder)
+        self._path = PathField(ui.datasetPathLineEdit, self._onFolder)
+        self._path.show(slicer.util.settingsValue(DATASET_SETTING, ""))
         ui.okButton.connect("clicked(bool)", self._onOk)
         ui.toCheckButton.connect("clicked(bool)", self._onToCheck)
         ui.showCaseButton.connect("clicked(bool)", self._onShow)
@@ -49,8 +50,12 @@ class DatasetSection:
     @property
     def folder(self):
         """Folder of the data set, None without one; it need not exist."""
-        chosen = self._ui.datasetPathLineEdit.currentPath.strip()
+        chosen = self._path.path.strip()
         return Path(chosen) if chosen else None
+
+    def settle(self):
+        """Take a folder that is just being typed: not every button takes the keyboard from the field."""
+        self._path.flush()
 
     def has(self, name):
         """Whether there is a case of that name."""
@@ -97,8 +102,8 @@ class DatasetSection:
         ui.showCaseButton.setEnabled(case is not None)
         ui.removeCaseButton.setEnabled(case is not None)
 
-    def _onFolder(self, _path=""):
-        qt.QSettings().setValue(DATASET_SETTING, self._ui.datasetPathLineEdit.currentPath)
+    def _onFolder(self, path):
+        qt.QSettings().setValue(DATASET_SETTING, path)
         self.refresh()
 
     def _onOk(self, _checked=False):

@@ -289,7 +289,9 @@ class LabelsSection:
         return case_name(stemOf(parameters.labelVolume), parameters.labelModality.value, subject)
 
     def _onSave(self, _checked=False):
+        # what the button said counts: another folder whose case it did not name is not written over
         again = self._dataset.has(self._name())
+        self._dataset.settle()
         try:
             case = self._dataset.add(self._newCase(), again)
         except CMMDetectError as error:

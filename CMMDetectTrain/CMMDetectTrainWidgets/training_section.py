@@ -163,6 +163,7 @@ class TrainingSection:
     # ------------------------------------------------------------------ jobs
 
     def _newJob(self, **others):
+        self._dataset.settle()
         parameters, shelf = self._parameters(), self._shelf()
         name = self._ui.modelNameLineEdit.text.strip()
         old = shelf.in_use or (SHIPPED_BUNDLE if SHIPPED_BUNDLE.is_dir() else None)
