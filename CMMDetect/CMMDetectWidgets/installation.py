@@ -1,7 +1,9 @@
 """PyTorch, which the neural networks need: whether it is there, and how it gets there with the user's consent."""
 
+import contextlib
 import importlib.metadata
 import importlib.util
+import subprocess
 from pathlib import Path
 
 import slicer
@@ -45,11 +47,25 @@ def installNetworks():
     RuntimeError
         If the user declined or the installation failed; the message is for the user.
     """
-    if torchVersion() is None and not _installTorch():
-        raise RuntimeError(_("PyTorch was not installed. The classical method works without it."))
-    _installRequirements()
+    with failuresInOneLine():
+        if torchVersion() is None and not _installTorch():
+            raise RuntimeError(_("PyTorch was not installed. The classical method works without it."))
+        _installRequirements()
     if not networksReady():
         raise RuntimeError(_("The installation is not complete. Restart Slicer and try again."))
+
+
+@contextlib.contextmanager
+def failuresInOneLine():
+    """Turn what pip could not do into a RuntimeError whose message is for the user; pip has told the log why."""
+    try:
+        yield
+    except (subprocess.CalledProcessError, OSError) as error:
+        text = _(
+            "The packages could not be downloaded or installed. Check the connection to the internet and try again;"
+            " the Python console says more."
+        )
+        raise RuntimeError(text) from error
 
 
 def _installTorch():

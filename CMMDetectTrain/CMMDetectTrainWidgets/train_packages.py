@@ -6,7 +6,7 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
-from CMMDetectWidgets.installation import installNetworks, networksReady
+from CMMDetectWidgets.installation import failuresInOneLine, installNetworks, networksReady
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "CMMDetectTrain-requirements.txt"
 PACKAGES = ("matplotlib", "sklearn")
@@ -29,7 +29,8 @@ def installTraining():
     if not networksReady():
         installNetworks()
     if not trainingReady():
-        _installRequirements()
+        with failuresInOneLine():
+            _installRequirements()
     if not trainingReady():
         raise RuntimeError(_("The installation is not complete. Restart Slicer and try again."))
 

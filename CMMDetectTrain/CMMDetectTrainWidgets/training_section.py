@@ -290,6 +290,7 @@ class TrainingSection:
         try:
             installTraining()
         except (RuntimeError, CMMDetectError) as error:
+            self._updateButtons()
             self._ui.estimateLabel.setText(str(error))
             return
         self._updateButtons()
