@@ -88,6 +88,7 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneReady)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneLoaded)
         self.refresh()
 
@@ -115,8 +116,9 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.onReload(self)
 
     def enter(self):
-        """The module is shown: data set and models may have changed meanwhile."""
+        """The module is shown: data set, models and the contrast of the scan may have changed meanwhile."""
         self.initializeParameterNode()
+        self.labels.keepContrast()
         self.refresh()
 
     def exit(self):
@@ -138,12 +140,17 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
         self.update()
 
+    def onSceneStartImport(self, _caller=None, _event=None):
+        """A scene is being loaded, and with it perhaps the contrast of its scan."""
+        self.labels.keepContrast()
+
     def onSceneLoaded(self, _caller=None, _event=None):
         """The scene was loaded; the lists of its nodes are right only after the event."""
         later(self._takeLoadedScene)
 
     def _takeLoadedScene(self):
         self.initializeParameterNode()
+        self.labels.keepContrast()
         self._parameterNode.Modified()
         self.update()
 

@@ -11,10 +11,10 @@ from CMMDetectLib.scene_views import jump_to
 from CMMDetectTrainLib.annotations import grow_annotations
 from CMMDetectTrainLib.case_list import CaseStatus, NewCase, case_name
 from CMMDetectTrainLib.label_map import label_map
-from CMMDetectWidgets.inputs import guessModality
 from CMMDetectWidgets.parameters import ModalityChoice
 from CMMDetectWidgets.review_keeper import stemOf
 
+from .contrast import Contrast
 from .label_nodes import LabelNodes
 from .point_lists import loadPoints, loadReview, pointsOf, readerOf, sourceOf
 from .simple_table import SimpleTable
@@ -55,7 +55,7 @@ class LabelsSection:
         self._scan = (None, None)
         self._annotations = None
         self._grownFor = None
-        self._guessedFor = None
+        self._contrast = Contrast()
         self._problems = []
         self._observed = []
         self.corrected = False
@@ -75,7 +75,7 @@ class LabelsSection:
     def update(self):
         """Bring the section to the parameters; regions that do not fit them any more are grown again."""
         parameters = self._parameters()
-        self._guess(parameters)
+        self._contrast.update(parameters)
         wanted = self._wanted(parameters)
         if wanted != self._grownFor:
             # what was corrected belongs to the scan and its points, not to the sliders
@@ -87,12 +87,17 @@ class LabelsSection:
                 self._timer.start()
         self._updateButtons(parameters)
 
+    def keepContrast(self):
+        """The contrast in the parameters came with a scene, or was chosen in another module: do not guess over it."""
+        self._contrast.forget()
+
     def forget(self):
         """Let go of everything in the scene: it is about to be closed."""
         self._timer.stop()
         self._observe(None)
         self._nodes.forget()
-        self._scan, self._annotations, self._grownFor, self._guessedFor = (None, None), None, None, None
+        self._contrast.forget()
+        self._scan, self._annotations, self._grownFor = (None, None), None, None
         self._problems, self.corrected = [], False
         self._table.fill([])
         self._ui.lesionMessageLabel.setText("")
@@ -107,15 +112,6 @@ class LabelsSection:
             parameters.inPlaneVox,
             parameters.throughPlaneVox,
         )
-
-    def _guess(self, parameters):
-        volume = parameters.labelVolume
-        name = volume.GetID() if volume else None
-        if name != self._guessedFor:
-            first, self._guessedFor = self._guessedFor is None, name
-            # a contrast that was saved with the scene is not guessed again
-            if volume is not None and not (first and parameters.labelModality != ModalityChoice.UNKNOWN):
-                parameters.labelModality = ModalityChoice(guessModality(volume)[0])
 
     def _observe(self, points):
         for node, tag in self._observed:
