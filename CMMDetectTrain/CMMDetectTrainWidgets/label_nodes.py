@@ -1,16 +1,27 @@
 """The regions of a scan's microbleeds in the scene: a segmentation that the user can correct."""
 
+import hashlib
+
 import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from CMMDetectLib.errors import InputError
+
 COLOR = (1.0, 0.4, 0.1)
 ROLE = "CMMDetectTrain.Scan"
+CORRECTED = "CMMDetectTrain.Corrected"
+"""Attribute of a segmentation that somebody has corrected: it is never filled again unasked."""
+GROWN = "CMMDetectTrain.Grown"
+"""Attribute of a segmentation: checksum of what was grown into it."""
 
 
 class LabelNodes:
     """Shows a label map as outlines and reads it back.
+
+    Whether regions were corrected is kept at the segmentation itself, so that it is known again when the scan is
+    chosen again and after the scene was saved and loaded.
 
     Parameters
     ----------
@@ -22,14 +33,46 @@ class LabelNodes:
         self._node = None
         self._observed = []
         self._writing = False
+        self._compared = False
 
     @property
     def node(self):
-        """The segmentation node, None where none is shown."""
+        """The segmentation that was asked for last, None where there is none."""
         return self._node if self._node is not None and slicer.mrmlScene.IsNodePresent(self._node) else None
 
+    def of(self, volume):
+        """Give the segmentation of a scan's regions, None where there is none."""
+        if volume is None:
+            return None
+        if self.node is not None and _belongs(self.node, volume):
+            return self.node
+        self.forget()
+        nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        self._observe(next((node for node in nodes if _belongs(node, volume)), None))
+        return self._node
+
+    def isCorrected(self, volume):
+        """Whether a scan has regions that were corrected by hand."""
+        node = self.of(volume)
+        return node is not None and node.GetAttribute(CORRECTED) is not None
+
+    def compare(self, volume):
+        """Notice corrections that were made while nobody observed: another scan was chosen, or the module closed."""
+        node = self.of(volume)
+        if node is None or self._compared:
+            return
+        self._compared = True
+        if node.GetAttribute(GROWN) not in (None, _fingerprint(self.labels(volume))):
+            node.SetAttribute(CORRECTED, "true")
+
+    def release(self, volume):
+        """Give corrected regions up: they may be grown again."""
+        node = self.of(volume)
+        if node is not None:
+            node.RemoveAttribute(CORRECTED)
+
     def show(self, volume, labels, names):
-        """Outline regions.
+        """Outline regions in place of those that were there.
 
         Parameters
         ----------
@@ -39,51 +82,63 @@ class LabelNodes:
         """
         self._writing = True
         try:
-            node = self._nodeOf(volume)
-            node.GetSegmentation().RemoveAllSegments()
+            if self.of(volume) is None:
+                self._observe(self._made(volume))
+            self._node.GetSegmentation().RemoveAllSegments()
             if labels.any():
-                self._fill(node, volume, labels, names)
+                self._fill(self._node, volume, labels, names)
+            self._node.SetAttribute(GROWN, _fingerprint(labels))
+            self._compared = True
         finally:
             self._writing = False
 
     def labels(self, volume):
-        """Give the regions as they are now, (I, J, K) on the voxels of the scan."""
-        if self.node is None or not self.node.GetSegmentation().GetNumberOfSegments():
+        """Give the regions as they are now, (I, J, K) on the voxels of the scan.
+
+        Raises
+        ------
+        InputError
+            If the scan has no segmentation: it was deleted, which is not the same as a scan without regions.
+        """
+        node = self.of(volume)
+        if node is None:
+            raise InputError(_("{scan}: its regions were deleted; grow them again").format(scan=volume.GetName()))
+        if not node.GetSegmentation().GetNumberOfSegments():
             return np.zeros(volume.GetImageData().GetDimensions(), np.int32)
         ids = vtk.vtkStringArray()
-        for segment in self.node.GetSegmentation().GetSegmentIDs():
+        for segment in node.GetSegmentation().GetSegmentIDs():
             ids.InsertNextValue(segment)
         labelmap = _labelmap(volume)
         try:
-            slicer.modules.segmentations.logic().ExportSegmentsToLabelmapNode(self.node, ids, labelmap, volume)
+            slicer.modules.segmentations.logic().ExportSegmentsToLabelmapNode(node, ids, labelmap, volume)
             return slicer.util.arrayFromVolume(labelmap).T.astype(np.int32)
         finally:
             slicer.mrmlScene.RemoveNode(labelmap)
+
+    def names(self, volume):
+        """Give what the regions are called, in the order of their labels."""
+        node = self.of(volume)
+        segmentation = node.GetSegmentation() if node is not None else None
+        count = segmentation.GetNumberOfSegments() if segmentation is not None else 0
+        return [segmentation.GetNthSegment(index).GetName() for index in range(count)]
 
     def forget(self):
         """Let go of the nodes; what is in the scene stays there."""
         for observed, tag in self._observed:
             observed.RemoveObserver(tag)
-        self._observed, self._node = [], None
+        self._observed, self._node, self._compared = [], None, False
 
-    def _nodeOf(self, volume):
-        if self.node is not None and self.node.GetNodeReferenceID(ROLE) == volume.GetID():
-            return self.node
-        self.forget()
-        own = [
-            node
-            for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-            if node.GetNodeReferenceID(ROLE) == volume.GetID()
-        ]
-        self._node = own[0] if own else self._made(volume)
-        segmentation = self._node.GetSegmentation()
+    def _observe(self, node):
+        self._node = node
+        if node is None:
+            return
+        segmentation = node.GetSegmentation()
         for event in (
             segmentation.SourceRepresentationModified,
             segmentation.SegmentAdded,
             segmentation.SegmentRemoved,
         ):
             self._observed.append((segmentation, segmentation.AddObserver(event, self._onModified)))
-        return self._node
 
     def _made(self, volume):
         name = _("{scan} microbleeds").format(scan=volume.GetName())
@@ -110,7 +165,20 @@ class LabelNodes:
 
     def _onModified(self, _caller=None, _event=None):
         if not self._writing:
+            self._node.SetAttribute(CORRECTED, "true")
             self._onCorrected()
+
+
+def _belongs(node, volume):
+    """Whether a segmentation was made for a scan."""
+    return node.GetNodeReferenceID(ROLE) == volume.GetID()
+
+
+def _fingerprint(labels):
+    """Tell label maps apart by a checksum; labels count by their order, as a segmentation numbers them anew."""
+    places = np.flatnonzero(labels)
+    _values, order = np.unique(labels.flat[places], return_inverse=True)
+    return hashlib.sha256(places.astype(np.int64).tobytes() + order.astype(np.int64).tobytes()).hexdigest()
 
 
 def _labelmap(volume):

@@ -5,7 +5,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from CMMDetectLib.errors import CMMDetectError
-from CMMDetectLib.region_growing import GrowthFlag, GrowthSettings
+from CMMDetectLib.region_growing import GrowthSettings
 from CMMDetectLib.scene import saved_review, scan_of
 from CMMDetectLib.scene_views import jump_to
 from CMMDetectTrainLib.annotations import grow_annotations
@@ -17,23 +17,12 @@ from CMMDetectWidgets.review_keeper import stemOf
 from .contrast import Contrast
 from .label_nodes import LabelNodes
 from .point_lists import loadPoints, loadReview, pointsOf, readerOf, sourceOf
+from .regions import COLUMNS, TIPS, correctedRegions, grownRegions
 from .simple_table import SimpleTable
 
 READER_SETTING = "CMMDetect/Reader"
 WAIT_MS = 120
 """A slider that is dragged, or points that are loaded, are answered once."""
-COLUMNS = (_("Point"), _("Diameter"), _("Volume"), _("Moved"), _("Check"))
-TIPS = (
-    _("Name of the point"),
-    _("Diameter of the sphere with the region's volume"),
-    _("Volume of the region"),
-    _("How far the darkest (QSM: brightest) place of the lesion is from the point"),
-    _("What to look at before the case is saved"),
-)
-WARNINGS = {
-    GrowthFlag.VESSEL: _("followed a vessel and was cut back"),
-    GrowthFlag.CAPPED: _("reaches the largest radius, may be larger"),
-}
 
 
 class LabelsSection:
@@ -53,12 +42,11 @@ class LabelsSection:
         self._nodes = LabelNodes(self._onCorrected)
         self._table = SimpleTable(ui.lesionTable, COLUMNS, TIPS, self._onLesion)
         self._scan = (None, None)
-        self._annotations = None
+        self._regions = None
         self._grownFor = None
         self._contrast = Contrast()
         self._problems = []
         self._observed = []
-        self.corrected = False
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(WAIT_MS)
@@ -72,19 +60,21 @@ class LabelsSection:
         ui.growButton.connect("clicked(bool)", self._onGrowAgain)
         ui.saveCaseButton.connect("clicked(bool)", self._onSave)
 
+    @property
+    def corrected(self):
+        """Whether the scan has regions that were corrected by hand, which are not grown again unasked."""
+        parameters = self._parameters()
+        return parameters is not None and self._nodes.isCorrected(parameters.labelVolume)
+
     def update(self):
         """Bring the section to the parameters; regions that do not fit them any more are grown again."""
         parameters = self._parameters()
         self._contrast.update(parameters)
         wanted = self._wanted(parameters)
         if wanted != self._grownFor:
-            # what was corrected belongs to the scan and its points, not to the sliders
-            kept = self.corrected and self._grownFor is not None and wanted[:3] == self._grownFor[:3]
             self._grownFor = wanted
-            if not kept:
-                self.corrected = False
-                self._observe(parameters.points)
-                self._timer.start()
+            self._observe(parameters.points)
+            self._renew()
         self._updateButtons(parameters)
 
     def keepContrast(self):
@@ -97,8 +87,7 @@ class LabelsSection:
         self._observe(None)
         self._nodes.forget()
         self._contrast.forget()
-        self._scan, self._annotations, self._grownFor = (None, None), None, None
-        self._problems, self.corrected = [], False
+        self._scan, self._regions, self._grownFor, self._problems = (None, None), None, None, []
         self._table.fill([])
         self._ui.lesionMessageLabel.setText("")
 
@@ -128,7 +117,13 @@ class LabelsSection:
 
     def _onPoints(self, _caller=None, _event=None):
         if not self.corrected:
-            self._timer.start()
+            self._renew()
+            self._updateSaving()
+
+    def _renew(self):
+        """Regions that do not fit any more are not saved; those that do follow shortly."""
+        self._regions = None
+        self._timer.start()
 
     def _currentScan(self):
         """Give the chosen volume as a scan; it is read again only if it changed.
@@ -147,39 +142,38 @@ class LabelsSection:
         return self._scan[1]
 
     def _grow(self):
+        self._timer.stop()
         parameters = self._parameters()
-        if parameters is None or self.corrected:
+        if parameters is None:
             return
-        self._annotations = None
+        self._regions = None
         if parameters.labelVolume is None or parameters.labelModality == ModalityChoice.UNKNOWN:
-            self._show(None)
+            self._show()
             return
-        settings = GrowthSettings(parameters.inPlaneVox, parameters.throughPlaneVox, tolerance=parameters.tolerance)
         try:
-            scan = self._currentScan()
-            self._annotations = grow_annotations(pointsOf(parameters.points), scan, settings, self._problems)
+            self._regions = self._regionsOf(parameters, self._currentScan())
         except CMMDetectError as error:
-            self._show(None)
+            self._show()
             self._say(str(error))
             return
-        names = [point.name for point in self._annotations.points]
-        self._nodes.show(parameters.labelVolume, label_map(scan, self._annotations.lesions), names)
         self._showScan(parameters.labelVolume)
-        self._show(self._annotations)
+        self._show()
 
-    def _show(self, annotations):
-        rows = []
-        for point, lesion in zip(annotations.points, annotations.lesions, strict=True) if annotations else ():
-            moved = sum((a - b) ** 2 for a, b in zip(point.position_mm, lesion.position_mm, strict=True)) ** 0.5
-            warnings = [WARNINGS[flag] for flag in lesion.flags if flag in WARNINGS]
-            numbers = (
-                _("{size} mm").format(size=f"{lesion.diameter_mm:.1f}"),
-                _("{size} mm³").format(size=f"{lesion.volume_mm3:.0f}"),
-                _("{size} mm").format(size=f"{moved:.1f}"),
-            )
-            rows.append((point.name, *numbers, ", ".join(warnings)))
-        self._table.fill(rows)
-        self._say("\n".join(annotations.problems) if annotations else "")
+    def _regionsOf(self, parameters, scan):
+        """Take corrected regions as they are; grow all others at the points."""
+        volume, nodes = parameters.labelVolume, self._nodes
+        nodes.compare(volume)
+        if nodes.isCorrected(volume):
+            return correctedRegions(nodes.labels(volume), nodes.names(volume), scan)
+        settings = GrowthSettings(parameters.inPlaneVox, parameters.throughPlaneVox, tolerance=parameters.tolerance)
+        annotations = grow_annotations(pointsOf(parameters.points), scan, settings, self._problems)
+        nodes.show(volume, label_map(scan, annotations.lesions), [point.name for point in annotations.points])
+        return grownRegions(annotations)
+
+    def _show(self):
+        regions = self._regions
+        self._table.fill(regions.rows if regions is not None else [])
+        self._say(regions.message if regions is not None else "")
         self._updateButtons(self._parameters())
 
     def _say(self, text):
@@ -194,8 +188,10 @@ class LabelsSection:
             slicer.util.setSliceViewerLayers(background=volume, fit=True)
 
     def _onLesion(self):
-        if self._annotations is not None and self._table.row is not None:
-            jump_to(self._annotations.lesions[self._table.row].position_mm)
+        row = self._table.row
+        position = self._regions.positions_mm[row] if self._regions is not None and row is not None else None
+        if position is not None:
+            jump_to(position)
 
     # ------------------------------------------------------------------ points
 
@@ -225,31 +221,36 @@ class LabelsSection:
     # ------------------------------------------------------------------ corrections
 
     def _onCorrected(self):
-        self.corrected = True
+        self._renew()
         self._updateButtons(self._parameters())
 
     def _onGrowAgain(self, _checked=False):
-        self.corrected = False
+        self._nodes.release(self._parameters().labelVolume)
         self._grow()
 
     def _onEdit(self, _checked=False):
         slicer.util.selectModule("SegmentEditor")
         editor = getattr(getattr(slicer.modules, "SegmentEditorWidget", None), "editor", None)
         if editor is not None:
-            editor.setSegmentationNode(self._nodes.node)
-            editor.setSourceVolumeNode(self._parameters().labelVolume)
+            volume = self._parameters().labelVolume
+            editor.setSegmentationNode(self._nodes.of(volume))
+            editor.setSourceVolumeNode(volume)
 
     # ------------------------------------------------------------------ saving
 
     def _updateButtons(self, parameters):
         ui, volume = self._ui, parameters.labelVolume
         known = volume is not None and parameters.labelModality != ModalityChoice.UNKNOWN
+        corrected, deleted = self.corrected, self._deleted
+        if deleted:
+            self._table.fill([])
+            self._say(_("The regions were deleted."))
         ui.readPointsButton.setEnabled(known)
         ui.reviewButton.setVisible(known and saved_review(volume) is not None)
-        ui.editButton.setEnabled(self._nodes.node is not None)
-        ui.growButton.setVisible(self.corrected)
+        ui.editButton.setEnabled(self._nodes.of(volume) is not None)
+        ui.growButton.setVisible(corrected or deleted)
         for widget in (ui.toleranceSlider, ui.inPlaneSpinBox, ui.throughPlaneSpinBox):
-            widget.setEnabled(not self.corrected)
+            widget.setEnabled(not corrected)
         self._updateSaving()
 
     def _updateSaving(self, _text=""):
@@ -262,7 +263,7 @@ class LabelsSection:
             button.setText(_("Save as training case"))
         elif self._dataset.has(self._name()):
             button.setText(_("Replace the labels of {case}").format(case=self._name()))
-        elif not self._annotations.points and not self.corrected:
+        elif not self._regions.count:
             button.setText(_("Save as a scan without microbleeds"))
         else:
             button.setText(_("Save as training case {case}").format(case=self._name()))
@@ -275,9 +276,18 @@ class LabelsSection:
             return _("Say what contrast the scan has.")
         if self._dataset.folder is None:
             return _("Choose the folder of the data set first.")
-        if self._annotations is None:
+        if self._timer.isActive():
+            return _("The regions are being grown.")
+        if self._regions is None:
             return _("The scan or its points cannot be used.")
+        if self._deleted:
+            return _("The regions were deleted. Grow them again.")
         return ""
+
+    @property
+    def _deleted(self):
+        """Whether the regions that were shown are gone from the scene."""
+        return self._regions is not None and self._nodes.of(self._parameters().labelVolume) is None
 
     def _name(self):
         parameters = self._parameters()
@@ -292,6 +302,7 @@ class LabelsSection:
             case = self._dataset.add(self._newCase(), again)
         except CMMDetectError as error:
             self._ui.saveMessageLabel.setText(str(error))
+            self._updateButtons(self._parameters())
             return
         text = _("Saved: {case}, {count} microbleeds.").format(case=case.name, count=case.microbleeds)
         self._ui.saveMessageLabel.setText(text)
@@ -299,11 +310,6 @@ class LabelsSection:
 
     def _newCase(self):
         parameters = self._parameters()
-        flagged = [
-            f"{point.name}: {', '.join(lesion.flags)}"
-            for point, lesion in zip(self._annotations.points, self._annotations.lesions, strict=True)
-            if lesion.flags
-        ]
         return NewCase(
             scan=self._currentScan(),
             labels=self._nodes.labels(parameters.labelVolume),
@@ -312,5 +318,5 @@ class LabelsSection:
             subject=self._ui.subjectLineEdit.text.strip(),
             reader=self._ui.caseReaderLineEdit.text.strip(),
             status=CaseStatus.TO_CHECK if self._ui.toCheckCheckBox.checked else CaseStatus.OK,
-            note="corrected by hand" if self.corrected else "; ".join(flagged),
+            note=self._regions.note,
         )

@@ -12,6 +12,8 @@ from PySide6.QtTest import QTest
 import slicer_host
 from CMMDetectLib.scan import Scan
 
+CORRECTED_VOXEL = (2, 2, 2)
+
 
 def add_volume(scan: Scan) -> Any:
     """Load a scan into the scene."""
@@ -35,6 +37,32 @@ def choose(panel: Any, volume: Any, points: Any = None) -> None:
 
 def wait_for_regions(panel: Any) -> None:
     slicer_host.wait_until(lambda: not panel.labels._timer.isActive())
+
+
+def correct(panel: Any, volume: Any) -> None:
+    """Add a voxel to the first region, as the Segment Editor would."""
+    paint(panel.labels._nodes.node, volume)
+
+
+def paint(segmentation: Any, volume: Any) -> None:
+    first = segmentation.GetSegmentation().GetNthSegmentID(0)
+    array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, first, volume)
+    array[CORRECTED_VOXEL] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, segmentation, first, volume)
+
+
+def is_corrected(panel: Any, volume: Any) -> bool:
+    """Whether the regions of a scan have the voxel of `correct`."""
+    return panel.labels._nodes.labels(volume)[CORRECTED_VOXEL] == 1
+
+
+def reload_scene(path: Path) -> None:
+    """Save the scene, close it and load it again."""
+    slicer.util.saveScene(str(path))
+    slicer.mrmlScene.Clear(0)
+    slicer_host.wait_until(lambda: True)
+    slicer.util.loadScene(str(path))
+    slicer_host.wait_until(lambda: True)
 
 
 def click(button: Any) -> None:
