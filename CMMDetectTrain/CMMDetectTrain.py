@@ -118,11 +118,12 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self):
         """The module is shown: data set, models and the contrast of the scan may have changed meanwhile."""
         self.initializeParameterNode()
-        self.labels.keepContrast()
+        self.labels.enter()
         self.refresh()
 
     def exit(self):
         """Another module is shown. A running training goes on."""
+        self.labels.leave()
         self.settle()
 
     def settle(self):

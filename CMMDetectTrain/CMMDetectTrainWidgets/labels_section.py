@@ -47,6 +47,8 @@ class LabelsSection:
         self._contrast = Contrast()
         self._problems = []
         self._observed = []
+        self._entered = False
+        self._unseen = False
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(WAIT_MS)
@@ -77,8 +79,29 @@ class LabelsSection:
             self._renew()
         self._updateButtons(parameters)
 
+    def enter(self):
+        """The module is shown: so is the scan, if its regions were made meanwhile."""
+        self._entered = True
+        # a contrast that was chosen in another module is taken over
+        self._contrast.forget()
+        if self._unseen:
+            self._unseen = False
+            self._catchUp()
+
+    def _catchUp(self):
+        """Show what was made outside of the module, and measure what was corrected there."""
+        parameters = self._parameters()
+        if self._regions is None:
+            self._grow()
+        elif parameters.labelVolume is not None:
+            self._showScan(parameters.labelVolume)
+
+    def leave(self):
+        """Another module is shown, and the views are its own."""
+        self._entered = False
+
     def keepContrast(self):
-        """The contrast in the parameters came with a scene, or was chosen in another module: do not guess over it."""
+        """The contrast in the parameters came with a scene: do not guess over it."""
         self._contrast.forget()
 
     def forget(self):
@@ -181,6 +204,9 @@ class LabelsSection:
         self._ui.lesionMessageLabel.setVisible(bool(text))
 
     def _showScan(self, volume):
+        if not self._entered:
+            self._unseen = True
+            return
         if slicer.app.layoutManager() is None:
             return
         shown = {node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
@@ -222,6 +248,10 @@ class LabelsSection:
 
     def _onCorrected(self):
         self._renew()
+        if not self._entered:
+            # measured when the module is shown again: the Segment Editor shall not wait at every stroke
+            self._timer.stop()
+            self._unseen = True
         self._updateButtons(self._parameters())
 
     def _onGrowAgain(self, _checked=False):

@@ -56,6 +56,13 @@ def is_corrected(panel: Any, volume: Any) -> bool:
     return panel.labels._nodes.labels(volume)[CORRECTED_VOXEL] == 1
 
 
+def in_the_views() -> set[str]:
+    """Names of the volumes in the background of the slice views."""
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    shown = (slicer.mrmlScene.GetNodeByID(node.GetBackgroundVolumeID() or "") for node in composites)
+    return {node.GetName() for node in shown if node is not None}
+
+
 def reload_scene(path: Path) -> None:
     """Save the scene, close it and load it again."""
     slicer.util.saveScene(str(path))
