@@ -120,6 +120,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self):
         """The module is shown: its keys become live."""
         self.initializeParameterNode()
+        self.inputs.keepContrast()
         self.update()
         self.review.keys.install()
 
@@ -152,6 +153,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _takeLoadedScene(self):
         self.initializeParameterNode()
+        self.inputs.keepContrast()
         self._parameterNode.Modified()
         self.update()
 
@@ -329,7 +331,11 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _currentReview(self):
         keeper = self.keeper
-        return None if keeper.session is None else (keeper.session, keeper.scan, keeper.folder)
+        if keeper.session is None:
+            return None
+        # a button need not take the keyboard from the line that is written in
+        self.review.takeNote()
+        return keeper.session, keeper.scan, keeper.folder
 
 
 def firstScan():

@@ -31,6 +31,7 @@ from CMMDetectTrainWidgets.parameters import CMMDetectTrainParameterNode
 from CMMDetectTrainWidgets.point_lists import pointsOf, sourceOf
 from CMMDetectTrainWidgets.training_section import TrainingSection
 from CMMDetectWidgets.models_folder import modelsFolder, setModelsFolder
+from CMMDetectWidgets.parameters import connectWidgets
 from CMMDetectWidgets.path_field import PathField
 from CMMDetectWidgets.review_keeper import stemOf
 from CMMDetectWidgets.slice_views import later
@@ -142,8 +143,8 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.update()
 
     def onSceneStartImport(self, _caller=None, _event=None):
-        """A scene is being loaded, and with it perhaps the contrast of its scan."""
-        self.labels.keepContrast()
+        """While a scene is added, the selectors lose their nodes and find others; that is no choice of the user."""
+        self._disconnectGui()
 
     def onSceneLoaded(self, _caller=None, _event=None):
         """The scene was loaded; the lists of its nodes are right only after the event."""
@@ -165,7 +166,7 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Connect the widgets to the scene's parameter node."""
         if self._parameterNode is None:
             self._parameterNode = self.logic.getParameterNode()
-            self._guiTag = self._parameterNode.connectGui(self.ui)
+            self._guiTag = connectWidgets(self._parameterNode, self.ui)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
 
     def _disconnectGui(self):

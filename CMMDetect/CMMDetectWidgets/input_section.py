@@ -7,9 +7,10 @@ from slicer.i18n import tr as _
 
 from CMMDetectLib.errors import CMMDetectError
 
-from .inputs import chosenModality, guessModality, keepModality, methodName, methodSettings, problemOf
+from .contrast import NOT_YET, Contrast
+from .inputs import methodName, methodSettings, problemOf
 from .installation import installNetworks, modelFolder, networksReady
-from .parameters import LEAST_THRESHOLD, MethodChoice, ModalityChoice
+from .parameters import LEAST_THRESHOLD, MethodChoice
 from .path_field import PathField
 from .review_keeper import defaultFolder
 
@@ -20,8 +21,6 @@ SETTING_WIDGETS = (
     "maxEllipticitySpinBox",
     "minSkullDistanceSpinBox",
 )
-NOT_YET = object()
-"""Not None, which is the choice of no volume."""
 
 
 class InputSection:
@@ -37,7 +36,9 @@ class InputSection:
         self._ui = ui
         self._parameters = parameters
         self._updating = False
-        self.forget()
+        self._contrast = Contrast("inputVolume", "modality")
+        self._settingsOf = None
+        self._default = (NOT_YET, None)
         ui.maskSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onMask)
         ui.maskSegmentComboBox.connect("activated(int)", self._onSegment)
         self._resultsField = PathField(ui.resultsFolderPathLineEdit, self._onResultsFolder)
@@ -59,7 +60,8 @@ class InputSection:
         self._updating = True
         try:
             parameters = self._parameters()
-            self._guess(parameters)
+            self._contrast.update(parameters)
+            self._ui.modalityHintLabel.setText(self._contrast.hint(parameters))
             self._updateMask(parameters)
             self._resultsField.show(parameters.resultsFolder or str(self.folder()))
             self._modelField.show(parameters.model)
@@ -72,25 +74,13 @@ class InputSection:
 
     def forget(self):
         """The scene closes: a volume of the next one may have the ID of one of this, and no setting is of this."""
-        self._guessedFor = NOT_YET
-        self._guessed = (None, "")
+        self._contrast.forget()
         self._settingsOf = None
         self._default = (NOT_YET, None)
 
-    def _guess(self, parameters):
-        """Guess the contrast once for each volume; what the user chose for it then stays."""
-        volume = parameters.inputVolume
-        if _idOf(volume) != self._guessedFor:
-            first, self._guessedFor = self._guessedFor is NOT_YET, _idOf(volume)
-            self._guessed = guessModality(volume) if volume else (None, "")
-            chosen = chosenModality(volume) if volume else None
-            # a contrast that was saved with the scene is not guessed again
-            if chosen or (volume and not (first and parameters.modality != ModalityChoice.UNKNOWN)):
-                parameters.modality = chosen or ModalityChoice(self._guessed[0])
-        found, where = self._guessed
-        if volume is not None:
-            keepModality(volume, parameters.modality, ModalityChoice(found))
-        self._ui.modalityHintLabel.setText(where if parameters.modality == ModalityChoice(found) else "")
+    def keepContrast(self):
+        """The contrast in the parameters came with a scene, or from the other module: do not guess over it."""
+        self._contrast.forget()
 
     def _updateMask(self, parameters):
         segmentation = parameters.maskSegmentation

@@ -23,7 +23,6 @@ NAME_WORDS = (
     (Modality.T2STAR, r"t2star\w*|t2s|t2|gre|ge|ffe|flash|medic|merge|hemo|heme"),
 )
 """Words in the names of volumes and series, as the scanners' makers have them; the first that is found counts."""
-MODALITY_ATTRIBUTE = "CMMDetect.Modality"
 DICOM_TAGS = {"0008,103E": _("series description"), "0018,1030": _("protocol name"), "0018,0024": _("sequence name")}
 
 
@@ -55,18 +54,6 @@ def guessModality(volumeNode):
             if found:
                 return found, _("from the DICOM {tag}").format(tag=words)
     return None, ""
-
-
-def chosenModality(volumeNode):
-    """Give the contrast that a user chose for a volume against what was guessed, None without one."""
-    return ModalityChoice.__members__.get(volumeNode.GetAttribute(MODALITY_ATTRIBUTE) or "")
-
-
-def keepModality(volumeNode, chosen, guessed):
-    """Remember the contrast that a user chose for a volume, if it is not the one that was guessed."""
-    kept = chosenModality(volumeNode)
-    if chosen != (kept or guessed):
-        volumeNode.SetAttribute(MODALITY_ATTRIBUTE, chosen.name)
 
 
 def problemOf(parameters):

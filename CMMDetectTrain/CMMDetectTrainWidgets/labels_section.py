@@ -11,10 +11,10 @@ from CMMDetectLib.scene_views import jump_to
 from CMMDetectTrainLib.annotations import grow_annotations
 from CMMDetectTrainLib.case_list import CaseStatus, NewCase, case_name
 from CMMDetectTrainLib.label_map import label_map
+from CMMDetectWidgets.contrast import Contrast
 from CMMDetectWidgets.parameters import ModalityChoice
 from CMMDetectWidgets.review_keeper import stemOf
 
-from .contrast import Contrast
 from .label_nodes import LabelNodes
 from .point_lists import loadPoints, loadReview, pointsOf, readerOf, sourceOf
 from .regions import COLUMNS, TIPS, correctedRegions, grownRegions
@@ -44,7 +44,7 @@ class LabelsSection:
         self._scan = (None, None)
         self._regions = None
         self._grownFor = None
-        self._contrast = Contrast()
+        self._contrast = Contrast("labelVolume", "labelModality")
         self._problems = []
         self._observed = []
         self._entered = False

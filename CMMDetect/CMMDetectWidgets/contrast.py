@@ -1,19 +1,27 @@
 """The contrast of the chosen scan: guessed once, and what the user says of a scan stays with it."""
 
-from CMMDetectWidgets.inputs import guessModality
-from CMMDetectWidgets.parameters import ModalityChoice
+from .inputs import guessModality
+from .parameters import ModalityChoice
 
 ATTRIBUTE = "CMMDetect.Modality"
-"""Of a volume: name of the `ModalityChoice` that the user made, in this module or in CMMDetect."""
+"""Of a volume: name of the `ModalityChoice` that the user made, in either module."""
 NOT_YET = object()
 """Nothing was guessed since the module or the scene was opened, which is not the same as: no volume is chosen."""
 
 
 class Contrast:
-    """Keeps the parameter `labelModality` right for the volume that is chosen."""
+    """Keeps the contrast in a parameter node right for the volume that is chosen.
 
-    def __init__(self):
+    Parameters
+    ----------
+    volume, modality : names of the two parameters
+    """
+
+    def __init__(self, volume, modality):
+        self._volume = volume
+        self._modality = modality
         self._guessedFor = NOT_YET
+        self._guess = (ModalityChoice.UNKNOWN, "")
         self._given = ModalityChoice.UNKNOWN
 
     def forget(self):
@@ -22,17 +30,24 @@ class Contrast:
 
     def update(self, parameters):
         """Guess the contrast of a volume that was just chosen, or remember what the user chose for it."""
-        volume = parameters.labelVolume
+        volume, modality = getattr(parameters, self._volume), getattr(parameters, self._modality)
         name = volume.GetID() if volume else None
         if name == self._guessedFor:
-            self._remember(volume, parameters.labelModality)
+            self._remember(volume, modality)
             return
         first, self._guessedFor = self._guessedFor is NOT_YET, name
+        found, where = guessModality(volume) if volume else (None, "")
+        self._guess = ModalityChoice(found), where
         if volume is not None:
-            kept = first and parameters.labelModality != ModalityChoice.UNKNOWN
-            guessed = parameters.labelModality if kept else ModalityChoice(guessModality(volume)[0])
-            parameters.labelModality = chosenContrast(volume) or guessed
-        self._given = parameters.labelModality
+            kept = first and modality != ModalityChoice.UNKNOWN
+            modality = chosenContrast(volume) or (modality if kept else self._guess[0])
+            setattr(parameters, self._modality, modality)
+        self._given = modality
+
+    def hint(self, parameters):
+        """Say in words where the contrast was read, "" if the user chose it."""
+        guessed, where = self._guess
+        return where if getattr(parameters, self._modality) == guessed else ""
 
     def _remember(self, volume, modality):
         if volume is not None and modality != self._given:
