@@ -237,6 +237,7 @@ class ReviewSection:
         current = self.current
         if current is None:
             return
+        self.takeNote()
         self._stopPlacing()
         if self._session[current].origin == Origin.READER:
             self._do(lambda: self._session.remove(current))
@@ -245,6 +246,7 @@ class ReviewSection:
             self.choose(current)
 
     def _moveTo(self, candidateId, position):
+        self.takeNote()
         near = self._session.nearby(position, but=candidateId)
         self._do(lambda: self._session.move(candidateId, position))
         self.say(self._warning(near))

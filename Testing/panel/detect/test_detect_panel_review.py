@@ -301,6 +301,20 @@ def test_a_note_is_kept_whatever_is_done_while_the_keyboard_is_still_in_its_line
     assert reviewed.ui.noteLineEdit.text == ""
 
 
+def test_a_note_on_an_added_point_is_kept_when_the_point_is_moved_or_removed_and_brought_back(reviewed):
+    reviewed.review.add()
+    place_point((1.0, 2.0, 3.0))
+    added = reviewed.review.current
+    reviewed.review.move()
+    write_note(reviewed, "near")
+    place_point((5.0, 2.0, 3.0))
+    assert reviewed.keeper.session[added].note == "near"
+    write_note(reviewed, " a vessel")
+    reviewed.review.remove()
+    reviewed.review.undo()
+    assert reviewed.keeper.session[added].note == "near a vessel"
+
+
 def test_a_note_is_kept_when_its_candidate_leaves_the_list_while_it_is_written(reviewed):
     name = next(item.id for item in reviewed.keeper.session.candidates if item.stage != Stage.FINAL)
     reviewed.review.choose(name)
