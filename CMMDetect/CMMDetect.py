@@ -99,7 +99,8 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.keeper = ReviewKeeper(later, self._onReviewOpened, self._tell)
         self.review = ReviewSection(self._panel, ui, self.views, self.shownFilter, self._beginReview, self._onReader)
         self.run = RunSection(ui, self._prepareJob, self.update, self._onRunDone, self._onRunEnded)
-        self.export = ExportSection(ui, self._currentReview, self.keeper.openFile, self.keeper.openSession)
+        opening = (self.keeper.openFile, self.keeper.openSession)
+        self.export = ExportSection(ui, self._currentReview, self.review.takeNote, *opening)
         ui.readerLineEdit.setText(slicer.util.settingsValue(READER_SETTING, ""))
         ui.applyButton.connect("clicked(bool)", self.onApply)
 
@@ -121,6 +122,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The module is shown: its keys become live."""
         self.initializeParameterNode()
         self.inputs.keepContrast()
+        self.views.enter()
         self.update()
         self.review.keys.install()
 
@@ -331,11 +333,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _currentReview(self):
         keeper = self.keeper
-        if keeper.session is None:
-            return None
-        # a button need not take the keyboard from the line that is written in
-        self.review.takeNote()
-        return keeper.session, keeper.scan, keeper.folder
+        return None if keeper.session is None else (keeper.session, keeper.scan, keeper.folder)
 
 
 def firstScan():

@@ -22,13 +22,15 @@ class ExportSection:
     ----------
     ui : the panel's widgets
     currentReview : gives the session, its scan and the folder to write to; None without a review
+    takeNote : takes into the review what is still being written
     onOpen : told the path of a saved review to go on with
     onAdjudicate : told the session that settles what two readers disagree on
     """
 
-    def __init__(self, ui, currentReview, onOpen, onAdjudicate):
+    def __init__(self, ui, currentReview, takeNote, onOpen, onAdjudicate):
         self._ui = ui
         self._currentReview = currentReview
+        self._takeNote = takeNote
         self._onOpen = onOpen
         self._onAdjudicate = onAdjudicate
         ui.agreementTable.setVisible(False)
@@ -60,7 +62,7 @@ class ExportSection:
         button.setToolTip(usual if possible else why)
 
     def _onExport(self, _checked=False):
-        session, scan, folder = self._currentReview()
+        session, scan, folder = self._finishedReview()
         files = self._try(lambda: export_review(session, scan, folder))
         if files is not None:
             listed = "\n".join(path.name for path in files.values())
@@ -68,7 +70,7 @@ class ExportSection:
             self._say(text.format(count=len(session.accepted), folder=folder, files=listed))
 
     def _onTraining(self, _checked=False):
-        session, scan, folder = self._currentReview()
+        session, scan, folder = self._finishedReview()
         undecided = [item for item in at_stage(session.visible, Stage.FINAL) if item.verdict == Verdict.UNDECIDED]
         if undecided:
             text = _("Training takes whatever is not accepted for healthy: judge the {count} final candidates first.")
@@ -87,7 +89,7 @@ class ExportSection:
             self._show(agreement)
 
     def _compare(self):
-        session, _scan, folder = self._currentReview()
+        session, _scan, folder = self._finishedReview()
         agreement = compare_readers(session, read_review(self._chosenPath()))
         path = folder / f"{session.scan.name}_agreement.tsv"
         write_agreement(path, agreement)
@@ -95,10 +97,15 @@ class ExportSection:
         return agreement
 
     def _onAdjudicateClicked(self, _checked=False):
-        session = self._currentReview()[0]
+        session = self._finishedReview()[0]
         third = self._try(lambda: adjudicate(session, read_review(self._chosenPath()), _("adjudication")))
         if third is not None:
             self._try(lambda: self._onAdjudicate(third))
+
+    def _finishedReview(self):
+        """Give the review with the note that is being written: a button need not take the keyboard from its line."""
+        self._takeNote()
+        return self._currentReview()
 
     def _chosenPath(self):
         return Path(self._ui.sessionPathLineEdit.currentPath)

@@ -12,7 +12,7 @@ def later(function):
 
 
 class SliceViews:
-    """The slice views, and the markings in them.
+    """The slice views, and the markings in them. While another module is shown they are left alone.
 
     Parameters
     ----------
@@ -24,6 +24,8 @@ class SliceViews:
         self._placer = PointPlacer(later)
         self._slab = Slab()
         self._slabWanted = False
+        self._entered = False
+        self._waiting = {}
         self.markings = None
         """The `ReviewScene` whose markings are shown, None without a review."""
 
@@ -34,7 +36,10 @@ class SliceViews:
 
     def centerOn(self, position):
         """Bring a position (RAS mm) into the middle of all views, with the fixed field of view."""
-        jump_to(position, self._parameters().fieldOfViewMm)
+        if self._entered:
+            jump_to(position, self._parameters().fieldOfViewMm)
+        else:
+            self._waiting["position"] = position
 
     def place(self, placed):
         """Take the next click in a view, and call a function with its position."""
@@ -66,14 +71,26 @@ class SliceViews:
 
     def showScan(self, volume):
         """Put the scan into the background of the views if another volume is there."""
-        if slicer.app.layoutManager() is None:
+        if not self._entered:
+            self._waiting = {"volume": volume}
+        if not self._entered or slicer.app.layoutManager() is None:
             return
         shown = {node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
         if shown != {volume.GetID()}:
             slicer.util.setSliceViewerLayers(background=volume, fit=True)
 
+    def enter(self):
+        """Show what there was to show while another module had the views; else they stay as the user had them."""
+        self._entered = True
+        waiting, self._waiting = self._waiting, {}
+        if "volume" in waiting and slicer.mrmlScene.IsNodePresent(waiting["volume"]):
+            self.showScan(waiting["volume"])
+        if "position" in waiting and self.markings is not None:
+            self.centerOn(waiting["position"])
+
     def leave(self):
         """Take back what was done to the views and would be in the way elsewhere; their place stays."""
+        self._entered = False
         self._placer.stop()
         self.hideMarkings(False)
         self._slab.end()

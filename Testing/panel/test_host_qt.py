@@ -100,6 +100,7 @@ def test_a_collapsed_section_hides_its_contents():
     assert heard.heard == [True]
     section.show()
     assert not label.visible
+    section.close()
 
 
 def test_a_slider_keeps_its_value_within_its_range():

@@ -143,6 +143,14 @@ def test_the_export_has_points_regions_and_annotations_that_train(reviewed, smal
     assert [point.name for point in annotated.points] == [item.id for item in reviewed.keeper.session.accepted]
 
 
+def test_the_export_has_the_note_that_is_being_written(reviewed, tmp_path):
+    accept(reviewed, 1)
+    reviewed.review.choose(reviewed.review.listed[0])
+    reviewed.ui.noteLineEdit.setText("beside a vein")
+    reviewed.ui.exportButton.click()  # leaves the keyboard where it is, as a click on a Mac does
+    assert "beside a vein" in (tmp_path / "results" / "sub-01_swi_reviewed.tsv").read_text(encoding="utf-8")
+
+
 def test_a_new_run_keeps_the_decisions(reviewed, volume, found_files):
     accepted = accept(reviewed, 2)
     take_run(reviewed, volume, found_files)

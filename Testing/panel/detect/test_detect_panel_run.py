@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import qt
 import slicer
+from detect_steps import centers_of_views, take_run
 from PySide6.QtTest import QTest
 
 import slicer_host
@@ -25,6 +26,10 @@ def apply(panel):
 
 def problem(panel):
     return panel.ui.inputProblemLabel.text
+
+
+def shown_volumes():
+    return {node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
 
 
 def wait_for_the_end(panel, timeout_s=60):
@@ -225,6 +230,20 @@ def test_leaving_the_module_does_not_stop_a_run_but_closing_the_scene_does(panel
     slicer.mrmlScene.Clear(0)
     assert not panel.run.running
     assert not list(Path(slicer.app.temporaryPath).glob("cmmdetect-*"))
+
+
+def test_a_run_that_ends_leaves_the_views_to_the_module_that_is_shown(panel, volume, small_scan, found_files):
+    other = slicer.util.addVolumeFromArray(np.ascontiguousarray(small_scan.array.T), small_scan.affine, "T1")
+    slicer.util.selectModule("Data")
+    slicer.util.setSliceViewerLayers(background=other)
+    before = centers_of_views()
+    take_run(panel, volume, found_files)
+    assert np.array_equal(centers_of_views(), before)
+    assert shown_volumes() == {other.GetID()}
+    slicer.util.selectModule("CMMDetect")
+    assert shown_volumes() == {volume.GetID()}
+    chosen = panel.keeper.session[panel.review.current]
+    assert np.allclose(centers_of_views(), (chosen.x, chosen.y, chosen.z), atol=0.01)
 
 
 def test_without_a_scan_apply_says_why(panel, volume):
