@@ -20,6 +20,7 @@ def shown(host) -> SimpleNamespace:
     host.main_window.addPanel(widget)
     host.main_window.show()
     host.main_window.activateWindow()
+    slicer_host.wait_until(lambda: host.main_window.isActiveWindow)
     (line,) = slicer.util.findChildren(widget, className="QLineEdit")
     line.setFocus()
     slicer_host.wait_until(line.hasFocus)
