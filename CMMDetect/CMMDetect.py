@@ -4,7 +4,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -27,6 +26,7 @@ from CMMDetectWidgets.export_section import ExportSection
 from CMMDetectWidgets.input_section import InputSection
 from CMMDetectWidgets.inputs import bestMethod, guessModality, jobOptions, maskArray, methodOptions, writeJob
 from CMMDetectWidgets.parameters import CMMDetectParameterNode, ModalityChoice, connectWidgets
+from CMMDetectWidgets.reader_setting import rememberedReader, rememberReader
 from CMMDetectWidgets.review_keeper import ReviewKeeper, showDetection, stemOf
 from CMMDetectWidgets.review_section import ReviewSection
 from CMMDetectWidgets.run_section import RunSection
@@ -34,7 +34,6 @@ from CMMDetectWidgets.sample_data import loadSampleScan, registerSampleData
 from CMMDetectWidgets.slice_views import SliceViews, later
 from CMMDetectWidgets.worker_process import runBlocking
 
-READER_SETTING = "CMMDetect/Reader"
 SEARCH_TIP = _("Search the scan for microbleeds.")
 STOP_TIP = _("Stop the search; nothing is kept of it, unless it is done before it can stop.")
 
@@ -101,7 +100,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.run = RunSection(ui, self._prepareJob, self.update, self._onRunDone, self._onRunEnded)
         opening = (self.keeper.openFile, self.keeper.openSession)
         self.export = ExportSection(ui, self._currentReview, self.review.takeNote, *opening)
-        ui.readerLineEdit.setText(slicer.util.settingsValue(READER_SETTING, ""))
+        ui.readerLineEdit.setText(rememberedReader())
         ui.applyButton.connect("clicked(bool)", self.onApply)
 
     def cleanup(self):
@@ -321,7 +320,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             box.setText(_("{stage} ({count})").format(stage=text, count=count) if candidates else text)
 
     def _onReader(self, name):
-        qt.QSettings().setValue(READER_SETTING, name)
+        rememberReader(name)
         if self.keeper.session is None:
             self._followed = None
             self.update()

@@ -38,6 +38,15 @@ def jump_to(position_mm: Sequence[float], field_of_view_mm: float = FIELD_OF_VIE
                 node.SetFieldOfView(width * scale, height * scale, node.GetFieldOfView()[2])
 
 
+def show_scan(volume: Any) -> None:
+    """Put a volume into the background of all slice views, if another one is there and the application has views."""
+    if slicer.app.layoutManager() is None:
+        return
+    shown = {node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
+    if shown != {volume.GetID()}:
+        slicer.util.setSliceViewerLayers(background=volume, fit=True)
+
+
 def show_slab(modality: Modality | None, thickness_mm: float = SLAB_MM) -> None:
     """Show a slab in all slice views, the minimum of dark-lesion scans and the maximum of QSM; None ends it."""
     for node in slice_nodes():

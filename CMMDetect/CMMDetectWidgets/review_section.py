@@ -269,7 +269,7 @@ class ReviewSection:
     # ------------------------------------------------------------------ views
 
     def toggleSlab(self, _checked=False):
-        """Switch the minimum-intensity slab."""
+        """Switch the slab on or off."""
         self._ui.slabButton.setChecked(not self._ui.slabButton.isChecked())
 
     def hideMarkings(self, hidden=True):

@@ -15,7 +15,7 @@ SHORTCUTS = {
     "add": ("A", _("Add: click in a slice view on a microbleed that was missed")),
     "undo": ("Ctrl+Z", _("Undo")),
     "redo": ("Ctrl+Y", _("Redo")),
-    "slab": ("S", _("Minimum-intensity slab on or off")),
+    "slab": ("S", _("Slab of least intensity (QSM: greatest) on or off")),
     "hide": ("H", _("Hold down to hide all markings")),
 }
 """Name of the action to its key and what it does."""

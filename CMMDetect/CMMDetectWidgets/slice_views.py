@@ -3,7 +3,7 @@
 import qt
 import slicer
 
-from CMMDetectLib.scene_views import PointPlacer, Slab, jump_to
+from CMMDetectLib.scene_views import PointPlacer, Slab, jump_to, show_scan
 
 
 def later(function):
@@ -71,13 +71,10 @@ class SliceViews:
 
     def showScan(self, volume):
         """Put the scan into the background of the views if another volume is there."""
-        if not self._entered:
+        if self._entered:
+            show_scan(volume)
+        else:
             self._waiting = {"volume": volume}
-        if not self._entered or slicer.app.layoutManager() is None:
-            return
-        shown = {node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
-        if shown != {volume.GetID()}:
-            slicer.util.setSliceViewerLayers(background=volume, fit=True)
 
     def enter(self):
         """Show what there was to show while another module had the views; else they stay as the user had them."""

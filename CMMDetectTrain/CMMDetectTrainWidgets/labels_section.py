@@ -7,12 +7,13 @@ from slicer.i18n import tr as _
 from CMMDetectLib.errors import CMMDetectError
 from CMMDetectLib.region_growing import GrowthSettings
 from CMMDetectLib.scene import saved_review, scan_of
-from CMMDetectLib.scene_views import jump_to
+from CMMDetectLib.scene_views import jump_to, show_scan
 from CMMDetectTrainLib.annotations import grow_annotations
 from CMMDetectTrainLib.case_list import CaseStatus, NewCase, case_name
 from CMMDetectTrainLib.label_map import label_map
 from CMMDetectWidgets.contrast import Contrast
 from CMMDetectWidgets.parameters import ModalityChoice
+from CMMDetectWidgets.reader_setting import rememberedReader, rememberReader
 from CMMDetectWidgets.review_keeper import stemOf
 
 from .label_nodes import LabelNodes
@@ -20,7 +21,6 @@ from .point_lists import loadPoints, loadReview, pointsOf, readerOf, sourceOf
 from .regions import COLUMNS, TIPS, correctedRegions, grownRegions
 from .simple_table import SimpleTable
 
-READER_SETTING = "CMMDetect/Reader"
 WAIT_MS = 120
 """A slider that is dragged, or points that are loaded, are answered once."""
 
@@ -53,7 +53,7 @@ class LabelsSection:
         self._timer.setSingleShot(True)
         self._timer.setInterval(WAIT_MS)
         self._timer.connect("timeout()", self._grow)
-        ui.caseReaderLineEdit.setText(slicer.util.settingsValue(READER_SETTING, ""))
+        ui.caseReaderLineEdit.setText(rememberedReader())
         ui.caseReaderLineEdit.connect("textChanged(QString)", self._onReader)
         ui.subjectLineEdit.connect("textChanged(QString)", self._updateSaving)
         ui.readPointsButton.connect("clicked(bool)", self._onReadPoints)
@@ -207,11 +207,7 @@ class LabelsSection:
         if not self._entered:
             self._unseen = True
             return
-        if slicer.app.layoutManager() is None:
-            return
-        shown = {node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
-        if shown != {volume.GetID()}:
-            slicer.util.setSliceViewerLayers(background=volume, fit=True)
+        show_scan(volume)
 
     def _onLesion(self):
         row = self._table.row
@@ -222,7 +218,7 @@ class LabelsSection:
     # ------------------------------------------------------------------ points
 
     def _onReader(self, name):
-        qt.QSettings().setValue(READER_SETTING, name)
+        rememberReader(name)
 
     def _onReadPoints(self, _checked=False):
         path = self._ui.pointsPathLineEdit.currentPath
