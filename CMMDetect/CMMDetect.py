@@ -5,7 +5,6 @@ import tempfile
 from pathlib import Path
 
 import slicer
-import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -25,7 +24,8 @@ from CMMDetectLib.scene import scan_of
 from CMMDetectWidgets.export_section import ExportSection
 from CMMDetectWidgets.input_section import InputSection
 from CMMDetectWidgets.inputs import bestMethod, guessModality, jobOptions, maskArray, methodOptions, writeJob
-from CMMDetectWidgets.parameters import CMMDetectParameterNode, ModalityChoice, connectWidgets
+from CMMDetectWidgets.parameter_binding import ParameterBinding
+from CMMDetectWidgets.parameters import CMMDetectParameterNode, ModalityChoice
 from CMMDetectWidgets.reader_setting import rememberedReader, rememberReader
 from CMMDetectWidgets.review_keeper import ReviewKeeper, showDetection, stemOf
 from CMMDetectWidgets.review_section import ReviewSection
@@ -66,13 +66,12 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
-        self._parameterNode = None
-        self._guiTag = None
         self._updating = False
         self._shown = None
         self._followed = None
         self._searched = None
-        self._counted = 0
+        self._counted = None
+        self._named = None
 
     def setup(self):
         """Build the panel once."""
@@ -82,6 +81,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(self._panel)
         self._panel.setMRMLScene(slicer.mrmlScene)
         self.logic = CMMDetectLogic()
+        self._binding = ParameterBinding(self.logic, self.ui, self.update)
         self._makeSections()
         self.initializeParameterNode()
         scene = slicer.mrmlScene
@@ -90,12 +90,15 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartImportEvent, self.onSceneStartLoad)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneLoaded)
         self.update()
+        # Reload in developer mode builds the panel of a module that is shown already
+        if getattr(self.parent, "isEntered", False):
+            self.enter()
 
     def _makeSections(self):
         ui = self.ui
         self.views = SliceViews(self.parameters)
         self.inputs = InputSection(ui, self.parameters)
-        self.keeper = ReviewKeeper(later, self._onReviewOpened, self._tell)
+        self.keeper = ReviewKeeper(later, self._takeNote, self._onReviewOpened, self._tell)
         self.review = ReviewSection(self._panel, ui, self.views, self.shownFilter, self._beginReview, self._onReader)
         self.run = RunSection(ui, self._prepareJob, self.update, self._onRunDone, self._onRunEnded)
         opening = (self.keeper.openFile, self.keeper.openSession)
@@ -108,7 +111,8 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.run.stop()
         self.review.keys.remove()
         self.keeper.close()
-        self._disconnectGui()
+        self.views.leave()
+        self._binding.release()
         self.removeObservers()
 
     def onReload(self):
@@ -128,6 +132,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def exit(self):
         """Another module is shown: its keys are its own. A running detection goes on."""
         self.review.keys.remove()
+        self.review.stopPlacing()
         self.ui.slabButton.setChecked(False)
         self.views.leave()
 
@@ -137,7 +142,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.keeper.close()
         self._followed = None
         self.inputs.forget()
-        self._disconnectGui()
+        self._binding.release()
 
     def onSceneReady(self, _caller=None, _event=None):
         """The scene was closed."""
@@ -145,8 +150,8 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.update()
 
     def onSceneStartLoad(self, _caller=None, _event=None):
-        """While a scene is added, the selectors lose their nodes and find others; that is no choice of the user."""
-        self._disconnectGui()
+        """A scene is being added to this one."""
+        self._binding.pause()
 
     def onSceneLoaded(self, _caller=None, _event=None):
         """The scene was loaded; its path and the lists of its nodes are right only after the event."""
@@ -155,29 +160,20 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _takeLoadedScene(self):
         self.initializeParameterNode()
         self.inputs.keepContrast()
-        self._parameterNode.Modified()
+        self.parameters().Modified()
         self.update()
 
     # ------------------------------------------------------------------ parameters
 
     def parameters(self):
-        """Give the parameter node."""
-        return self._parameterNode
+        """Give the parameter node, None while no scene is open."""
+        return self._binding.node
 
     def initializeParameterNode(self):
         """Connect the widgets to the scene's parameter node, and choose the first scan if none is chosen."""
-        if self._parameterNode is None:
-            self._parameterNode = self.logic.getParameterNode()
-            self._guiTag = connectWidgets(self._parameterNode, self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
-        if self._parameterNode.inputVolume is None:
-            self._parameterNode.inputVolume = firstScan()
-
-    def _disconnectGui(self):
-        if self._parameterNode is not None:
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
-            self._parameterNode.disconnectGui(self._guiTag)
-            self._parameterNode = None
+        self._binding.connect()
+        if self.parameters().inputVolume is None:
+            self.parameters().inputVolume = firstScan()
 
     def shownFilter(self):
         """Which candidates are in view."""
@@ -193,7 +189,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def update(self, _caller=None, _event=None):
         """Bring everything to the parameters; called at every change of them."""
         scene = slicer.mrmlScene
-        if self._parameterNode is None or self._updating or scene.IsImporting() or scene.IsClosing():
+        if self.parameters() is None or self._updating or scene.IsImporting() or scene.IsClosing():
             return
         self._updating = True
         try:
@@ -231,20 +227,21 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.run.start()
 
     def _prepareJob(self, folder):
+        self.inputs.settle()
         parameters = self.parameters()
-        self._searched = parameters.inputVolume
-        output = self.inputs.folder()
-        scan = self.keeper.scanOf(self._searched, parameters.modality.value, output)
+        # what is chosen when the run ends may be another scan, contrast and folder
+        volume, modality, output = self._searched = self._toFollow()
+        scan = self.keeper.scanOf(volume, modality.value, output)
         options = {**jobOptions(parameters), "output": str(output)}
         return writeJob(scan, maskArray(parameters), options, folder)
 
     def _onRunDone(self, files):
-        if not slicer.mrmlScene.IsNodePresent(self._searched):
+        volume, modality, folder = self._searched
+        if not slicer.mrmlScene.IsNodePresent(volume):
             raise InputError(_("The scan was removed while it was searched; the results are in the results folder."))
-        modality, folder = self.parameters().modality.value, self.inputs.folder()
         writing = self.review.takeNote()
-        self.keeper.takeRun(self._searched, modality, folder, self.reader(), files, self.ui.blindCheckBox.checked)
-        self._followed = self._toFollow()
+        self.keeper.takeRun(volume, modality.value, folder, self.reader(), files, self.ui.blindCheckBox.checked)
+        self._followed = self._searched
         self.review.goOn(writing)
         if self.keeper.session.blind:
             return _("Done. What was found stays hidden until you end the blind read.")
@@ -270,7 +267,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         following = self._toFollow()
         if following == self._followed or self.run.running:
             return
-        self._followed = following
+        self._followed, self._named = following, self.reader()
         volume, modality, folder = following
         self.keeper.close()
         if volume is None or modality == ModalityChoice.UNKNOWN:
@@ -291,7 +288,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onReviewOpened(self):
         self.views.markings = self.keeper.markings
-        self._shown = self.shownFilter() if self._parameterNode is not None else None
+        self._shown = self.shownFilter() if self.parameters() is not None else None
         if self.keeper.session is not None:
             self.keeper.markings.show(self._shown)
             self.views.showScan(self.keeper.volume)
@@ -306,26 +303,34 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Say at each stage how many candidates passed it; in a blind read that would tell what was found."""
         session, ui = self.keeper.session, self.ui
         candidates = session.candidates if session is not None and not session.blind else ()
-        # a verdict changes no count, and it must be shown at once
-        if len(candidates) == self._counted:
+        counts = {stage: len(at_stage(candidates, stage)) for stage in Stage}
+        # a verdict seldom changes a count, and must be shown at once
+        if counts == self._counted:
             return
-        self._counted = len(candidates)
+        self._counted = counts
         boxes = {
             Stage.FINAL: (ui.finalCheckBox, _("Final")),
             Stage.DISCRIMINATION: (ui.discriminationCheckBox, _("Stage 2, discrimination")),
             Stage.DETECTION: (ui.detectionCheckBox, _("Stage 1, detection")),
         }
         for stage, (box, text) in boxes.items():
-            count = len(at_stage(candidates, stage))
-            box.setText(_("{stage} ({count})").format(stage=text, count=count) if candidates else text)
+            box.setText(_("{stage} ({count})").format(stage=text, count=counts[stage]) if candidates else text)
 
     def _onReader(self, name):
-        rememberReader(name)
-        if self.keeper.session is None:
+        session = self.keeper.session
+        if session is not None and name != session.reader:
+            try:
+                self.keeper.changeReader(name)
+            except CMMDetectError:
+                self.ui.readerLineEdit.setText(session.reader)
+                raise
+        elif session is None and name != self._named:
             self._followed = None
             self.update()
-        elif name != self.keeper.session.reader:
-            self.keeper.changeReader(name)
+        rememberReader(name)
+
+    def _takeNote(self):
+        self.review.takeNote()
 
     def _tell(self, text):
         self.review.say(text)
@@ -377,7 +382,8 @@ class CMMDetectLogic(ScriptedLoadableModuleLogic):
         mask = None if maskNode is None else slicer.util.arrayFromVolume(maskNode) != 0
         with tempfile.TemporaryDirectory(prefix="cmmdetect-") as folder:
             output = str(outputFolder or Path(folder) / "results")
-            chosen = methodOptions(options.pop("method", "") or bestMethod(), options.pop("model", ""))
+            model = options.pop("model", "")
+            chosen = methodOptions(options.pop("method", "") or bestMethod(model), model)
             files = runBlocking(writeJob(scan, mask, {**chosen, **options, "output": output}, folder))
             return showDetection(volumeNode, scan, files)
 

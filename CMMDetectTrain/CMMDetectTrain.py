@@ -31,7 +31,7 @@ from CMMDetectTrainWidgets.parameters import CMMDetectTrainParameterNode
 from CMMDetectTrainWidgets.point_lists import pointsOf, sourceOf
 from CMMDetectTrainWidgets.training_section import TrainingSection
 from CMMDetectWidgets.models_folder import modelsFolder, setModelsFolder
-from CMMDetectWidgets.parameters import connectWidgets
+from CMMDetectWidgets.parameter_binding import ParameterBinding
 from CMMDetectWidgets.path_field import PathField
 from CMMDetectWidgets.review_keeper import stemOf
 from CMMDetectWidgets.slice_views import later
@@ -72,8 +72,6 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
-        self._parameterNode = None
-        self._guiTag = None
         self._updating = False
 
     def setup(self):
@@ -84,12 +82,13 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(self._panel)
         self._panel.setMRMLScene(slicer.mrmlScene)
         self.logic = CMMDetectTrainLogic()
+        self._binding = ParameterBinding(self.logic, self.ui, self.update)
         self._makeSections()
         self.initializeParameterNode()
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneReady)
-        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartLoad)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneLoaded)
         self.refresh()
 
@@ -107,7 +106,7 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.settle()
         self.training.close()
         self.labels.forget()
-        self._disconnectGui()
+        self._binding.release()
         self.removeObservers()
 
     def onReload(self):
@@ -135,16 +134,16 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, _caller=None, _event=None):
         """The labels belong to the scene; data set and training do not and stay."""
         self.labels.forget()
-        self._disconnectGui()
+        self._binding.release()
 
     def onSceneReady(self, _caller=None, _event=None):
         """The scene was closed."""
         self.initializeParameterNode()
         self.update()
 
-    def onSceneStartImport(self, _caller=None, _event=None):
-        """While a scene is added, the selectors lose their nodes and find others; that is no choice of the user."""
-        self._disconnectGui()
+    def onSceneStartLoad(self, _caller=None, _event=None):
+        """A scene is being added to this one."""
+        self._binding.pause()
 
     def onSceneLoaded(self, _caller=None, _event=None):
         """The scene was loaded; the lists of its nodes are right only after the event."""
@@ -153,27 +152,18 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _takeLoadedScene(self):
         self.initializeParameterNode()
         self.labels.keepContrast()
-        self._parameterNode.Modified()
+        self.parameters().Modified()
         self.update()
 
     # ------------------------------------------------------------------ parameters
 
     def parameters(self):
-        """Give the parameter node."""
-        return self._parameterNode
+        """Give the parameter node, None while no scene is open."""
+        return self._binding.node
 
     def initializeParameterNode(self):
         """Connect the widgets to the scene's parameter node."""
-        if self._parameterNode is None:
-            self._parameterNode = self.logic.getParameterNode()
-            self._guiTag = connectWidgets(self._parameterNode, self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
-
-    def _disconnectGui(self):
-        if self._parameterNode is not None:
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
-            self._parameterNode.disconnectGui(self._guiTag)
-            self._parameterNode = None
+        self._binding.connect()
 
     def refresh(self):
         """Read data set and models again."""
@@ -184,7 +174,7 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def update(self, _caller=None, _event=None):
         """Bring everything to the parameters; called at every change of them."""
         scene = slicer.mrmlScene
-        if self._parameterNode is None or self._updating or scene.IsImporting() or scene.IsClosing():
+        if self.parameters() is None or self._updating or scene.IsImporting() or scene.IsClosing():
             return
         self._updating = True
         try:

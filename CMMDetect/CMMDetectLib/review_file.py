@@ -90,6 +90,11 @@ def reviews_of(folder: Path, stem: str) -> list[Path]:
     return sorted([*folder.glob(f"{name}{SUFFIX}"), *folder.glob(f"{name}_reader-*{SUFFIX}")])
 
 
+def may_have_reviews(folder: Path, name: str) -> bool:
+    """Whether a folder has reviews of scans of a name, without looking at the scan itself: see `own_stem`."""
+    return bool(reviews_of(folder, name)) or any(folder.glob(f"{glob.escape(name)}-????????_*{SUFFIX[1:]}"))
+
+
 def own_stem(folder: Path, scan: ScanIdentity) -> str:
     """Give the stem that the files of a scan have in a folder: its name, or more where another scan's have that.
 
@@ -98,12 +103,20 @@ def own_stem(folder: Path, scan: ScanIdentity) -> str:
     Raises
     ------
     InputError
-        If a review of that name is damaged: whose it is cannot be told.
+        If all reviews of that name are damaged: whose they are cannot be told.
     """
-    owners = {read_review(path).scan.sha256 for path in reviews_of(folder, scan.name)}
-    if not owners or {scan.sha256, None} & owners:
-        return scan.name
-    return f"{scan.name}-{str(scan.sha256)[:8]}"
+    longer = f"{scan.name}-{str(scan.sha256)[:8]}"
+    if reviews_of(folder, longer):
+        return longer
+    owners, damaged = set(), None
+    for path in reviews_of(folder, scan.name):
+        try:
+            owners.add(read_review(path).scan.sha256)
+        except InputError as error:
+            damaged = error
+    if damaged is not None and not owners:
+        raise damaged
+    return scan.name if not owners or {scan.sha256, None} & owners else longer
 
 
 def identify(scan: Scan) -> ScanIdentity:

@@ -15,6 +15,8 @@ from .matching import match_centers
 
 SAME_RECORD_MM = 0.01
 """A table is written with four decimals: positions of one run agree to this when they come back from a file."""
+EARLIER = "-earlier"
+"""In the name of what an earlier run had found and the last has not: it stays since a reader has decided on it."""
 
 
 class Verdict(StrEnum):
@@ -184,7 +186,7 @@ def carried_over(old: Sequence[Candidate], new: Sequence[Candidate], blind: bool
         result[other] = with_decision(new[other], rest[index])
     taken = {item.id for item in new}
     for item in [*lone, *apart]:
-        name = free_id(item.id if item.origin == Origin.READER else f"{item.id}-earlier", taken)
+        name = free_id(item.id if item.origin == Origin.READER else item.id + EARLIER, taken)
         taken.add(name)
         result.append(replace(item, id=name))
     return result

@@ -188,8 +188,8 @@ class ReviewScene:
             return
         self.markings_visible = visible
         if visible:
-            for role, own in self._own_visibility.items():
-                self._set_visible(role, own)
+            for role, before in self._own_visibility.items():
+                self._set_visible(role, before)
         else:
             for role in (*ROLES, REGIONS):
                 self._hide(role)

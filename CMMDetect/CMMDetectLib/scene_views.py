@@ -13,6 +13,8 @@ from .scan import Modality
 
 FIELD_OF_VIEW_MM = 60.0
 SLAB_MM = 10.0
+SLAB_BEFORE = "CMMDetect.SlabBefore"
+"""Attribute of a slice view: whether it had a slab before, of which kind and thickness."""
 Later = Callable[[Callable[[], None]], None]
 """Calls a function soon, when the event that is being handled is over."""
 
@@ -59,46 +61,37 @@ def show_slab(modality: Modality | None, thickness_mm: float = SLAB_MM) -> None:
 
 
 class Slab:
-    """A slab in all slice views that ends with the views as it found them: a user may have a slab of their own."""
+    """A slab in all slice views that ends with the views as it found them: a user may have a slab of their own.
+
+    What the views were like is kept at their nodes, so that a slab that is saved with a scene ends as well.
+    """
 
     def __init__(self) -> None:
-        self._before: dict[Any, tuple[bool, int, float]] = {}
         self._shown: tuple[Modality, float] | None = None
-        self._tag: int | None = None
 
     def show(self, modality: Modality, thickness_mm: float = SLAB_MM) -> None:
         """Show it as `show_slab` does; what the user changes then in a view stays until something else is asked."""
-        new = [node for node in slice_nodes() if node not in self._before]
+        new = [node for node in slice_nodes() if node.GetAttribute(SLAB_BEFORE) is None]
         if not new and self._shown == (modality, thickness_mm):
             return
         for node in new:
             kind, thickness = node.GetSlabReconstructionType(), node.GetSlabReconstructionThickness()
-            self._before[node] = (bool(node.GetSlabReconstructionEnabled()), kind, thickness)
-        if self._tag is None:
-            # the closing of a scene brings the views to their defaults
-            self._tag = slicer.mrmlScene.AddObserver(slicer.mrmlScene.StartCloseEvent, self._on_close)
+            node.SetAttribute(SLAB_BEFORE, f"{int(node.GetSlabReconstructionEnabled())} {kind} {thickness}")
         show_slab(modality, thickness_mm)
         self._shown = (modality, thickness_mm)
 
     def end(self) -> None:
-        """Bring the views that are still there back; without a slab of its own nothing is touched."""
-        for node, (enabled, kind, thickness) in self._before.items():
-            if slicer.mrmlScene.IsNodePresent(node):
-                with slicer.util.NodeModify(node):
-                    node.SetSlabReconstructionEnabled(enabled)
-                    node.SetSlabReconstructionType(kind)
-                    node.SetSlabReconstructionThickness(thickness)
-        self._forget()
-
-    def _forget(self) -> None:
-        self._before.clear()
+        """Bring the views back; without a slab of its own nothing is touched."""
         self._shown = None
-        if self._tag is not None:
-            slicer.mrmlScene.RemoveObserver(self._tag)
-            self._tag = None
-
-    def _on_close(self, _caller: Any, _event: str) -> None:
-        self._forget()
+        for node in slice_nodes():
+            before = node.GetAttribute(SLAB_BEFORE)
+            if before is not None:
+                enabled, kind, thickness = before.split()
+                with slicer.util.NodeModify(node):
+                    node.SetSlabReconstructionEnabled(enabled == "1")
+                    node.SetSlabReconstructionType(int(kind))
+                    node.SetSlabReconstructionThickness(float(thickness))
+                node.RemoveAttribute(SLAB_BEFORE)
 
 
 class PointPlacer:

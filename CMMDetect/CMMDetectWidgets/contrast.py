@@ -24,8 +24,8 @@ class Contrast:
         self._guess = (ModalityChoice.UNKNOWN, "")
         self._given = ModalityChoice.UNKNOWN
 
-    def forget(self):
-        """What is in the parameters now came with them: it is not guessed over."""
+    def trust(self):
+        """What is in the parameters now came with a scene, or from the other module: it is not guessed over."""
         self._guessedFor = NOT_YET
 
     def update(self, parameters):

@@ -81,6 +81,7 @@ class ExportSection:
             self._say(_("Scan and labels added to {folder}.").format(folder=folder / TRAINING_FOLDER))
 
     def _onOpenClicked(self, _checked=False):
+        self._takeNote()
         self._try(lambda: self._onOpen(self._chosenPath()))
 
     def _onCompare(self, _checked=False):

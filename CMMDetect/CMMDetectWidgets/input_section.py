@@ -50,7 +50,15 @@ class InputSection:
         parameters = self._parameters()
         if parameters.resultsFolder:
             return Path(parameters.resultsFolder).expanduser()
-        volume = _idOf(parameters.inputVolume)
+        return self._usualFolder()
+
+    def settle(self):
+        """Take paths that are just being typed."""
+        self._resultsField.flush()
+        self._modelField.flush()
+
+    def _usualFolder(self):
+        volume = _idOf(self._parameters().inputVolume)
         if volume != self._default[0]:
             self._default = (volume, defaultFolder())
         return self._default[1]
@@ -74,13 +82,15 @@ class InputSection:
 
     def forget(self):
         """The scene closes: a volume of the next one may have the ID of one of this, and no setting is of this."""
-        self._contrast.forget()
+        self._contrast.trust()
         self._settingsOf = None
+        self._resultsField.drop()
+        self._modelField.drop()
         self._default = (NOT_YET, None)
 
     def keepContrast(self):
         """The contrast in the parameters came with a scene, or from the other module: do not guess over it."""
-        self._contrast.forget()
+        self._contrast.trust()
 
     def _updateMask(self, parameters):
         segmentation = parameters.maskSegmentation
@@ -141,7 +151,7 @@ class InputSection:
     def _onResultsFolder(self, path):
         parameters = self._parameters()
         if parameters is not None:
-            parameters.resultsFolder = "" if path == str(defaultFolder()) else path
+            parameters.resultsFolder = "" if path == str(self._usualFolder()) else path
             # an emptied field shows the usual folder again
             self._resultsField.show(path or str(self.folder()))
 

@@ -9,7 +9,6 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from CMMDetectLib.scan import Modality
 
-NAME_PROPERTY = "SlicerParameterName"
 LEAST_THRESHOLD = 0.001
 """A model may have chosen one as low as this."""
 
@@ -92,12 +91,3 @@ class CMMDetectParameterNode:
     fieldOfViewMm: Annotated[float, WithinRange(10, 300)] = 60.0
     slabMm: Annotated[float, WithinRange(2, 50)] = 10.0
     resultsFolder: str = ""
-
-
-def connectWidgets(parameterNode, ui):
-    """Bind the widgets to the parameters that they name; give the tag for `disconnectGui`.
-
-    The node's own ``connectGui`` binds them too but gives no tag, so that no binding would ever end.
-    """
-    named = {widget.property(NAME_PROPERTY): widget for widget in vars(ui).values()}
-    return parameterNode.connectParametersToGui({name: widget for name, widget in named.items() if name})

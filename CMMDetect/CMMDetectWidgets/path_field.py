@@ -62,6 +62,10 @@ class PathField:
             self._path = path
             self._onChosen(path)
 
+    def drop(self):
+        """Forget what is just being typed: what it is for is gone."""
+        self._timer.stop()
+
     def _onTyped(self, _text=""):
         self._timer.start()
 

@@ -16,13 +16,13 @@ from CMMDetectLib.review_file import (
     Autosave,
     from_text,
     identify,
+    may_have_reviews,
     open_review,
     own_stem,
     review_path,
-    reviews_of,
     start_review,
 )
-from CMMDetectLib.review_records import READER_FIELDS, Origin, is_touched
+from CMMDetectLib.review_records import EARLIER, READER_FIELDS, Origin, is_touched
 from CMMDetectLib.review_state import ReviewState
 from CMMDetectLib.scene import ReviewScene, saved_review, scan_of
 
@@ -58,12 +58,14 @@ class ReviewKeeper:
     Parameters
     ----------
     later : calls a function when the event that is being handled is over
+    onClosing : called before the open review is closed, as long as it can take a last change
     onOpened : called when another review, or none, is open
     say : told in one line what the reader should know, such as what could not be saved
     """
 
-    def __init__(self, later, onOpened, say):
+    def __init__(self, later, onClosing, onOpened, say):
         self._later = later
+        self._onClosing = onClosing
         self._onOpened = onOpened
         self._say = say
         self.session = None
@@ -80,7 +82,7 @@ class ReviewKeeper:
     def goOn(self, volume, modality, folder, reader):
         """Open the review of a volume that the scene or the folder holds; give whether there is one."""
         text = saved_review(volume)
-        if not text and not reviews_of(Path(folder), stemOf(volume)):
+        if not text and not may_have_reviews(Path(folder), stemOf(volume)):
             return False
         scan = self.scanOf(volume, modality, folder)
         # a review in the scene stays that of its reader, whoever opens it
@@ -139,15 +141,14 @@ class ReviewKeeper:
         """Show no review; what was decided is saved."""
         if self.session is None:
             return
-        if self.markings is not None:
-            self.markings.detach()
+        self._detach()
         self.session = self.scan = self.volume = self.markings = self.folder = None
         self._onOpened()
 
     def _goOnAs(self, path, session, decided):
         """Open the review of a reader, who is shown what a run has found meanwhile."""
         self._openFound(open_review(path, session.scan), self.scan, self.volume, self.folder)
-        if session.run and session.run != self.session.run:
+        if _isNewer(session.run, self.session.run):
             self.session.take_run(_unread(session), session.run)
         if decided and not session.reader:
             text = _("You go on with your own review. What was decided without a name stays in {file}.")
@@ -167,9 +168,13 @@ class ReviewKeeper:
         if opened.problem is not None:
             self._say(_("Not saved: {problem}").format(problem=opened.problem))
 
-    def _open(self, session, scan, volume, folder):
+    def _detach(self):
         if self.markings is not None:
+            self._onClosing()
             self.markings.detach()
+
+    def _open(self, session, scan, volume, folder):
+        self._detach()
         self.session, self.scan, self.volume, self.folder = session, scan, volume, Path(folder)
         self.markings = ReviewScene(session, volume, self._later, lambda error: self._say(str(error)))
         self._onOpened()
@@ -195,10 +200,16 @@ def _readRun(files):
     return read_table(Path(files["candidates"])), described["provenance"]
 
 
+def _isNewer(run, other):
+    """Whether a run was made after another one, if there was any."""
+    return bool(run) and run.get("created", "") > (other or {}).get("created", "")
+
+
 def _unread(session):
-    """Give what the detector found in a session, as it found it."""
+    """Give what the detector found in a session, as it found it; what only a reader's decision has kept is no find."""
     defaults = dict.fromkeys(READER_FIELDS) | {"verdict": "undecided"}
-    return [replace(item, **defaults) for item in session.candidates if item.origin == Origin.DETECTOR]
+    found = [item for item in session.candidates if item.origin == Origin.DETECTOR and EARLIER not in item.id]
+    return [replace(item, **defaults) for item in found]
 
 
 def _makeFolder(folder):

@@ -84,7 +84,7 @@ class ReviewSection:
         self.takeNote()
         if self._session is not None:
             self._session.remove_listener(self._onChanged)
-        self._stopPlacing()
+        self.stopPlacing()
         self._session = session
         if session is not None:
             session.add_listener(self._onChanged)
@@ -220,7 +220,8 @@ class ReviewSection:
 
         self._view.place(placeWhereMeant)
 
-    def _stopPlacing(self):
+    def stopPlacing(self):
+        """Await no click any more."""
         if self._view.placing:
             self._view.stopPlacing()
             self.say("")
@@ -238,7 +239,7 @@ class ReviewSection:
         if current is None:
             return
         self.takeNote()
-        self._stopPlacing()
+        self.stopPlacing()
         if self._session[current].origin == Origin.READER:
             self._do(lambda: self._session.remove(current))
         else:
@@ -376,7 +377,7 @@ class ReviewSection:
 
     def _onChanged(self, ids):
         if not self._isInPlace(self._moving):
-            self._stopPlacing()
+            self.stopPlacing()
         listed, view = set(self.listed), self._shownFilter()
         shown = {name for name in ids if name in self._session and view.shows(self._session[name])}
         if shown != listed & ids:
@@ -388,7 +389,7 @@ class ReviewSection:
 
     def _onChosen(self, candidateId):
         if self._moving is not None and candidateId != self._moving.id:
-            self._stopPlacing()
+            self.stopPlacing()
         self.takeNote()
         self._updateState()
         if candidateId is not None:

@@ -70,6 +70,7 @@ class LabelNodes:
         node = self.of(volume)
         if node is not None:
             node.RemoveAttribute(CORRECTED)
+            self._compared = True
 
     def show(self, volume, labels, names):
         """Outline regions in place of those that were there.

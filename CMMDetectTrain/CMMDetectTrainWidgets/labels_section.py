@@ -45,7 +45,7 @@ class LabelsSection:
         self._regions = None
         self._grownFor = None
         self._contrast = Contrast("labelVolume", "labelModality")
-        self._problems = []
+        self._problems, self._problemsOf = [], None
         self._observed = []
         self._entered = False
         self._unseen = False
@@ -83,7 +83,7 @@ class LabelsSection:
         """The module is shown: so is the scan, if its regions were made meanwhile."""
         self._entered = True
         # a contrast that was chosen in another module is taken over
-        self._contrast.forget()
+        self._contrast.trust()
         if self._unseen:
             self._unseen = False
             self._catchUp()
@@ -102,15 +102,16 @@ class LabelsSection:
 
     def keepContrast(self):
         """The contrast in the parameters came with a scene: do not guess over it."""
-        self._contrast.forget()
+        self._contrast.trust()
 
     def forget(self):
         """Let go of everything in the scene: it is about to be closed."""
         self._timer.stop()
         self._observe(None)
         self._nodes.forget()
-        self._contrast.forget()
-        self._scan, self._regions, self._grownFor, self._problems = (None, None), None, None, []
+        self._contrast.trust()
+        self._scan, self._regions, self._grownFor = (None, None), None, None
+        self._problems, self._problemsOf = [], None
         self._table.fill([])
         self._ui.lesionMessageLabel.setText("")
 
@@ -189,7 +190,8 @@ class LabelsSection:
         if nodes.isCorrected(volume):
             return correctedRegions(nodes.labels(volume), nodes.names(volume), scan)
         settings = GrowthSettings(parameters.inPlaneVox, parameters.throughPlaneVox, tolerance=parameters.tolerance)
-        annotations = grow_annotations(pointsOf(parameters.points), scan, settings, self._problems)
+        problems = self._problems if parameters.points is self._problemsOf else []
+        annotations = grow_annotations(pointsOf(parameters.points), scan, settings, problems)
         nodes.show(volume, label_map(scan, annotations.lesions), [point.name for point in annotations.points])
         return grownRegions(annotations)
 
@@ -237,7 +239,8 @@ class LabelsSection:
             return
         if readerOf(node):
             self._ui.caseReaderLineEdit.setText(readerOf(node))
-        self._problems = problems
+        # what could not be read of a file is told with its points, and not with those of another list
+        self._problems, self._problemsOf = problems, node
         parameters.points = node
 
     # ------------------------------------------------------------------ corrections

@@ -16,6 +16,7 @@ from CMMDetectLib.review_file import (
     content_checksum,
     from_text,
     identify,
+    may_have_reviews,
     open_review,
     own_stem,
     read_review,
@@ -300,9 +301,18 @@ def test_two_scans_of_one_name_have_files_of_their_own(tmp_path):
     start_review(review_path(tmp_path, SCAN.name, "Ada Lo"), session)
     assert own_stem(tmp_path, mine) == SCAN.name
     assert own_stem(tmp_path, other) == f"{SCAN.name}-bbbbbbbb"
+    start_review(review_path(tmp_path, f"{SCAN.name}-bbbbbbbb"), session_of())
+    review_path(tmp_path, SCAN.name, "Ada Lo").rename(tmp_path / "elsewhere.json")
+    assert own_stem(tmp_path, other) == f"{SCAN.name}-bbbbbbbb"
+    assert may_have_reviews(tmp_path, SCAN.name) and not may_have_reviews(tmp_path, "another")
+
+
+def test_a_damaged_review_is_in_the_way_only_where_no_other_tells_whose_the_name_is(tmp_path):
     (tmp_path / f"{SCAN.name}_review.json").write_text("damaged")
     with pytest.raises(InputError, match="damaged"):
-        own_stem(tmp_path, mine)
+        own_stem(tmp_path, SCAN)
+    start_review(review_path(tmp_path, SCAN.name, "Ada Lo"), session_of(reader="Ada Lo"))
+    assert own_stem(tmp_path, SCAN) == SCAN.name
 
 
 def test_a_review_that_stood_in_the_way_of_a_new_one_is_kept_and_named(tmp_path):

@@ -13,7 +13,7 @@ import slicer_host
 
 def take_run(panel: Any, volume: Any, files: dict[str, str]) -> None:
     """Do what the panel does when the worker is done."""
-    panel._searched = volume
+    panel._searched = volume, *panel._toFollow()[1:]
     panel._onRunDone(files)
     panel.update()
 

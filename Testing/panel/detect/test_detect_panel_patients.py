@@ -10,6 +10,7 @@ from detect_steps import accept, click, take_run, type_reader
 from PySide6.QtTest import QTest
 
 import slicer_host
+from CMMDetectLib.candidates import Stage, at_stage
 from CMMDetectLib.errors import OutputError
 from CMMDetectLib.job import DetectionJob, run_job
 from CMMDetectLib.review_file import read_review
@@ -56,6 +57,43 @@ def test_two_patients_whose_scans_have_the_same_name_keep_their_own_files(review
     assert stem.startswith("sub-01_swi-") and (results / f"{stem}_reviewed.tsv").is_file()
     job = json.loads(reviewed._prepareJob(tmp_path).read_text())
     assert job["scan"].endswith(f"{stem}.nii")
+
+
+def test_a_review_is_found_again_when_the_one_of_the_same_name_is_gone(reviewed, small_scan, tmp_path, other_files):
+    results = tmp_path / "results"
+    slicer.mrmlScene.Clear(0)
+    for again in (False, True):
+        other = load(small_scan, "sub-01_swi", mirrored=True)
+        reviewed.enter()
+        reviewed.ui.resultsFolderPathLineEdit.currentPath = str(results)
+        if not again:
+            take_run(reviewed, other, other_files)
+            accepted = accept(reviewed, 1)
+            slicer.mrmlScene.Clear(0)
+            (results / "sub-01_swi_review.json").unlink()
+    assert [item.id for item in reviewed.keeper.session.accepted] == accepted
+
+
+def test_what_a_run_found_goes_where_it_was_sent_whatever_is_chosen_when_it_ends(
+    panel, volume, small_scan, found_files, tmp_path
+):
+    panel._prepareJob(tmp_path)
+    box = panel.ui.modalityComboBox
+    panel.ui.inputVolumeSelector.setCurrentNode(load(small_scan, "sub-02_QSM", mirrored=True))
+    panel.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "elsewhere")
+    panel._onRunDone(found_files)
+    assert panel.keeper.volume is volume and panel.keeper.folder == tmp_path / "results"
+    assert panel.keeper.session.scan.modality == "swi" and "QSM" in box.currentText
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_run_that_ends_while_a_scene_is_added_is_shown(panel, volume, found_files, tmp_path):
+    panel._prepareJob(tmp_path)
+    panel.onSceneStartLoad()
+    panel._onRunDone(found_files)
+    panel.onSceneLoaded()
+    slicer_host.wait_until(lambda: True)
+    assert panel.keeper.session.candidates
 
 
 def test_the_contrast_is_guessed_anew_after_a_scan_was_taken_away(panel, volume, small_scan):
@@ -129,6 +167,58 @@ def test_a_reader_who_marks_first_adds_to_the_review_that_they_have(reviewed, vo
     type_reader(reviewed, "Ada")
     assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
     assert not list((tmp_path / "results").glob("*older*"))
+
+
+def test_a_reader_takes_over_a_newer_run_and_no_older_one(reviewed):
+    type_reader(reviewed, "Ada")
+    accept(reviewed, 1)
+    now = reviewed.keeper.session.run["created"]
+    type_reader(reviewed, "Ben")
+    mine = accept(reviewed, 1)
+    session = reviewed.keeper.session
+    session.run = {**session.run, "created": "1999-01-01T00:00:00+00:00"}
+    session.save(session)
+    type_reader(reviewed, "Ada")
+    assert reviewed.keeper.session.run["created"] == now
+    type_reader(reviewed, "Ben")
+    assert reviewed.keeper.session.run["created"] == now
+    assert [item.id for item in reviewed.keeper.session.accepted] == mine
+
+
+def test_a_damaged_review_of_another_reader_is_in_nobodys_way(reviewed, volume, small_scan, tmp_path):
+    type_reader(reviewed, "Ada")
+    accepted = accept(reviewed, 2)
+    slicer.mrmlScene.Clear(0)
+    (tmp_path / "results" / "sub-01_swi_reader-Ben_review.json").write_text("damaged")
+    load(small_scan, "sub-01_swi")
+    reviewed.enter()
+    reviewed.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
+    type_reader(reviewed, "Ben")
+    assert "damaged" in reviewed.ui.messageLabel.text
+    assert reviewed.ui.readerLineEdit.text == "Ada" == reviewed.keeper.session.reader
+
+
+def test_opening_the_open_review_keeps_the_note_that_is_being_written(reviewed, tmp_path):
+    accept(reviewed, 1)
+    reviewed.review.choose(reviewed.review.listed[0])
+    path = tmp_path / "results" / "sub-01_swi_review.json"
+    reviewed.ui.sessionPathLineEdit.currentPath = str(path)
+    reviewed.ui.noteLineEdit.setText("beside a vein")
+    reviewed.ui.openSessionButton.click()
+    assert "beside a vein" in {item.note for item in reviewed.keeper.session.candidates}
+    assert not list(path.parent.glob("*older*"))
+
+
+def test_the_counts_beside_the_stages_are_those_of_the_last_run(reviewed, volume, found_files):
+    from dataclasses import replace
+
+    before = reviewed.ui.finalCheckBox.text
+    session = reviewed.keeper.session
+    moved = [replace(item, stage=Stage.FINAL, rejected_by=None) for item in session.candidates]
+    assert len(at_stage(moved, Stage.FINAL)) > len(at_stage(session.candidates, Stage.FINAL))
+    session.take_run(moved, session.run)
+    assert reviewed.ui.finalCheckBox.text == f"Final ({len(moved)})" != before
 
 
 def test_the_methods_own_thresholds_are_shown_again_after_the_scene_is_closed(panel, small_scan):
@@ -205,6 +295,16 @@ def test_a_folder_that_is_typed_is_taken_when_it_is_whole(reviewed, tmp_path):
     assert reviewed.keeper.folder == tmp_path / "results" and reviewed.keeper.session.undo_text
     QTest.keyClick(line, qt.Qt.Key_Return)
     assert reviewed.inputs.folder() == tmp_path / "of" / "Ada" / "results"
+
+
+def test_the_folder_of_the_scene_can_be_chosen_after_the_scene_was_saved(panel, tmp_path):
+    (tmp_path / "case").mkdir()
+    panel.ui.resultsFolderPathLineEdit.currentPath = ""
+    slicer.mrmlScene.SetURL(str(tmp_path / "case" / "scene.mrml"))
+    panel.update()
+    panel.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "case")
+    panel.update()
+    assert panel.inputs.folder() == tmp_path / "case"
 
 
 def test_a_mask_goes_with_its_scene_without_a_word(panel, volume, small_scan, host):

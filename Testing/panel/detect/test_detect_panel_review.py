@@ -470,6 +470,18 @@ def test_a_slab_and_a_hidden_list_of_the_users_own_survive_entering_and_leaving_
     view.SetSlabReconstructionEnabled(False)
 
 
+def test_a_slab_is_not_saved_with_the_scene(reviewed, press, tmp_path):
+    nodes = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    press(key_of("slab"))
+    slicer.util.saveScene(str(tmp_path / "case.mrb"))
+    assert all(node.GetSlabReconstructionEnabled() for node in nodes)
+    press(key_of("slab"))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "case.mrb"))
+    slicer_host.wait_until(lambda: True)
+    assert not any(node.GetSlabReconstructionEnabled() for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"))
+
+
 def test_a_slab_of_the_users_own_stays_while_the_contrast_is_unknown(reviewed, press):
     view = slicer.util.getNodesByClass("vtkMRMLSliceNode")[0]
     view.SetSlabReconstructionEnabled(True)

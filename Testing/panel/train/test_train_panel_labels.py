@@ -124,7 +124,7 @@ def test_what_was_corrected_in_the_segment_editor_is_saved_and_no_slider_undoes_
     array[2, 2, 2] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, first, marked.volume)
     assert labeled.labels.corrected and not labeled.ui.toleranceSlider.isEnabled()
-    labeled._parameterNode.tolerance = 2.0
+    labeled.parameters().tolerance = 2.0
     wait_for_regions(labeled)
     click(labeled.ui.saveCaseButton)
     (entry,) = find_scans(folders.dataset)
@@ -185,7 +185,7 @@ def test_a_mask_on_another_grid_is_refused_in_one_line(panel, marked, folders):
     click(panel.ui.readPointsButton)
     text = panel.ui.lesionMessageLabel.text
     assert "mask.nii.gz" in text and "grid" in text and "\n" not in text
-    assert panel._parameterNode.points is None
+    assert panel.parameters().points is None
 
 
 @pytest.fixture

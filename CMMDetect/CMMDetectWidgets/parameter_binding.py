@@ -1,0 +1,50 @@
+"""The parameter node of a panel and its binding to the widgets, while scenes are closed and loaded."""
+
+import vtk
+
+NAME_PROPERTY = "SlicerParameterName"
+
+
+class ParameterBinding:
+    """Holds the parameter node of the scene.
+
+    Parameters
+    ----------
+    logic : the module's, which makes the node
+    ui : the panel's widgets; those that name a parameter are bound to it
+    onModified : called at every change of a parameter
+    """
+
+    def __init__(self, logic, ui, onModified):
+        self._logic = logic
+        self._ui = ui
+        self._onModified = onModified
+        self._observed = None
+        self._gui = None
+        self.node = None
+
+    def connect(self):
+        """Take the scene's node, and bind the widgets to it."""
+        if self.node is None:
+            self.node = self._logic.getParameterNode()
+            self._observed = self.node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onModified)
+        if self._gui is None:
+            # the node's own connectGui gives no tag before Slicer 5.10, so that the binding would never end
+            named = {widget.property(NAME_PROPERTY): widget for widget in vars(self._ui).values()}
+            self._gui = self.node.connectParametersToGui({name: widget for name, widget in named.items() if name})
+
+    def pause(self):
+        """Unbind the widgets: while a scene is added, selectors lose their nodes and find others.
+
+        That is no choice of the user. The node stays, for whatever goes on meanwhile.
+        """
+        if self._gui is not None:
+            self.node.disconnectGui(self._gui)
+            self._gui = None
+
+    def release(self):
+        """Let go of the node: its scene is closed."""
+        self.pause()
+        if self.node is not None:
+            self.node.RemoveObserver(self._observed)
+            self.node = None
