@@ -122,31 +122,40 @@ def find_scans(dataset: Path, modality: str | None = None, subjects: Sequence[st
 def read_lesions(entry: ScanEntry, scan: Scan) -> tuple[tuple[Lesion, ...], IntArray]:
     """Give the true lesions of a scan and the label map whose label ``n + 1`` is lesion ``n``.
 
-    In a map with several labels each is a lesion; one with a single label is split into 26-connected clusters
-    (4.1). Centers are those of the masks. A simulated lesion that its scan does not show, or that has no voxel of its
-    own in the map, is listed but not counted.
+    In a map with several labels each is a lesion and is named after its label; one with a single label, whichever
+    number that is, is split into 26-connected clusters (4.1). Centers are those of the masks. A simulated lesion that
+    its scan does not show, or that has no voxel of its own in the map, is listed but not counted.
 
     Raises
     ------
     InputError
-        If the map cannot be read, lies on another grid, or the truth table is none.
+        If the map cannot be read, lies on another grid or has a negative label, or the truth table is none or lists
+        fewer microbleeds than the map has labels.
     """
     labels = read_labels(entry.labels, scan)
+    if (least := int(labels.min())) < 0:
+        raise InputError(f"{entry.labels}: has the label {least}; 0 is background, microbleeds have numbers above it")
     table = entry.truth_file("_truth.tsv")
-    records = [item for item in read_truth(table) if item.kind == "microbleed"] if table.exists() else []
-    if not records and labels.max() == 1:
-        labels = ndimage.label(labels, TOUCHING)[0].astype(np.int32)
-    boxes = ndimage.find_objects(labels, max_label=max(int(labels.max()), len(records)))
+    if table.exists():
+        records = [item for item in read_truth(table) if item.kind == "microbleed"]
+        if (most := int(labels.max())) > len(records):
+            raise InputError(
+                f"{table}: lists {len(records)} microbleeds, but {entry.labels.name} has the label {most}"
+            )
+        numbers: Sequence[int] = range(1, len(records) + 1)
+    else:
+        records = []
+        labels, numbers = _numbered(labels)
     lesions = []
-    for number, box in enumerate(boxes, 1):
+    for number, box in enumerate(ndimage.find_objects(labels, max_label=len(numbers)), 1):
         known = records[number - 1] if records else None
         if box is not None:
             voxels = np.argwhere(labels[box] == number) + [part.start for part in box]
             seen = conspicuity(scan, labels, number, box)
-            lesions.append(_measured(number, voxels, scan, known, seen))
+            lesions.append(_measured(numbers[number - 1], voxels, scan, known, seen))
         elif known is not None:
             lesions.append(_unseen(known))
-    return tuple(lesions), labels if records else _renumbered(labels)
+    return tuple(lesions), labels
 
 
 def read_mimics(entry: ScanEntry, scan: Scan) -> tuple[IntArray, list[str]] | None:
@@ -233,7 +242,15 @@ def _unseen(known: TruthRecord) -> Lesion:
     )
 
 
-def _renumbered(labels: IntArray) -> IntArray:
-    """Give the labels in use the numbers 1, 2, 3 ... in their order."""
-    used = np.unique(labels)
-    return np.searchsorted(used[used > 0], labels, side="left").astype(np.int32) + (labels > 0)
+def _numbered(labels: IntArray) -> tuple[IntArray, list[int]]:
+    """Give the lesions of a map the labels 1, 2, 3 ... in their order, and what each was called in the file.
+
+    A mask says 1, 255 or whatever its program writes: a single number tells no lesions apart.
+    """
+    used, places = np.unique(labels, return_inverse=True)
+    numbers = used[used > 0].tolist()
+    if len(numbers) == 1:
+        clusters, count = ndimage.label(labels, TOUCHING)
+        return clusters.astype(np.int32), list(range(1, count + 1))
+    # labels may be huge: whoever makes a list up to the largest runs out of memory
+    return (places.reshape(labels.shape) + int(used[0] > 0)).astype(np.int32), numbers

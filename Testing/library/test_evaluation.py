@@ -237,6 +237,40 @@ def test_labels_that_touch_stay_two_lesions_and_one_label_is_split_into_clusters
     assert numbered.max() == 2
 
 
+@pytest.mark.parametrize("value", [1, 2, 255, 2_000_000_000])
+def test_the_lesions_of_a_mask_are_told_apart_whichever_number_marks_them(tmp_path, value):
+    scan = read_scan(save(tmp_path / "a_swi.nii.gz", stripped_brain()))
+    save(tmp_path / "a_swi_microbleeds.nii.gz", ((lesion_labels() > 0) * value).astype(np.int32))
+    lesions, numbered = read_lesions(find_scans(tmp_path)[0], scan)
+    assert [item.id for item in lesions] == ["cmb-0001", "cmb-0002", "cmb-0003"]
+    assert sorted(np.unique(numbered)) == [0, 1, 2, 3]
+
+
+def test_a_huge_label_takes_no_memory_and_keeps_its_name(tmp_path):
+    scan = read_scan(save(tmp_path / "a_swi.nii.gz", stripped_brain()))
+    labels = lesion_labels().astype(np.int32)
+    labels[labels == 2] = 2_000_000_000
+    save(tmp_path / "a_swi_microbleeds.nii.gz", labels)
+    lesions, numbered = read_lesions(find_scans(tmp_path)[0], scan)
+    assert [item.id for item in lesions] == ["cmb-0001", "cmb-0003", "cmb-2000000000"]
+    assert sorted(np.unique(numbered)) == [0, 1, 2, 3]
+
+
+def test_a_negative_label_is_refused_by_the_name_of_its_file(tmp_path):
+    scan = read_scan(save(tmp_path / "a_swi.nii.gz", stripped_brain()))
+    save(tmp_path / "a_swi_microbleeds.nii.gz", -lesion_labels())
+    with pytest.raises(InputError, match=r"a_swi_microbleeds\.nii\.gz: has the label -3"):
+        read_lesions(find_scans(tmp_path)[0], scan)
+
+
+def test_a_truth_table_with_fewer_microbleeds_than_labels_is_refused(simulated):
+    entry = find_scans(simulated)[0]
+    table = entry.truth_file("_truth.tsv")
+    table.write_text("".join(line for line in table.open() if not line.startswith(("cmb-0002", "cmb-0003"))))
+    with pytest.raises(InputError, match=r"sub-001_swi_truth\.tsv: lists 1 microbleeds, but .* has the label 2"):
+        read_lesions(entry, read_scan(entry.scan))
+
+
 def truth_record(number: int, kind: str, position: np.ndarray, visible: bool = True) -> TruthRecord:
     x, y, z = (float(value) for value in position)
     name = f"{'cmb' if kind == 'microbleed' else 'mimic'}-{number:04d}"
