@@ -236,6 +236,9 @@ def _cell(value: object) -> str:
 
 def _parse_row(row: Mapping[str, str], path: Path, line: int) -> Candidate:
     values: dict[str, Any] = {}
+    # no cell is written with a line break: a quotation mark that is not closed makes one cell of many rows
+    if any("\n" in text for text in row.values()):
+        raise InputError(f'{path}: line {line} has a quotation mark (") that is not closed on it; close it')
     try:
         for field in fields(Candidate):
             text = row[field.name]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,14 +190,13 @@ def _read_markups(path: Path) -> tuple[list[AnnotatedPoint], list[str]]:
 
 def _read_fcsv(path: Path) -> list[AnnotatedPoint]:
     """Read an older point list of 3D Slicer (.fcsv); RAS if the file does not say, as in Slicer 4."""
-    lines = _text_of(path).splitlines()
-    comments = [line.lstrip("# ").partition("=") for line in lines if line.startswith("#")]
+    text = _text_of(path)
+    comments = [line.lstrip("# ").partition("=") for line in text.split("\n") if line.startswith("#")]
     header = {key.strip().lower(): value.strip() for key, _, value in comments}
     signs = _signs(header.get("coordinatesystem", "0"), path)
     columns = header.get("columns", FCSV_COLUMNS).replace(" ", "").split(",")
-    rows = csv.reader(line for line in lines if line.strip() and not line.startswith("#"))
     points = []
-    for number, cells in enumerate(rows, 1):
+    for number, cells in enumerate(_rows_of(text, ",", path, comment="#"), 1):
         row = dict(zip(columns, cells, strict=False))
         position = np.multiply(_numbers(row, "xyz", path, number), signs)
         points.append(_point(row.get("label") or f"point {number}", position))
@@ -206,14 +205,15 @@ def _read_fcsv(path: Path) -> list[AnnotatedPoint]:
 
 def _read_delimited(path: Path, scan: Scan) -> list[AnnotatedPoint]:
     """Read a table with a header; the module says which columns."""
-    lines = [line for line in _text_of(path).splitlines() if line.strip()]
-    delimiter = max("\t;,", key=lines[0].count) if lines else ","
-    names = [name.strip().lower() for name in next(csv.reader(lines[:1], delimiter=delimiter), [])]
+    text = _text_of(path)
+    header = next((line for line in text.split("\n") if line.strip()), "")
+    rows = _rows_of(text, max("\t;,", key=header.count), path)
+    names = [name.strip().lower() for name in next(rows, [])]
     axes = next((axes for axes in ("xyz", "ijk") if set(axes) <= set(names)), None)
     if axes is None:
         raise InputError(f"{path}: the header needs the columns x, y, z (RAS mm) or i, j, k (voxel indices from 0)")
     points = []
-    for number, cells in enumerate(csv.reader(lines[1:], delimiter=delimiter), 1):
+    for number, cells in enumerate(rows, 1):
         row = dict(zip(names, (cell.strip() for cell in cells), strict=False))
         position = _numbers(row, axes, path, number)
         label = next((row[column] for column in NAME_COLUMNS if row.get(column)), f"point {number}")
@@ -268,6 +268,26 @@ def _signs(system: str, path: Path) -> tuple[float, float, float]:
         return SYSTEMS[system.strip().upper()]
     except KeyError:
         raise InputError(f"{path}: unknown coordinate system '{system}'; save the points in RAS or LPS") from None
+
+
+def _rows_of(text: str, delimiter: str, path: Path, comment: str | None = None) -> Iterator[list[str]]:
+    """Give the cells of each line that is neither empty nor a comment.
+
+    Every line is read by itself: one quotation mark too many would else make a cell of all the lines behind it.
+    """
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip() or (comment and line.startswith(comment)):
+            continue
+        try:
+            cells = next(csv.reader([line + "\n"], delimiter=delimiter))
+        except csv.Error as error:
+            raise InputError(f"{path}: line {number} is no row of a table ({error})") from None
+        if cells[-1].endswith("\n"):
+            raise InputError(
+                f'{path}: line {number} has a quotation mark (") that is not closed on it; '
+                "close it, and take line breaks out of the cells"
+            )
+        yield cells
 
 
 def _numbers(row: Mapping[str, str], columns: str, path: Path, number: int) -> list[float]:

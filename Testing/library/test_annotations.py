@@ -227,6 +227,39 @@ def test_a_file_that_cannot_be_used_is_told_in_one_line(write, scan, name, text,
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("a.csv", ["name,x,y,z,note", "a,1,2,3,plain", 'b,1,2,3,"not closed', "c,1,2,3,lost", 'd,1,2,3,"closed"']),
+        ("a.tsv", ["x\ty\tz\tnote", "", '1\t2\t3\t"5 mm', '1\t2\t3\tx"']),
+        ("a.fcsv", ["# CoordinateSystem = RAS", "", 'F,1,2,3,0,0,0,1,1,1,0,"name', "G,1,2,3,0,0,0,1,1,1,0,lost"]),
+    ],
+)
+def test_a_quotation_mark_that_is_not_closed_swallows_no_point(write, scan, name, lines):
+    with pytest.raises(InputError, match=r"line 3 has a quotation mark \(\"\) that is not closed"):
+        read_points(write(name, "\n".join(lines)), scan)
+
+
+def test_a_quotation_mark_that_is_not_closed_swallows_no_reviewed_candidate(tmp_path, scan):
+    path = tmp_path / "sub-01_reviewed.tsv"
+    write_table(path, [Candidate(id=f"cmb-{n}", x=1.0, y=2.0, z=3.0, note="n", verdict="accepted") for n in "123"], {})
+    path.write_text(path.read_text().replace("\tn\t", '\t"n\t', 1))
+    with pytest.raises(InputError, match="line 2 has a quotation mark"):
+        read_points(path, scan)
+
+
+def test_quoted_notes_as_spreadsheets_write_them_are_read(write, scan):
+    text = 'name,x,y,z,note\r\n"left, deep",1,2,3,"the ""big"" one"\r\nb,4,5,6,5" off\r\n'
+    points, problems = read_points(write("a.csv", text), scan)
+    assert [(point.name, point.position_mm) for point in points] == [("left, deep", (1, 2, 3)), ("b", (4, 5, 6))]
+    assert problems == []
+
+
+def test_a_cell_as_long_as_a_book_is_refused_in_one_line(write, scan):
+    with pytest.raises(InputError, match="line 2 is no row of a table"):
+        read_points(write("a.csv", "x,y,z,note\n1,2,3," + 200_000 * "n"), scan)
+
+
 def test_a_matlab_file_with_other_variables_says_which_is_needed(tmp_path, scan):
     savemat(tmp_path / "a.mat", {"centers": np.ones((2, 3))})
     with pytest.raises(InputError, match=r"the variable cen .* is needed; it has centers"):
