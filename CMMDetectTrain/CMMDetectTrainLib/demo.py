@@ -15,6 +15,7 @@ from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.scan import Modality, Scan, replacing, to_voxel, write_image
 from CMMDetectLib.tables import write_tsv
 
+from .seeds import check_seed
 from .simulation.dataset import Progress, write_truth
 from .simulation.protocols import find_protocol
 from .simulation.simulate import SimulatedScan, simulate_scan
@@ -70,9 +71,12 @@ def run_demo(
 
     Raises
     ------
+    InputError
+        If the seed is negative.
     OutputError
         If a file cannot be written.
     """
+    check_seed(seed)
     report = progress or (lambda _fraction, _message: None)
     prepare_folder(output)
     report(0.0, "simulating a scan")

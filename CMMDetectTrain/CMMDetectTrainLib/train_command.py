@@ -18,6 +18,7 @@ from CMMDetectLib.errors import InputError
 from CMMDetectLib.scan import Modality
 
 from .extras import training_packages
+from .seeds import check_seed
 from .training_job import FINE_TUNING_RATE, work_folder
 
 if TYPE_CHECKING:
@@ -241,6 +242,7 @@ def _check_sizes(options: argparse.Namespace) -> None:
 
 
 def _check_schedule(options: argparse.Namespace) -> None:
+    check_seed(options.seed)
     for name, least in BY_NETWORK.items():
         values = getattr(options, name)
         if len(values) not in (1, 3) or min(values) < least:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from CMMDetectLib.candidates import Candidate, Stage
-from CMMDetectLib.errors import OutputError
+from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.scan import Modality, Scan, read_scan, to_world
 from CMMDetectTrainLib import demo
 from CMMDetectTrainLib.simulation.modulation import LEAN
@@ -69,3 +69,9 @@ def test_an_output_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write here"):
         demo.run_demo(tmp_path / "file" / "demo", lambda _: [])
+
+
+def test_a_negative_seed_is_refused_and_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--seed -1: must not be negative"):
+        demo.run_demo(tmp_path / "demo", lambda _: [], seed=-1)
+    assert not (tmp_path / "demo").exists()

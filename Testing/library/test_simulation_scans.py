@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from CMMDetectLib.errors import InputError
+from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.scan import Modality, Scan, read_scan, to_voxel
 from CMMDetectTrainLib.simulation import dataset
 from CMMDetectTrainLib.simulation.anatomy import Head, draw_head
@@ -114,6 +117,93 @@ def test_a_folder_with_another_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="choose random, ukbb"):
         dataset.simulate_dataset(tmp_path / "new", 1, ["fast", "nothing"], 2)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/set"])
+def test_where_no_data_set_can_be_written_nothing_is_simulated(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write here"):
+        dataset.simulate_dataset(tmp_path / place)
+
+
+def test_a_negative_seed_is_refused_and_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--seed -1: must not be negative"):
+        dataset.simulate_dataset(tmp_path / "set", seed=-1)
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '"text"', "[" * 100_000])
+def test_a_damaged_description_of_a_data_set_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / dataset.DESCRIPTION).write_text(content)
+    with pytest.raises(InputError, match=r"dataset_description\.json: damaged; put it back"):
+        dataset.simulate_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("made_by", [[], {}, [[]]])
+def test_a_data_set_of_unknown_origin_is_not_gone_on_with(tmp_path: Path, made_by: object) -> None:
+    (tmp_path / dataset.DESCRIPTION).write_text(json.dumps({"GeneratedBy": made_by}))
+    with pytest.raises(InputError, match="another seed, protocol or number of microbleeds"):
+        dataset.simulate_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", None])
+def test_a_damaged_subject_is_named_before_others_are_simulated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    monkeypatch.setattr(dataset, "simulate_scan", lambda *_: pytest.fail("simulated"))
+    if content is None:
+        (tmp_path / "sub-001").write_text("a file where the folder of a subject should be")
+    else:
+        (tmp_path / "sub-001").mkdir()
+        (tmp_path / "sub-001" / "sub-001.json").write_text(content)
+    with pytest.raises(InputError, match=r"sub-001\.json: damaged; delete .*sub-001 to simulate the subject again"):
+        dataset.simulate_dataset(tmp_path, 3)
+
+
+def test_two_runs_may_write_the_same_data_set_at_once(
+    tmp_path: Path, simulated: SimulatedScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def simulate(protocol: Protocol, seed: int, lesions: int | None) -> SimulatedScan:
+        made.append(seed)
+        if len(made) == 1:
+            dataset.simulate_dataset(tmp_path, 1)
+        return simulated
+
+    monkeypatch.setattr(dataset, "simulate_scan", simulate)
+    dataset.simulate_dataset(tmp_path, 1)
+    assert len(made) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "dataset_description.json",
+        "derivatives",
+        "participants.tsv",
+        "sub-001",
+    ]
+
+
+def test_what_a_killed_run_left_goes_and_what_another_one_writes_stays(
+    tmp_path: Path, simulated: SimulatedScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "simulate_scan", lambda *_: simulated)
+    for name, age_s in ((".sub-001-4711", 2 * dataset.LEFT_OVER_S), (".sub-002-4712", 5.0)):
+        (tmp_path / name / "swi").mkdir(parents=True)
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    dataset.simulate_dataset(tmp_path, 1)
+    assert [path.name for path in tmp_path.glob(".*")] == [".sub-002-4712"]
+
+
+def test_a_disk_that_fills_up_leaves_no_part_of_a_subject(
+    tmp_path: Path, simulated: SimulatedScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object) -> None:
+        raise OutputError("full")
+
+    monkeypatch.setattr(dataset, "simulate_scan", lambda *_: simulated)
+    monkeypatch.setattr(dataset, "write_truth", fail)
+    with pytest.raises(OutputError, match="full"):
+        dataset.simulate_dataset(tmp_path, 1)
+    assert not list(tmp_path.glob("*sub-*"))
 
 
 def test_subjects_take_protocols_and_numbers_of_microbleeds_in_turn(

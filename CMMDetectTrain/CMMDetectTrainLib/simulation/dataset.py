@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import csv
-import json
-import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from itertools import cycle
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from CMMDetectLib.candidates import write_json
-from CMMDetectLib.errors import InputError
+from CMMDetectLib.errors import InputError, OutputError
+from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.scan import Modality, write_image
 from CMMDetectLib.tables import MISSING, write_tsv
 
+from ..json_file import read_object
+from ..seeds import check_seed
 from .protocols import Protocol, draw_protocol, find_protocol
 from .simulate import SimulatedScan, simulate_scan
 from .truth import Truth, TruthRecord
@@ -26,6 +29,9 @@ from .truth import Truth, TruthRecord
 Progress = Callable[[float, str], None]
 FOLDERS = {Modality.SWI: ("swi", "swi"), Modality.T2STAR: ("anat", "T2starw"), Modality.QSM: ("anat", "Chimap")}
 RANDOM = "random"
+DESCRIPTION = "dataset_description.json"
+LEFT_OVER_S = 3600.0
+"""What a run writes beside its place is there for seconds; when it is older than this, its run was killed."""
 
 
 def simulate_dataset(
@@ -53,8 +59,8 @@ def simulate_dataset(
     Raises
     ------
     InputError
-        If there is no such protocol, ``count`` is not positive, a number of microbleeds is negative, or the folder
-        holds another data set.
+        If there is no such protocol, ``count`` is not positive, a number of microbleeds or the seed is negative, or
+        the folder holds another data set or a damaged one.
     OutputError
         If a file cannot be written.
     """
@@ -62,18 +68,26 @@ def simulate_dataset(
         raise InputError(f"{count} scans cannot be simulated; ask for at least 1")
     if fewest := min((number for number in microbleeds if number is not None and number < 0), default=0):
         raise InputError(f"a scan cannot have {fewest} microbleeds")
+    check_seed(seed)
     names = [name.lower() for name in protocols]
     for name in names:
         if name != RANDOM:
             find_protocol(name)
+    prepare_folder(output)
     _describe(output, names, seed, microbleeds)
-    for number, protocol, lesions in zip(range(1, count + 1), cycle(names), cycle(microbleeds), strict=False):
-        subject = f"sub-{number:03d}"
+    _remove_left_over(output)
+    subjects = [f"sub-{number:03d}" for number in range(1, count + 1)]
+    # before the long work, not when all else is done
+    _read_rows(output, subjects)
+    for number, (subject, protocol, lesions) in enumerate(
+        zip(subjects, cycle(names), cycle(microbleeds), strict=False), 1
+    ):
         if progress:
             progress((number - 1) / count, f"simulating {subject} of {count}")
         if not (output / subject).exists():
             _write_subject(output, subject, *_draw(protocol, lesions, seed, number))
-    _write_participants(output)
+    rows = _read_rows(output, subjects)
+    write_tsv(output / "participants.tsv", list(rows[0]), rows)
     if progress:
         progress(1.0, f"{count} scans in {output}")
 
@@ -90,15 +104,14 @@ def _describe(output: Path, protocols: list[str], seed: int, microbleeds: Sequen
     origin = {"Name": "cmmdetect simulate", "Protocol": ", ".join(protocols), "Seed": seed}
     if set(microbleeds) != {None}:
         origin["Microbleeds"] = ", ".join(RANDOM if number is None else str(number) for number in microbleeds)
-    path = output / "dataset_description.json"
+    path = output / DESCRIPTION
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8")).get("GeneratedBy", [{}])[0]
-        if found != origin:
+        found = read_object(path, "put it back as it was, or choose another folder").get("GeneratedBy")
+        if not isinstance(found, list) or found[:1] != [origin]:
             raise InputError(
                 f"{output}: holds a data set of another seed, protocol or number of microbleeds; choose another folder"
             )
         return
-    output.mkdir(parents=True, exist_ok=True)
     write_json(
         path,
         {
@@ -111,11 +124,29 @@ def _describe(output: Path, protocols: list[str], seed: int, microbleeds: Sequen
     )
 
 
+def _remove_left_over(output: Path) -> None:
+    """Remove what killed runs have left beside its place, but not what another run is writing at the moment."""
+    for path in output.glob(".sub-*"):
+        try:
+            if path.is_dir() and time.time() - path.stat().st_mtime > LEFT_OVER_S:
+                shutil.rmtree(path)
+        except OSError:
+            # another run may be removing it; it disturbs nobody if it stays
+            continue
+
+
 def _write_subject(output: Path, subject: str, scan: SimulatedScan, seed: int) -> None:
     """Write all files of a subject beside their place and move them there when they are complete."""
-    beside = output / f".{subject}-{os.getpid()}"
-    truth_folder = output / "derivatives" / "truth" / subject
-    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        with TemporaryDirectory(dir=output, prefix=f".{subject}-") as folder:
+            beside = Path(folder) / subject
+            _write_files(beside, output / "derivatives" / "truth" / subject, subject, scan, seed)
+            _put_in_place(beside, output / subject)
+    except OSError as error:
+        raise OutputError(f"{output}: cannot write {subject} here ({error.strerror})") from None
+
+
+def _write_files(beside: Path, truth_folder: Path, subject: str, scan: SimulatedScan, seed: int) -> None:
     for modality, (folder, suffix) in FOLDERS.items():
         images, truths = beside / folder, truth_folder / folder
         images.mkdir(parents=True, exist_ok=True)
@@ -126,9 +157,16 @@ def _write_subject(output: Path, subject: str, scan: SimulatedScan, seed: int) -
         write_truth(truths, stem, scan.truth[modality], scan.grid.affine)
     write_image(beside / "anat" / f"{subject}_part-phase_T2starw.nii.gz", scan.phase, scan.grid.affine)
     write_image(truth_folder / f"{subject}_brain.nii.gz", scan.brain.astype(np.uint8), scan.grid.affine)
-    row = _participant(subject, scan)
-    write_json(beside / f"{subject}.json", row)
-    beside.rename(output / subject)
+    write_json(beside / f"{subject}.json", _participant(subject, scan))
+
+
+def _put_in_place(beside: Path, place: Path) -> None:
+    try:
+        beside.rename(place)
+    except OSError:
+        # another run of the same data set was faster, with the same files: the seed of a subject decides them
+        if not place.is_dir():
+            raise
 
 
 def write_truth(folder: Path, stem: str, truth: Truth, affine: np.ndarray) -> None:
@@ -203,6 +241,16 @@ def _participant(subject: str, scan: SimulatedScan) -> dict[str, Any]:
     }
 
 
-def _write_participants(output: Path) -> None:
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(output.glob("sub-*/sub-*.json"))]
-    write_tsv(output / "participants.tsv", list(rows[0]), rows)
+def _read_rows(output: Path, subjects: Sequence[str]) -> list[dict[str, Any]]:
+    """Give the participants' rows of the subjects that are there, and of others of the data set."""
+    there = {subject for subject in subjects if (output / subject).exists()}
+    there |= {path.parent.name for path in output.glob("sub-*/sub-*.json")}
+    return [_read_row(output / subject) for subject in sorted(there)]
+
+
+def _read_row(folder: Path) -> dict[str, Any]:
+    path, mend = folder / f"{folder.name}.json", f"delete {folder} to simulate the subject again"
+    row = read_object(path, mend)
+    if row.get("participant_id") != folder.name:
+        raise InputError(f"{path}: damaged; {mend}")
+    return row
