@@ -28,7 +28,7 @@ from .evaluation_set import ScanEntry
 from .network_training import NetworkTraining, Reported
 from .report_page import ReportFigure
 from .simulated_cases import simulated_cases
-from .splits import SplitCases, check_subjects, split_cases
+from .splits import SplitCases, check_subjects, check_validating, split_cases
 from .training import EpochRecord, fingerprint
 from .training_figures import feature_figure, loss_figure
 from .training_job import work_folder
@@ -106,7 +106,9 @@ class _Run:
 
     def train(self, reported: Reported, should_stop: Callable[[], bool]) -> TrainedBundle:
         # before the long preparation of the scans, which tells how many of them have microbleeds
-        check_subjects(len({entry.subject for entry in self.entries}))
+        subjects = {entry.subject for entry in self.entries}
+        check_subjects(len(subjects))
+        check_validating(self.plan.validation_subjects, subjects)
         distributed.from_first(self._claim)
         scans, simulated = self._scan_cases(), self._simulated_cases()
         plan = self.plan

@@ -44,11 +44,17 @@ def run_cross_validation(entries: Sequence[ScanEntry], folds: int, plan: Trainin
     """
     if plan.start is not None:
         raise InputError("cross-validation trains everything from the beginning; give a plan without start")
+    if plan.validation_subjects:
+        raise InputError(
+            "cross-validation draws the validation subjects of each fold; leave --validation-subjects out"
+        )
+    # before the folder is claimed: one that holds a refused experiment would refuse the right one
+    parts = split_folds(entries, folds, plan.seed)
     run = {"experiment": "cross-validation", "folds": folds, "plan": describe_plan(plan)}
     bench.claim({**run, "scans": describe_entries(entries)})
     records: list[ScanRecord] = []
     settings, summaries = [], {}
-    for number, subjects in enumerate(split_folds(entries, folds, plan.seed), 1):
+    for number, subjects in enumerate(parts, 1):
         name = fold_name(number)
         trained = bench.train([entry for entry in entries if entry.subject not in subjects], plan, f"fold-{number}")
         method = PaperMethod(trained.bundle, bench.compute)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,11 +47,7 @@ def split_cases(
         If fewer than two subjects have microbleeds, or the chosen ones are not there or leave none to learn from.
     """
     chosen = set(fixed) or split_subjects(scans, share, seed)
-    there = {case.subject for case in scans}
-    if unknown := sorted(chosen - there):
-        raise InputError(f"{unknown[0]}: not among the subjects that were given, so it cannot validate")
-    if chosen == there:
-        raise InputError("all subjects are to validate; leave some to learn from")
+    check_validating(chosen, {case.subject for case in scans})
     shelves = sorted({case.subject for case in simulated})
     validating = chosen | set(shelves[SIMULATED_VALIDATION - 1 :: SIMULATED_VALIDATION])
     cases = [*scans, *simulated]
@@ -98,6 +94,22 @@ def check_subjects(count: int) -> None:
             f"training needs at least two subjects with visible microbleeds, one of them to choose thresholds by; "
             f"the data set has {count}"
         )
+
+
+def check_validating(chosen: Collection[str], there: Collection[str]) -> None:
+    """Make sure that the chosen validation subjects are among those that are there, and leave some to learn from.
+
+    Where none are chosen, they are drawn later.
+
+    Raises
+    ------
+    InputError
+        If they are not or do not.
+    """
+    if unknown := sorted(set(chosen) - set(there)):
+        raise InputError(f"{unknown[0]}: not among the subjects that were given, so it cannot validate")
+    if chosen and set(chosen) == set(there):
+        raise InputError("all subjects are to validate; leave some to learn from")
 
 
 def split_grid(split: SplitCases, shape: Shape) -> SplitPlaces:

@@ -283,6 +283,24 @@ def test_cross_validation_tests_every_scan_once_and_pools(sets, tmp_path, monkey
     assert run("cross-validation", sets[0], "-o", output, "--folds 2", longer) == EXIT_INPUT
 
 
+@pytest.mark.parametrize(("folds", "told"), [(9, "9 folds need at least 9 subjects"), (1, "at least 2")])
+def test_folds_that_cannot_be_made_leave_the_folder_to_the_right_command(sets, tmp_path, capsys, folds, told):
+    assert run("cross-validation", sets[0], "-o", tmp_path / "folds", f"--folds {folds}", TINY) == EXIT_INPUT
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "folds").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("ablation", "sub-99: not among the subjects"), ("cross-validation", "draws the validation")]
+)
+def test_wrong_validation_subjects_leave_the_folder_to_the_right_command(sets, tmp_path, capsys, kind, told):
+    data = sets if kind == "ablation" else sets[:1]
+    options = f"{TINY} --validation-subjects sub-99"
+    assert run(kind, *data, "-o", tmp_path / "out", options) == EXIT_INPUT
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_one_model_is_measured_on_data_sets_of_any_modality_beside_the_floor(sets, small_bundle, tmp_path, no_figures):
     description = json.loads((small_bundle.folder / "model.json").read_text())
     (small_bundle.folder / "model.json").write_text(json.dumps({**description, "modality": ["qsm"]}))

@@ -152,11 +152,13 @@ def test_only_the_subjects_asked_for_are_used(planned):
         ("--warm-up -1", "--warm-up must be one number or three, and at least 0"),
         ("--batch 8 0 8", "--batch must be one number or three, and at least 1"),
         ("--validation-subjects sub-99", "sub-99: not among the subjects"),
+        ("--validation-subjects sub-01 sub-02", "all subjects are to validate"),
         ("--learning-rate 0", "--learning-rate must lie above 0"),
         ("--learning-rate 0.1 0.1", "and be one number or three"),
         ("--learning-rate 0.1 2 0.1", "--learning-rate must lie above 0 and not above 1"),
         ("--th-candidates 0", "--th-candidates must lie above 0"),
         ("--decay -1", "--decay must lie above 0"),
+        ("--seed -1", "--seed -1: must not be negative"),
         ("--averaging 1", "--averaging must not be negative and must lie below 1"),
         ("--epsilon 0", "--epsilon must lie above 0"),
         ("--networks teatcher", "--networks teatcher: not a network; choose from detector, teacher, student"),
@@ -171,7 +173,7 @@ def test_what_cannot_be_is_one_line(small_set, tmp_path, capsys, options, told):
     error = capsys.readouterr().err.strip()
     assert told in error
     assert "\n" not in error
-    assert not (tmp_path / "made").exists()
+    assert not (tmp_path / "made").exists() and not work_folder(tmp_path / "made").exists()
 
 
 def test_a_begun_training_is_not_begun_again_by_mistake(small_set, tmp_path, capsys):
