@@ -220,7 +220,7 @@ class _Run:
 def _read_plan(path: Path) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise InputError(f"{path}: damaged; delete {path.parent} to train again from the start") from None
 
 

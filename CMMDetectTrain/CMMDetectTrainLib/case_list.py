@@ -8,7 +8,6 @@ case was checked, and what scan and points were, so that the same ones are notic
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +26,8 @@ from CMMDetectLib.review_file import content_checksum
 from CMMDetectLib.scan import IMAGE_SUFFIXES, Modality, Scan, guess_modality, read_scan, stem_of, write_image
 from CMMDetectLib.tables import MISSING, write_tsv
 
-from .evaluation_set import LABELS, ScanEntry, find_scans
+from .evaluation_set import LABELS, ScanEntry, files_in, find_scans
+from .table_file import read_tsv
 
 TABLE = "cases.tsv"
 SAME_POINTS_MM = 0.1
@@ -135,7 +135,9 @@ def read_cases(dataset: Path) -> list[TrainingCase]:
     InputError
         If a label map has no scan or its modality is not told, or the table is not one.
     """
-    masks = (path for path in dataset.rglob(f"*{LABELS}.*") if not path.name.startswith("."))
+    if not dataset.exists():
+        return []
+    masks = (path for path in files_in(dataset) if f"{LABELS}." in path.name)
     # find_scans takes an empty data set for a mistake; here it is one that was just begun
     if all(mask.with_name(mask.name.partition(LABELS)[0] + "_candidates.tsv").exists() for mask in masks):
         return []
@@ -296,9 +298,8 @@ def _read_table(path: Path) -> dict[str, TrainingCase]:
     if not path.exists():
         return {}
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            cases = [_parse(row) for row in csv.DictReader(stream, delimiter="\t")]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        cases = [_parse(row) for row in read_tsv(path)]
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a list of cases ({error}); mend it, or delete it to begin a new one") from None
     return {case.mask: case for case in cases}
 

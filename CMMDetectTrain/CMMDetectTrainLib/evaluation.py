@@ -22,6 +22,7 @@ from CMMDetectLib.tables import write_tsv
 
 from . import metrics
 from .evaluation_set import IntArray, ScanEntry, read_lesions, read_mimics
+from .json_file import read_object
 from .metrics import Finding, Lesion, Rule, ScanRecord
 from .report import write_report
 from .report_page import ReportFigure
@@ -154,7 +155,7 @@ def read_record(path: Path) -> ScanRecord:
         brain = content.get("brain")
         brain = brain and BrainFrame(tuple(brain["center_mm"]), tuple(brain["spread_mm"]))
         return ScanRecord(**{**content, "lesions": lesions, "findings": findings, "brain": brain})
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(
             f"{path}: not the record of an evaluated scan; delete it to evaluate the scan again"
         ) from None
@@ -259,7 +260,7 @@ def claim(path: Path, run: Mapping[str, Any], other: str) -> None:
     new = json.loads(json.dumps(run))
     if not path.exists():
         write_json(path, new)
-    elif json.loads(path.read_text(encoding="utf-8")) != new:
+    elif read_object(path, f"delete {path.parent} to begin again, or choose another -o") != new:
         raise InputError(f"{path.parent}: holds {other}; choose another -o")
 
 

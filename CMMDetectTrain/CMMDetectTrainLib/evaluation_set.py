@@ -7,9 +7,9 @@ a simulated scan lies beside the map, its regions, visibility and mimics are use
 
 from __future__ import annotations
 
-import csv
+import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from .conspicuity import conspicuity
 from .metrics import Lesion
 from .simulation.dataset import read_truth
 from .simulation.truth import TruthRecord
+from .table_file import read_tsv
 
 LABELS = "_microbleeds"
 IntArray = NDArray[np.int32]
@@ -77,7 +78,9 @@ class ScanEntry:
         return {path.name: checksum(path) for path in files if path.is_file()}
 
 
-def find_scans(dataset: Path, modality: str | None = None, subjects: Sequence[str] = ()) -> list[ScanEntry]:
+def find_scans(
+    dataset: Path, modality: str | None = None, subjects: Sequence[str] = (), all_here: bool = True
+) -> list[ScanEntry]:
     """Find the scans of a data set that have a label map of microbleeds.
 
     A label map beside a table of candidates is a detection and no truth.
@@ -86,11 +89,13 @@ def find_scans(dataset: Path, modality: str | None = None, subjects: Sequence[st
     ----------
     modality : only scans of this one; it also tells it of scans whose name does not
     subjects : only these; all if there are none
+    all_here : whether every one of these subjects must have such a scan in this data set
 
     Raises
     ------
     InputError
-        If there is no such scan, a label map's scan is missing or ambiguous, or a modality is not known.
+        If there is no such scan, also of one of the subjects, a label map's scan is missing or ambiguous, a modality
+        is not known, or a folder or the table of participants cannot be read.
     """
     images = _images_by_stem(dataset)
     wanted = parse_modality(modality) if modality else None
@@ -114,9 +119,50 @@ def find_scans(dataset: Path, modality: str | None = None, subjects: Sequence[st
             groups={"modality": kind.value, **people.get(subject, {})},
         )
         entries.append(entry)
+    if subjects and (all_here or not entries):
+        check_named(subjects, entries, str(dataset))
     if not entries:
         raise InputError(f"{dataset}: no scan with truth here; beside <scan>.nii.gz put <scan>{LABELS}.nii.gz")
     return entries
+
+
+def check_named(subjects: Sequence[str], entries: Iterable[ScanEntry], where: str) -> None:
+    """Make sure that each of the subjects that a user named has a scan.
+
+    Parameters
+    ----------
+    where : the data sets, for the message
+
+    Raises
+    ------
+    InputError
+        With the names of those that have none.
+    """
+    there = {entry.subject for entry in entries}
+    if missing := [name for name in dict.fromkeys(subjects) if name not in there]:
+        names = ", ".join(missing)
+        raise InputError(f"{where}: no scan with truth of {names}; name subjects as their files do, such as sub-01")
+
+
+def files_in(dataset: Path) -> list[Path]:
+    """List the files of a data set but for hidden ones and those in hidden folders.
+
+    Raises
+    ------
+    InputError
+        If a folder cannot be read: scans would be left out in silence.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})")
+
+    found: list[Path] = []
+    for folder, folders, names in os.walk(dataset, onerror=refuse):
+        if not os.access(folder, os.X_OK):
+            raise InputError(f"{folder}: its files cannot be read (permission denied)")
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(folder) / name for name in names if not name.startswith(".")]
+    return sorted(found)
 
 
 def read_lesions(entry: ScanEntry, scan: Scan) -> tuple[tuple[Lesion, ...], IntArray]:
@@ -174,11 +220,16 @@ def read_mimics(entry: ScanEntry, scan: Scan) -> tuple[IntArray, list[str]] | No
 
 def _images_by_stem(dataset: Path) -> dict[str, list[Path]]:
     images: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(dataset.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(dataset).parts)
-        if not hidden and path.name.lower().endswith(IMAGE_SUFFIXES):
+    for path in files_in(dataset):
+        if path.name.lower().endswith(IMAGE_SUFFIXES) and not _has_voxels_beside(path):
             images[stem_of(path)].append(path)
     return images
+
+
+def _has_voxels_beside(path: Path) -> bool:
+    """Whether a file is the header of a pair, .hdr and .img, which is one image; its voxels are what may change."""
+    voxels = {".hdr": ".img", ".HDR": ".IMG"}.get(path.suffix)
+    return voxels is not None and path.with_suffix(voxels).is_file()
 
 
 def _only(paths: list[Path], stem: str, dataset: Path) -> Path:
@@ -190,10 +241,7 @@ def _only(paths: list[Path], stem: str, dataset: Path) -> Path:
 
 def _read_participants(path: Path) -> dict[str, dict[str, str]]:
     """Give protocol and field strength of each subject, where a BIDS table of participants tells them."""
-    if not path.exists():
-        return {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
+    rows = read_tsv(path) if path.exists() else []
     columns = {"protocol": ("protocol", ""), "field_t": ("field strength", " T")}
     return {
         row["participant_id"]: {

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,14 +98,16 @@ def _cross_validation(options: argparse.Namespace) -> None:
 
 def _generalization(options: argparse.Namespace) -> None:
     with training_packages("experiment"):
-        from .evaluation_set import find_scans
+        from .evaluation_set import check_named, find_scans
         from .generalization import make_trials, run_generalization
     folders = [Path(folder).resolve() for folder in options.datasets]
     names = [folder.name for folder in folders]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"{twice[0]}: two data sets have this name, by which the rows are told apart; rename one")
     methods = {name: _method(name, options) for name in dict.fromkeys(options.methods)}
-    datasets = {folder.name: find_scans(folder, options.modality, options.subjects) for folder in folders}
+    chosen = options.modality, options.subjects
+    datasets = {folder.name: find_scans(folder, *chosen, all_here=False) for folder in folders}
+    check_named(options.subjects, chain(*datasets.values()), ", ".join(options.datasets))
     trials = make_trials(datasets, methods)
     _run(options, partial(run_generalization, trials), [trial.name for trial in trials], len(trials))
 

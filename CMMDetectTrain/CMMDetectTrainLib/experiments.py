@@ -6,7 +6,6 @@ that were evaluated are not detected again, and prepared scans are shared by all
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from .bundle_training import TrainedBundle, TrainingPlan, train_bundle
 from .evaluation import claim, evaluate_dataset, write_evaluation
 from .evaluation_set import ScanEntry
 from .metrics import Rule, ScanRecord
+from .table_file import read_tsv
 from .training import EpochRecord
 from .training_job import work_folder
 from .training_plan import NETWORKS, plan_as_json
@@ -263,7 +263,7 @@ def copy_files(source: Path, target: Path) -> None:
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream, delimiter="\t"))
+    rows = read_tsv(path) if path.exists() else []
+    if any(not row.get("row") or row.get("stage") not in set(Stage) for row in rows):
+        raise InputError(f"{path}: not the rows of an experiment; delete it, they are measured again")
+    return rows

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 import shutil
 from base64 import b64decode
@@ -190,6 +191,77 @@ def test_subjects_and_modality_choose_the_scans(dataset):
         find_scans(dataset, modality="qsm")
 
 
+@pytest.mark.parametrize(
+    ("subjects", "missing"),
+    [("sub-02 sub-zz", "sub-zz"), ("02 sub-1", "02, sub-1"), ("sub-zz sub-01 sub-zz", "sub-zz")],
+)
+def test_subjects_that_are_not_there_are_named(dataset, tmp_path, capsys, subjects, missing):
+    assert evaluate(dataset, "-o", tmp_path / "out", "--subjects", *subjects.split()) == EXIT_INPUT
+    assert f"{dataset}: no scan with truth of {missing}; name subjects as" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"participant_id\tprotocol\nsub-01\tM\xfcnchen\n", "not a text file in UTF-8"),
+        (b'participant_id\tprotocol\nsub-01\t"3 T\nsub-02\t"\n', "line 2 has a quotation mark"),
+        (b"participant_id\tprotocol\nsub-01\t" + 200_000 * b"n" + b"\n", "not a table"),
+    ],
+)
+def test_a_damaged_table_of_participants_is_named_in_one_line(tmp_path, content, told):
+    save(tmp_path / "sub-01_swi.nii.gz", stripped_brain())
+    save(tmp_path / "sub-01_swi_microbleeds.nii.gz", lesion_labels())
+    (tmp_path / "participants.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=rf"participants\.tsv: {told}"):
+        find_scans(tmp_path)
+
+
+def test_a_table_of_participants_out_of_a_spreadsheet_program_is_read(tmp_path):
+    save(tmp_path / "sub-01_swi.nii.gz", stripped_brain())
+    save(tmp_path / "sub-01_swi_microbleeds.nii.gz", lesion_labels())
+    table = "participant_id\tprotocol\tfield_t\r\n\r\nsub-02\tx\r\nsub-01\tMünchen\t3\r\n"
+    (tmp_path / "participants.tsv").write_text(table, encoding="utf-8-sig", newline="")
+    groups = {"modality": "swi", "protocol": "München", "field strength": "3 T"}
+    assert find_scans(tmp_path)[0].groups == groups
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000])
+def test_a_damaged_record_of_an_evaluation_is_named(dataset, evaluated, tmp_path, capsys, content):
+    (tmp_path / "run.json").write_text(content)
+    assert evaluate(dataset, "-o", tmp_path) == EXIT_INPUT
+    assert f"{tmp_path / 'run.json'}: damaged; delete" in capsys.readouterr().err
+    shutil.copy(evaluated / "run.json", tmp_path)
+    (tmp_path / "scans" / "sub-01_swi.json").write_text(content)
+    assert evaluate(dataset, "-o", tmp_path) == EXIT_INPUT
+    assert "not the record of an evaluated scan" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_read_leaves_no_scan_out_in_silence(tmp_path, monkeypatch):
+    save(tmp_path / "sub-01_swi.nii.gz", stripped_brain())
+    save(tmp_path / "sub-01_swi_microbleeds.nii.gz", lesion_labels())
+    (tmp_path / "sub-02").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != "sub-02")
+    with pytest.raises(InputError, match="sub-02: its files cannot be read"):
+        find_scans(tmp_path)
+    with pytest.raises(InputError, match=r"nowhere: cannot be read \(No such file or directory\)"):
+        find_scans(tmp_path / "nowhere")
+
+
+def test_a_header_and_its_voxels_are_one_image(tmp_path):
+    for stem, array in (("b_swi", stripped_brain()), ("b_swi_microbleeds", lesion_labels())):
+        nib.save(nib.Nifti1Pair(array, AFFINE), tmp_path / f"{stem}.img")
+    [entry] = find_scans(tmp_path)
+    assert entry.scan.name == "b_swi.img"
+    assert len(read_lesions(entry, read_scan(entry.scan))[0]) == len(LESIONS_MM)
+    before = entry.checksums(False)
+    nib.save(nib.Nifti1Pair(stripped_brain() + 1, AFFINE), tmp_path / "b_swi.img")
+    assert entry.checksums(False) != before
+    save(tmp_path / "b_swi.nii.gz", stripped_brain())
+    with pytest.raises(InputError, match="is there 2 times"):
+        find_scans(tmp_path)
+
+
 def test_tilted_slices_of_3_mm_are_grouped_as_such(tmp_path):
     tilt, angle = np.eye(4), np.deg2rad(1)
     tilt[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
@@ -318,6 +390,14 @@ def test_the_table_says_which_step_lost_a_lesion(simulated, tmp_path):
     blind = ClassicalMethod(Settings(0.999, 0.3, CutOffs()))
     (record,) = evaluate_dataset(find_scans(simulated), blind, tmp_path / "blind")
     assert lost_by(record, record.lesions[0]) == "detection"
+
+
+@pytest.mark.parametrize("content", [b"id\tM\xfcnchen\n", b"id\tkind\nc\tmicrobleed\n"])
+def test_a_damaged_truth_table_is_named_in_one_line(simulated, content):
+    entry = find_scans(simulated)[0]
+    entry.truth_file("_truth.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=r"sub-001_swi_truth\.tsv: not a t"):
+        read_lesions(entry, read_scan(entry.scan))
 
 
 def test_a_scan_in_which_nothing_can_be_detected_counts_as_missed(dataset, tmp_path, monkeypatch):

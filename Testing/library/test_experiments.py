@@ -318,6 +318,16 @@ def test_one_model_is_measured_on_data_sets_of_any_modality_beside_the_floor(set
 
 
 def test_generalization_says_what_is_missing(sets, tmp_path, capsys):
+    command = ("generalization", *sets, "-o", tmp_path / "x", "--methods blob --subjects")
+    assert run(*command, "sub-01 sub-98 sub-99") == EXIT_INPUT
+    assert f"{sets[0]}, {sets[1]}: no scan with truth of sub-98, sub-99" in capsys.readouterr().err
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "experiment.json").write_text("[]")
+    assert run(*command, "sub-01") == EXIT_INPUT
+    assert "experiment.json: damaged; delete" in capsys.readouterr().err
+    (tmp_path / "x" / "rows.tsv").write_text("row\tstages\nsub-01\tfinal\n")
+    assert run(*command, "sub-01") == EXIT_INPUT
+    assert "rows.tsv: not the rows of an experiment" in capsys.readouterr().err
     assert run("generalization", sets[0], sets[0], "-o", tmp_path / "x", "--methods blob") == EXIT_INPUT
     assert "two data sets have this name" in capsys.readouterr().err
     assert run("generalization", sets[0], "-o", tmp_path / "x", "--model", tmp_path) == EXIT_INPUT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from CMMDetectLib.tables import MISSING, write_tsv
 
 from ..json_file import read_object
 from ..seeds import check_seed
+from ..table_file import read_tsv
 from .protocols import Protocol, draw_protocol, find_protocol
 from .simulate import SimulatedScan, simulate_scan
 from .truth import Truth, TruthRecord
@@ -196,11 +196,7 @@ def read_truth(path: Path) -> tuple[TruthRecord, ...]:
         If it cannot be read or is none.
     """
     names = [field.name for field in fields(TruthRecord)]
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t"))
-    except OSError:
-        raise InputError(f"{path}: no such truth table") from None
+    rows = read_tsv(path)
     try:
         return tuple(TruthRecord(**{name: _parsed(name, row[name]) for name in names}) for row in rows)
     except (KeyError, ValueError, TypeError):

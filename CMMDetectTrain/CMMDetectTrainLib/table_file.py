@@ -1,0 +1,35 @@
+"""Tab-separated tables with a header, as a user or a spreadsheet program may have changed them."""
+
+from __future__ import annotations
+
+import csv
+from itertools import zip_longest
+from pathlib import Path
+
+from CMMDetectLib.errors import InputError
+
+
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a table; a cell that a short row lacks is empty.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is not in UTF-8, or a quotation mark in it is not closed, which would make one
+        cell of many rows.
+    """
+    try:
+        # spreadsheet programs put a byte order mark before the header
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.reader(stream, delimiter="\t"))
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file in UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except csv.Error as error:
+        raise InputError(f"{path}: not a table ({error})") from None
+    for line, row in enumerate(rows, 1):
+        if any("\n" in cell for cell in row):
+            raise InputError(f'{path}: line {line} has a quotation mark (") that is not closed on it; close it')
+    names = rows[0] if rows else []
+    return [dict(zip_longest(names, row[: len(names)], fillvalue="")) for row in rows[1:] if row]
