@@ -27,11 +27,11 @@ from scipy import ndimage
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from CMMDetectLib.candidates import read_table
+from CMMDetectLib.candidates import Candidate, read_table
 from CMMDetectLib.clusters import TOUCHING
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.region_growing import GrownLesion, GrowthSettings, grow_lesion, lies_inside
-from CMMDetectLib.review_records import position_of
+from CMMDetectLib.review_records import Verdict, position_of, problem_of
 from CMMDetectLib.scan import IMAGE_SUFFIXES, Scan, read_labels, to_voxel, to_world
 
 SAME_POINT_MM = 1.0
@@ -40,6 +40,8 @@ RAS, LPS = (1.0, 1.0, 1.0), (-1.0, -1.0, 1.0)
 SYSTEMS = {"RAS": RAS, "0": RAS, "LPS": LPS, "1": LPS}
 """Signs that bring a point list's coordinates to RAS; Slicer wrote numbers before it wrote names."""
 FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label"
+REVIEWED = ("id", "x", "y", "z", "verdict", "reader_x", "reader_y", "reader_z")
+"""What is taken of a reviewed candidate."""
 NAME_COLUMNS = ("name", "label", "id")
 
 
@@ -249,6 +251,12 @@ def _read_mask_points(path: Path, scan: Scan) -> list[AnnotatedPoint]:
 def _read_candidates(path: Path) -> tuple[list[AnnotatedPoint], list[str]]:
     """Give the accepted candidates of a table that was reviewed."""
     candidates = read_table(path)
+    for line, item in enumerate(candidates, 2):
+        # a verdict in other letters would leave a microbleed out
+        if problem := problem_of(Candidate(**{name: getattr(item, name) for name in REVIEWED})):
+            raise InputError(
+                f"{path}: line {line}: {problem}; a verdict is {', '.join(Verdict)}, a position three numbers"
+            )
     undecided = [item for item in candidates if item.verdict == "undecided"]
     if candidates and len(undecided) == len(candidates):
         raise InputError(f"{path}: no candidate was accepted or rejected; review the scan first")

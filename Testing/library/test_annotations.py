@@ -156,6 +156,25 @@ def test_reviewed_candidates_give_the_accepted_ones_where_the_reader_put_them(tm
         read_annotations(path, scan)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("accepted", "Accepted", "cmb-0001: verdict is 'Accepted'; a verdict is accepted, rejected, undecided"),
+        ("1.0000", "n/a", "cmb-0001: x is None"),
+        ("cmb-0001", "n/a", "None: id is None"),
+    ],
+)
+def test_a_reviewed_candidate_that_cannot_be_read_is_not_left_out(tmp_path, scan, before, after, told):
+    path = tmp_path / "sub-01_reviewed.tsv"
+    both = [Candidate(id=f"cmb-000{n}", x=float(n), y=2.0, z=3.0, verdict="accepted") for n in (0, 1)]
+    write_table(path, both, {})
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:2], lines[2].replace(before, after)]) + "\n")
+    with pytest.raises(InputError, match="line 3: ") as caught:
+        read_points(path, scan)
+    assert told in str(caught.value)
+
+
 def test_a_mask_without_lesions_has_no_points(tmp_path, scan):
     write_image(tmp_path / "none.nii.gz", np.zeros(SHAPE, np.uint8), PLACE)
     assert read_points(tmp_path / "none.nii.gz", scan) == ([], [])
