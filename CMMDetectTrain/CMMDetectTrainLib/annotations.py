@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from CMMDetectLib.candidates import Candidate, read_table
 from CMMDetectLib.clusters import TOUCHING
@@ -176,16 +175,17 @@ def _read_markups(path: Path) -> tuple[list[AnnotatedPoint], list[str]]:
     points: list[AnnotatedPoint] = []
     problems: list[str] = []
     try:
-        for markup in json.loads(path.read_text(encoding="utf-8"))["markups"]:
+        for markup in json.loads(_text_of(path))["markups"]:
             signs = _signs(str(markup.get("coordinateSystem", "LPS")), path)
             for item in markup["controlPoints"]:
                 label = str(item.get("label") or f"point {len(points) + len(problems) + 1}")
                 # a point that was never placed has a position all the same
                 if item.get("positionStatus", "defined") == "defined":
-                    points.append(_point(label, np.multiply(item["position"], signs)))
+                    x, y, z = item["position"]
+                    points.append(_point(label, np.multiply((x, y, z), signs)))
                 else:
                     problems.append(f"{label} has no place: it was never put into the scan")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise InputError(f"{path}: not a point list of 3D Slicer; save the points there as .mrk.json") from None
     return points, problems
 
@@ -214,6 +214,8 @@ def _read_delimited(path: Path, scan: Scan) -> list[AnnotatedPoint]:
     axes = next((axes for axes in ("xyz", "ijk") if set(axes) <= set(names)), None)
     if axes is None:
         raise InputError(f"{path}: the header needs the columns x, y, z (RAS mm) or i, j, k (voxel indices from 0)")
+    if twice := next((name for name in (*axes, *NAME_COLUMNS) if names.count(name) > 1), None):
+        raise InputError(f"{path}: the header has the column {twice} more than once; leave one of them")
     points = []
     for number, cells in enumerate(rows, 1):
         row = dict(zip(names, (cell.strip() for cell in cells), strict=False))
@@ -229,7 +231,8 @@ def _read_matlab(path: Path, scan: Scan) -> list[AnnotatedPoint]:
         content = loadmat(path)
     except NotImplementedError:
         raise InputError(f"{path}: MATLAB 7.3 format; save it with save(name, 'cen', '-v7')") from None
-    except (OSError, ValueError, TypeError, MatReadError):
+    except Exception:
+        # what is damaged fails wherever SciPy is at: in zlib, in a struct, at an index, at the memory for a length
         raise InputError(
             f"{path}: not a MATLAB file that can be read; save it with save(name, 'cen', '-v7')"
         ) from None
@@ -255,7 +258,8 @@ def _read_candidates(path: Path) -> tuple[list[AnnotatedPoint], list[str]]:
         # a verdict in other letters would leave a microbleed out
         if problem := problem_of(Candidate(**{name: getattr(item, name) for name in REVIEWED})):
             raise InputError(
-                f"{path}: line {line}: {problem}; a verdict is {', '.join(Verdict)}, a position three numbers"
+                f"{path}: line {line}: {problem}; a candidate has a name, three numbers for its position "
+                f"and a verdict: {', '.join(Verdict)}"
             )
     undecided = [item for item in candidates if item.verdict == "undecided"]
     if candidates and len(undecided) == len(candidates):

@@ -159,7 +159,7 @@ def test_reviewed_candidates_give_the_accepted_ones_where_the_reader_put_them(tm
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ("accepted", "Accepted", "cmb-0001: verdict is 'Accepted'; a verdict is accepted, rejected, undecided"),
+        ("accepted", "Accepted", "cmb-0001: verdict is 'Accepted'; a candidate has a name"),
         ("1.0000", "n/a", "cmb-0001: x is None"),
         ("cmb-0001", "n/a", "None: id is None"),
     ],
@@ -223,6 +223,15 @@ def test_points_that_cannot_be_used_are_reported_by_name_and_the_rest_goes_on(wr
         ("a.csv", "i,j,k\n1,2,nan\n", "point 1 has no three numbers in i, j, k"),
         ("a.mrk.json", "{", "not a point list of 3D Slicer"),
         ("a.mrk.json", "[]", "not a point list of 3D Slicer"),
+        ("a.mrk.json", "[" * 100_000, "not a point list of 3D Slicer"),
+        ("a.mrk.json", '{"markups": [{"controlPoints": [{"position": [5]}]}]}', "not a point list of 3D Slicer"),
+        (
+            "a.mrk.json",
+            '{"markups": [{"controlPoints": [{"position": [1' + "0" * 400 + ", 2, 3]}]}]}",
+            "not a point list of 3D Slicer",
+        ),
+        ("a.csv", "x,y,z,x\n1,2,3,4\n", "the header has the column x more than once"),
+        ("a.csv", "x,y,z,Name,name\n1,2,3,a,b\n", "the header has the column name more than once"),
         (
             "a.mrk.json",
             '{"markups": [{"coordinateSystem": "IJK", "controlPoints": []}]}',
@@ -277,6 +286,24 @@ def test_quoted_notes_as_spreadsheets_write_them_are_read(write, scan):
 def test_a_cell_as_long_as_a_book_is_refused_in_one_line(write, scan):
     with pytest.raises(InputError, match="line 2 is no row of a table"):
         read_points(write("a.csv", "x,y,z,note\n1,2,3," + 200_000 * "n"), scan)
+
+
+def test_a_damaged_matlab_file_is_told_wherever_the_damage_is(tmp_path, scan):
+    savemat(tmp_path / "whole.mat", {"cen": np.ones((4, 3))}, do_compression=True)
+    content = (tmp_path / "whole.mat").read_bytes()
+    path = tmp_path / "a.mat"
+    for at in range(100, len(content), 3):
+        for damaged in (content[:at], content[:at] + b"\xff" * 8 + content[at + 8 :]):
+            path.write_bytes(damaged)
+            try:
+                read_points(path, scan)
+            except InputError as error:
+                assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+
+
+def test_markups_with_a_byte_order_mark_are_read(tmp_path, scan, points):
+    (tmp_path / "a.mrk.json").write_text(markups(points), encoding="utf-8-sig")
+    assert len(read_points(tmp_path / "a.mrk.json", scan)[0]) == 3
 
 
 def test_a_matlab_file_with_other_variables_says_which_is_needed(tmp_path, scan):
