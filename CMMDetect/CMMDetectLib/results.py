@@ -77,8 +77,12 @@ def all_or_none(folder: Path) -> Iterator[Path]:
     prepare_folder(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".cmmdetect-") as name:
         yield Path(name)
+        files = sorted(Path(name).iterdir())
+        # found out before the first file is replaced
+        if blocked := next((folder / file.name for file in files if (folder / file.name).is_dir()), None):
+            raise OutputError(f"{blocked}: is a folder where a result is to be written; move it or choose another -o")
         try:
-            for file in Path(name).iterdir():
+            for file in files:
                 file.replace(folder / file.name)
         except OSError as error:
             raise OutputError(f"{folder}: cannot write the results ({error.strerror})") from None

@@ -20,7 +20,7 @@ from CMMDetectLib.errors import InputError
 from CMMDetectLib.orientation import canonical_turn
 from CMMDetectLib.region_growing import GrowthSettings
 from CMMDetectLib.results import all_or_none
-from CMMDetectLib.scan import Modality, Scan, read_scan, stem_of, write_image
+from CMMDetectLib.scan import Modality, Scan, read_scan, replacing, stem_of, write_image
 from CMMDetectLib.tables import MISSING, write_tsv
 
 from .annotations import Annotations, read_annotations
@@ -52,6 +52,8 @@ PAIRS_IN_A_ROW = (4, 8)
 """Tiles with and without outline, side by side: so many for up to `FEW` lesions, and for more."""
 FEW, MOST = 40, 400
 """More lesions than `MOST` are not drawn: the picture would be too large to open."""
+LARGEST_RADIUS_VOX, LARGEST_TOLERANCE = 200, 100.0
+"""Microbleeds are no wider than 10 mm, and what needs a hundredth of the contrast is no lesion."""
 OUTLINE = (1.0, 0.25, 0.2)
 
 
@@ -97,8 +99,7 @@ def add_masks(commands: argparse._SubParsersAction[OneLineParser]) -> None:
 
 
 def _masks(options: argparse.Namespace) -> None:
-    if min(options.in_plane_vox, options.through_plane_vox) < 0 or options.tolerance <= 0:
-        raise InputError("the largest radii must not be negative and --tolerance must be above 0")
+    _check_growth(options)
     settings = GrowthSettings(options.in_plane_vox, options.through_plane_vox, tolerance=options.tolerance)
     scan = read_scan(options.scan, options.modality, options.echo)
     with training_packages("masks"):
@@ -111,6 +112,15 @@ def _masks(options: argparse.Namespace) -> None:
     if len(annotations.lesions) > MOST:
         console.print(f"The picture shows the first {MOST}")
     console.print(f"Written: {files.labels}, {files.table}, {files.picture}")
+
+
+def _check_growth(options: argparse.Namespace) -> None:
+    for name in ("in_plane_vox", "through_plane_vox"):
+        if not 0 <= getattr(options, name) <= LARGEST_RADIUS_VOX:
+            raise InputError(f"--{name.replace('_', '-')} must lie between 0 and {LARGEST_RADIUS_VOX}")
+    # not a number is neither above nor below another
+    if not 0 < options.tolerance <= LARGEST_TOLERANCE:
+        raise InputError(f"--tolerance must be above 0 and at most {LARGEST_TOLERANCE:g}")
 
 
 def make_masks(
@@ -127,7 +137,7 @@ def make_masks(
     Raises
     ------
     InputError
-        If the points cannot be read, or a file that is read would be overwritten.
+        If the points cannot be read, or a file that is read, or the description (.json) of one, would be overwritten.
     OutputError
         If a file cannot be written; earlier files are then untouched.
     """
@@ -155,7 +165,8 @@ def _name_files(output: Path, inputs: Sequence[Path]) -> MaskFiles:
         raise InputError(f"{output}: the label map is written as .nii.gz; give such a name with -o")
     stem = stem_of(output)
     files = MaskFiles(output, *(output.with_name(stem + suffix) for suffix in (".tsv", ".json", ".png")))
-    read = {path.resolve() for path in inputs}
+    # what lies beside an image under its name and with .json describes it (BIDS)
+    read = {file.resolve() for path in inputs for file in (path, path.with_name(stem_of(path) + ".json"))}
     for file in asdict(files).values():
         if file.resolve() in read:
             raise InputError(f"{file}: would be overwritten by the results; choose another name with -o")
@@ -196,7 +207,13 @@ def _cell(value: object) -> object:
 
 
 def draw_lesions(path: Path, scan: Scan, labels: NDArray[np.int32], annotations: Annotations) -> None:
-    """Draw every lesion in its largest slice, without and with its outline, patient's right on the left."""
+    """Draw every lesion in its largest slice, without and with its outline, patient's right on the left.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -216,7 +233,8 @@ def draw_lesions(path: Path, scan: Scan, labels: NDArray[np.int32], annotations:
         title = " ".join([f"{number}  {point.name[:18]}  {lesion.diameter_mm:.1f} mm", *lesion.flags])
         place = (left / sheet.shape[1], 1 - (top - 3) / sheet.shape[0])
         figure.text(*place, title, fontsize=6.5, color="white", parse_math=False)
-    figure.savefig(path, format="png", dpi=100)
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png", dpi=100)
 
 
 def _tiles(scan: Scan, labels: NDArray[np.int32]) -> list[NDArray[np.float32]]:

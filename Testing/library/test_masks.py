@@ -2,6 +2,9 @@
 
 import csv
 import json
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -10,7 +13,7 @@ import pytest
 from matplotlib.image import imread
 
 import phantoms
-from CMMDetectLib.cli import make_parser, run_command
+from CMMDetectLib.cli import EXIT_INPUT, make_parser, run_command
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.region_growing import GrowthSettings, grow_at_voxel
 from CMMDetectLib.scan import Modality, Scan, read_scan, to_voxel
@@ -94,6 +97,55 @@ def test_a_scan_without_points_gives_an_empty_map(stripped_scan, tmp_path):
     assert not np.asarray(nib.load(tmp_path / "m.nii.gz").dataobj).any()
     assert table_of(tmp_path / "m.tsv") == []
     assert (tmp_path / "m.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--tolerance nan", "--tolerance must be above 0"),
+        ("--tolerance inf", "--tolerance must be above 0"),
+        ("--in-plane-vox -1", "--in-plane-vox must lie between 0 and 200"),
+        (f"--in-plane-vox {10**30}", "--in-plane-vox must lie between 0 and 200"),
+        ("--through-plane-vox 1000000", "--through-plane-vox must lie between 0 and 200"),
+    ],
+)
+def test_a_growth_that_cannot_be_is_refused_in_one_line(stripped_scan, points, tmp_path, capsys, options, told):
+    assert masks(stripped_scan, points, "-o", tmp_path / "m.nii.gz", *options.split()) == EXIT_INPUT
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "m.nii.gz").exists()
+
+
+def test_a_folder_in_the_place_of_a_result_leaves_all_earlier_results_whole(stripped_scan, points, tmp_path, capsys):
+    (tmp_path / "m.tsv").mkdir()
+    (tmp_path / "m.nii.gz").write_text("earlier")
+    assert masks(stripped_scan, points, "-o", tmp_path / "m.nii.gz") == EXIT_INPUT
+    assert f"{tmp_path / 'm.tsv'}: is a folder where a result is to be written" in capsys.readouterr().err
+    assert (tmp_path / "m.nii.gz").read_text() == "earlier"
+
+
+def test_the_description_of_a_scan_is_not_overwritten(stripped_scan, points, tmp_path, capsys):
+    scan, sidecar = tmp_path / "sub-02_swi.nii", tmp_path / "sub-02_swi.json"
+    nib.save(nib.load(stripped_scan), scan)
+    sidecar.write_text('{"EchoTime": 0.02}')
+    assert masks(scan, points, "-o", tmp_path / "sub-02_swi.nii.gz") == EXIT_INPUT
+    assert f"{sidecar}: would be overwritten by the results" in capsys.readouterr().err
+    assert sidecar.read_text() == '{"EchoTime": 0.02}'
+
+
+@pytest.mark.parametrize("limit", [200, 8000], ids=["label map", "picture"])
+def test_a_full_disk_ends_in_one_line_and_leaves_earlier_results_whole(stripped_scan, points, tmp_path, limit):
+    output = tmp_path / "m.nii.gz"
+    output.write_text("earlier")
+    ended = subprocess.run(
+        [sys.executable, "-m", "CMMDetectTrainLib.cli", "masks", stripped_scan, points, "-o", output],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert ended.returncode == EXIT_INPUT
+    assert "cannot be written" in ended.stderr and len(ended.stderr.strip().splitlines()) == 1
+    assert output.read_text() == "earlier"
 
 
 def test_many_lesions_make_a_picture_that_can_be_opened(tmp_path, monkeypatch):
