@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -249,15 +250,16 @@ def _check_schedule(options: argparse.Namespace) -> None:
             raise InputError(f"--{name.replace('_', '-')} must be one number or three, and at least {least}")
     _check_at_least_one(options, "patience", "augmentation")
     rates = options.learning_rate or [1.0]
-    if len(rates) not in (1, 3) or not 0 < min(rates) <= max(rates) <= 1:
+    if len(rates) not in (1, 3) or not all(0 < rate <= 1 for rate in rates):
         raise InputError("--learning-rate must lie above 0 and not above 1, and be one number or three")
     for name in ("decay", "epsilon", "th_candidates"):
         if not 0 < getattr(options, name) <= 1:
             raise InputError(f"--{name.replace('_', '-')} must lie above 0 and not above 1")
     if not 0 <= options.averaging < 1:
         raise InputError("--averaging must not be negative and must lie below 1")
-    if options.noise_variance < 0 or options.contrast < 1:
-        raise InputError("--noise-variance must not be negative and --contrast at least 1")
+    # not a number is neither above nor below another
+    if not 0 <= options.noise_variance < math.inf or not 1 <= options.contrast < math.inf:
+        raise InputError("--noise-variance must not be negative and --contrast at least 1, and both finite")
 
 
 def _check_at_least_one(options: argparse.Namespace, *names: str) -> None:
