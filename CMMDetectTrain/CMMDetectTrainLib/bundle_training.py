@@ -24,9 +24,10 @@ from CMMDetectLib.results import prepare_folder
 
 from . import distributed
 from .cases import Case, case_of_scan
-from .evaluation_set import ScanEntry
+from .evaluation_set import ScanEntry, has_microbleeds
 from .network_training import NetworkTraining, Reported
 from .report_page import ReportFigure
+from .roles import LEAST_SUBJECTS
 from .simulated_cases import simulated_cases
 from .splits import SplitCases, check_subjects, check_validating, split_cases
 from .training import EpochRecord, fingerprint
@@ -105,7 +106,6 @@ class _Run:
         self.voxel = plan.voxel_after(self.start)
 
     def train(self, reported: Reported, should_stop: Callable[[], bool]) -> TrainedBundle:
-        # before the long preparation of the scans, which tells how many of them have microbleeds
         subjects = {entry.subject for entry in self.entries}
         check_subjects(len(subjects))
         check_validating(self.plan.validation_subjects, subjects)
@@ -126,12 +126,25 @@ class _Run:
         if not path.exists():
             if self.output.exists() and (not self.output.is_dir() or any(self.output.iterdir())):
                 raise InputError(f"{self.output}: exists already; choose another -o")
+            self._check_microbleeds()
             prepare_folder(self.work)
             write_json(path, plan)
         elif _read_plan(path) != plan:
             raise InputError(
                 f"{self.work}: holds the training of another plan or other scans; choose another -o or delete it"
             )
+
+    def _check_microbleeds(self) -> None:
+        """Find two subjects with microbleeds, before the long preparation and a folder that refuses other subjects."""
+        if self.plan.validation_subjects:
+            return
+        bearing: set[str] = set()
+        for entry in self.entries:
+            if entry.subject not in bearing and has_microbleeds(entry):
+                bearing.add(entry.subject)
+            if len(bearing) == LEAST_SUBJECTS:
+                return
+        check_subjects(len(bearing))
 
     def _scan_cases(self) -> list[Case]:
         def prepare_all() -> list[Case]:

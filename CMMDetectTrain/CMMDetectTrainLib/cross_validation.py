@@ -15,12 +15,11 @@ from CMMDetectLib.methods import Settings
 from CMMDetectLib.paper_method import PaperMethod
 from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.results import prepare_folder
-from CMMDetectLib.scan import read_scan
 
 from . import distributed
 from .bundle_training import TrainingPlan
 from .evaluation import write_evaluation
-from .evaluation_set import ScanEntry, read_lesions
+from .evaluation_set import ScanEntry, has_microbleeds
 from .experiment_report import curves_of, write_experiment
 from .experiments import METRICS, NO_INTERVAL, REPORT, Bench, Row, describe_entries, describe_plan, row_of
 from .metrics import Rule, ScanRecord
@@ -85,7 +84,7 @@ def split_folds(entries: Sequence[ScanEntry], folds: int, seed: int) -> list[set
     """
     if folds < 2:
         raise InputError("--folds must be at least 2")
-    bearing = {entry.subject for entry in entries if _has_microbleeds(entry)}
+    bearing = {entry.subject for entry in entries if has_microbleeds(entry)}
     clean = {entry.subject for entry in entries} - bearing
     if len(bearing) < max(folds, 3):
         raise InputError(
@@ -138,11 +137,6 @@ def mean_row(stage: Stage, summaries: Sequence[Mapping[str, Any]]) -> Row:
 def _pool(folder: Path, records: Sequence[ScanRecord], settings: Settings) -> dict[str, Any]:
     prepare_folder(folder)
     return write_evaluation(folder, records, settings, {"evaluation": POOLED})
-
-
-def _has_microbleeds(entry: ScanEntry) -> bool:
-    lesions, _ = read_lesions(entry, read_scan(entry.scan, entry.modality))
-    return any(lesion.counted for lesion in lesions)
 
 
 STAGES = dict(enumerate(Stage, 1))

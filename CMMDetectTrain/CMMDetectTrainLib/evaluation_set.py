@@ -29,6 +29,7 @@ from CMMDetectLib.scan import (
     guess_modality,
     parse_modality,
     read_labels,
+    read_scan,
     stem_of,
     to_world,
 )
@@ -202,6 +203,18 @@ def read_lesions(entry: ScanEntry, scan: Scan) -> tuple[tuple[Lesion, ...], IntA
         elif known is not None:
             lesions.append(_unseen(known))
     return tuple(lesions), labels
+
+
+def has_microbleeds(entry: ScanEntry) -> bool:
+    """Whether a scan has microbleeds that can be seen.
+
+    Raises
+    ------
+    InputError
+        As of `read_lesions`, or if the scan cannot be read.
+    """
+    lesions, _ = read_lesions(entry, read_scan(entry.scan, entry.modality))
+    return any(lesion.counted for lesion in lesions)
 
 
 def read_mimics(entry: ScanEntry, scan: Scan) -> tuple[IntArray, list[str]] | None:

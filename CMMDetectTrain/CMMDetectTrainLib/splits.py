@@ -12,6 +12,7 @@ from CMMDetectLib.network_grid import Shape
 
 from .cases import Case
 from .patches import SplitPlaces, grid_places
+from .roles import LEAST_SUBJECTS
 
 SIMULATED_VALIDATION = 10
 """Every so manieth shelf of simulated patches validates."""
@@ -89,7 +90,7 @@ def check_subjects(count: int) -> None:
     InputError
         With the number that there are.
     """
-    if count < 2:
+    if count < LEAST_SUBJECTS:
         raise InputError(
             f"training needs at least two subjects with visible microbleeds, one of them to choose thresholds by; "
             f"the data set has {count}"

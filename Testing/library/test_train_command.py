@@ -180,6 +180,15 @@ def test_what_cannot_be_is_one_line(small_set, tmp_path, capsys, options, told):
     assert not (tmp_path / "made").exists() and not work_folder(tmp_path / "made").exists()
 
 
+def test_subjects_without_microbleeds_leave_the_folder_to_the_right_command(small_set, tmp_path, capsys):
+    image = nib.load(small_set / "sub-02_swi_microbleeds.nii.gz")
+    clean = nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine)
+    nib.save(clean, small_set / "sub-02_swi_microbleeds.nii.gz")
+    assert main(["train", str(small_set), "-o", str(tmp_path / "made")]) == EXIT_INPUT
+    assert "at least two subjects with visible microbleeds" in capsys.readouterr().err
+    assert not work_folder(tmp_path / "made").exists()
+
+
 def test_a_begun_training_is_not_begun_again_by_mistake(small_set, tmp_path, capsys):
     work_folder(tmp_path / "made").mkdir()
     assert main(["train", str(small_set), "-o", str(tmp_path / "made")]) == EXIT_INPUT
