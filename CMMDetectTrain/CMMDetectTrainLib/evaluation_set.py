@@ -308,10 +308,12 @@ def _numbered(labels: IntArray) -> tuple[IntArray, list[int]]:
 
     A mask says 1, 255 or whatever its program writes: a single number tells no lesions apart.
     """
-    used, places = np.unique(labels, return_inverse=True)
-    numbers = used[used > 0].tolist()
+    inside = labels > 0
+    numbers, places = np.unique(labels[inside], return_inverse=True)
     if len(numbers) == 1:
-        clusters, count = ndimage.label(labels, TOUCHING)
+        clusters, count = ndimage.label(inside, TOUCHING)
         return clusters.astype(np.int32), list(range(1, count + 1))
     # labels may be huge: whoever makes a list up to the largest runs out of memory
-    return (places.reshape(labels.shape) + int(used[0] > 0)).astype(np.int32), numbers
+    numbered = np.zeros(labels.shape, np.int32)
+    numbered[inside] = places + 1
+    return numbered, numbers.tolist()
