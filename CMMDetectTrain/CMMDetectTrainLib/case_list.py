@@ -151,7 +151,7 @@ def checked_scans(dataset: Path, modality: str | None = None, subjects: Sequence
     Raises
     ------
     InputError
-        If there is none, or the data set cannot be read.
+        If there is none, also of one of the subjects, or the data set cannot be read.
     """
     waiting = {case.volume for case in read_cases(dataset) if case.status is CaseStatus.TO_CHECK}
     entries = find_scans(dataset, modality, subjects)
@@ -159,6 +159,12 @@ def checked_scans(dataset: Path, modality: str | None = None, subjects: Sequence
     if not ready:
         raise InputError(
             f"{dataset}: all {len(entries)} cases are still to be checked; mark those that are right as ok"
+        )
+    if unchecked := sorted(set(subjects) - {entry.subject for entry in ready}):
+        names = ", ".join(unchecked)
+        raise InputError(
+            f"{dataset}: the cases of {names} are still to be checked; mark those that are right as ok, "
+            "or leave the subjects out"
         )
     return ready
 

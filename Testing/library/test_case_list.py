@@ -119,6 +119,10 @@ def test_cases_to_check_are_listed_but_not_learnt_from(tmp_path):
     add_case(tmp_path, new_case("sub-01_swi", 0))
     add_case(tmp_path, new_case("sub-02_swi", 1, status=CaseStatus.TO_CHECK))
     assert [entry.subject for entry in checked_scans(tmp_path)] == ["sub-01"]
+    with pytest.raises(InputError, match="the cases of sub-02 are still to be checked"):
+        checked_scans(tmp_path, subjects=["sub-01", "sub-02"])
+    with pytest.raises(InputError, match="no scan with truth of sub-03"):
+        checked_scans(tmp_path, subjects=["sub-01", "sub-03"])
     set_status(tmp_path, "sub-01_swi", CaseStatus.TO_CHECK)
     with pytest.raises(InputError, match="all 2 cases are still to be checked"):
         checked_scans(tmp_path)
@@ -159,6 +163,9 @@ def test_labels_of_another_grid_a_damaged_list_and_a_folder_that_is_a_file_are_n
     add_case(tmp_path, new_case())
     (tmp_path / "cases.tsv").write_text("volume\tmask\nx\ty\n")
     with pytest.raises(InputError, match=r"cases\.tsv: not a list of cases"):
+        read_cases(tmp_path)
+    (tmp_path / "cases.tsv").write_text('volume\tmask\n"x\ty\nz\t"\n')
+    with pytest.raises(InputError, match=r"cases\.tsv: line 2 has a quotation mark"):
         read_cases(tmp_path)
     Path(tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write here"):
