@@ -7,10 +7,8 @@ the other place with LPS is the point lists of 3D Slicer.
 
 from __future__ import annotations
 
-import gzip
 import os
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,8 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .dicom_series import read_dicom_series
 from .errors import InputError, OutputError
-from .nifti_file import count_nonfinite, is_nifti
 from .orientation import Turn, turn_along
+from .volume_file import last_line, nonfinite_problem, read_volume
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
@@ -170,7 +168,7 @@ def read_scan(path: Path | str, modality: str | None = None, echo: int | None = 
             f"{path}: the name does not end in _swi, _T2starw or _Chimap; "
             "say --modality swi, --modality t2star or --modality qsm"
         )
-    image = read_dicom_series(path, echo) if path.is_dir() else _read_volume(path, echo)
+    image = read_dicom_series(path, echo) if path.is_dir() else read_volume(path, echo)
     array, affine = _array_and_affine(image)
     _check_values(array, path)
     _check_spacing(affine, path)
@@ -265,29 +263,16 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.chmod(0o666 & ~umask)
         beside.replace(path)
     except (OSError, RuntimeError) as error:
-        raise OutputError(f"{path}: cannot be written ({_last_line(error)})") from None
+        raise OutputError(f"{path}: cannot be written ({last_line(error)})") from None
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _read_volume(path: Path, echo: int | None) -> sitk.Image:
-    """Read a file as one 3D ITK image."""
-    try:
-        if is_nifti(path) and (bad := count_nonfinite(path)):
-            raise InputError(_nonfinite_problem(path, bad))
-        image = sitk.ReadImage(str(path))
-    except (RuntimeError, EOFError, OSError, zlib.error) as error:
-        raise InputError(f"{path}: {_reading_problem(error)}") from None
-    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
-        raise InputError(f"{path}: the voxels are colors, vectors or complex numbers; one real number is needed")
-    return _pick_echo(_without_single_axes(image), echo, path)
 
 
 def _read_onto(path: Path, scan: Scan, what: str) -> NDArray[Any]:
     """Read a file whose voxels coincide with the scan's, in the scan's order of the axes."""
     if not path.is_file():
         raise InputError(f"{path}: no such file ({what})")
-    array, affine = _array_and_affine(_read_volume(path, None))
+    array, affine = _array_and_affine(read_volume(path, None))
     turned = _onto_grid(array, affine, scan)
     if turned is None:
         raise InputError(
@@ -295,47 +280,6 @@ def _read_onto(path: Path, scan: Scan, what: str) -> NDArray[Any]:
             f"of {_describe_grid(scan.array.shape, scan.affine)}, or another origin); resample it to the scan"
         )
     return turned
-
-
-def _without_single_axes(image: sitk.Image) -> sitk.Image:
-    """Drop axes of length 1 behind the third."""
-    while image.GetDimension() > 3 and image.GetSize()[-1] == 1:
-        image = sitk.Extract(image, [*image.GetSize()[:-1], 0])
-    return image
-
-
-def _pick_echo(image: sitk.Image, echo: int | None, path: Path) -> sitk.Image:
-    size = image.GetSize()
-    if len(size) == 2 or min(size[:3]) == 1:
-        raise InputError(f"{path}: this is one 2D slice; a 3D volume is needed")
-    if len(size) > 4:
-        raise InputError(f"{path}: {len(size)} dimensions of size {size}; a 3D volume is needed")
-    if len(size) == 3:
-        if echo not in (None, 1):
-            raise InputError(f"{path}: there is no echo {echo}, this is one 3D volume")
-        return image
-    if echo is None:
-        raise InputError(f"{path}: 4D with {size[3]} volumes; say which one with --echo 1 to --echo {size[3]}")
-    if not 1 <= echo <= size[3]:
-        raise InputError(f"{path}: there is no echo {echo}; choose --echo 1 to --echo {size[3]}")
-    return sitk.Extract(image, [*size[:3], 0], [0, 0, 0, echo - 1])
-
-
-def _reading_problem(error: Exception) -> str:
-    """Say in words what ITK or gzip means."""
-    text = str(error)
-    if "determine ImageIO" in text or "Not a gzipped file" in text:
-        return "not an image that can be read; NIfTI, NRRD or a folder with a DICOM series is needed"
-    if "orthonormal" in text or "singular" in text.lower() or "determinant" in text:
-        return "the orientation matrix is singular or sheared; resample it to a right-angled grid"
-    if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile) or "trouble reading" in text:
-        return "the file is cut off or damaged; copy or convert it again"
-    return f"cannot be read ({_last_line(error)})"
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
 
 
 def _array_and_affine(image: sitk.Image) -> tuple[NDArray[Any], NDArray[np.float64]]:
@@ -350,13 +294,9 @@ def _check_values(array: NDArray[Any], path: Path) -> None:
     low, high = float(array.min()), float(array.max())
     if not np.isfinite(low + high):
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-        raise InputError(_nonfinite_problem(path, bad))
+        raise InputError(nonfinite_problem(path, bad))
     if low == high:
         raise InputError(f"{path}: every voxel has the value {low:g}; there is no image in it")
-
-
-def _nonfinite_problem(path: Path, count: int) -> str:
-    return f"{path}: {count} voxels are NaN or infinite; set them to 0 (outside the brain) first"
 
 
 def _check_spacing(affine: NDArray[np.float64], path: Path) -> None:

@@ -1,0 +1,79 @@
+"""A NIfTI or NRRD file, read as one volume after checking that it is whole."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from .errors import InputError
+from .nifti_file import count_nonfinite, is_nifti
+
+
+def read_volume(path: Path, echo: int | None = None) -> sitk.Image:
+    """Read a file as one 3D image of real numbers; ``echo`` (from 1) picks one of several volumes.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, holds NaN or no real numbers, is not 3D, or holds several volumes and ``echo`` does
+        not say which.
+    """
+    try:
+        if is_nifti(path) and (bad := count_nonfinite(path)):
+            raise InputError(nonfinite_problem(path, bad))
+        image = sitk.ReadImage(str(path))
+    except (RuntimeError, EOFError, OSError, zlib.error) as error:
+        raise InputError(f"{path}: {_reading_problem(error)}") from None
+    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
+        raise InputError(f"{path}: the voxels are colors, vectors or complex numbers; one real number is needed")
+    return _pick_echo(_without_single_axes(image), echo, path)
+
+
+def nonfinite_problem(path: Path, count: int) -> str:
+    """Say what is wrong with a file that has voxels without a finite value."""
+    return f"{path}: {count} voxels are NaN or infinite; set them to 0 (outside the brain) first"
+
+
+def last_line(error: Exception) -> str:
+    """Give the last line of an error's text, where ITK says what the matter is; its kind where it has no text."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _without_single_axes(image: sitk.Image) -> sitk.Image:
+    """Drop axes of length 1 behind the third."""
+    while image.GetDimension() > 3 and image.GetSize()[-1] == 1:
+        image = sitk.Extract(image, [*image.GetSize()[:-1], 0])
+    return image
+
+
+def _pick_echo(image: sitk.Image, echo: int | None, path: Path) -> sitk.Image:
+    size = image.GetSize()
+    if len(size) == 2 or min(size[:3]) == 1:
+        raise InputError(f"{path}: this is one 2D slice; a 3D volume is needed")
+    if len(size) > 4:
+        raise InputError(f"{path}: {len(size)} dimensions of size {size}; a 3D volume is needed")
+    if len(size) == 3:
+        if echo not in (None, 1):
+            raise InputError(f"{path}: there is no echo {echo}, this is one 3D volume")
+        return image
+    if echo is None:
+        raise InputError(f"{path}: 4D with {size[3]} volumes; say which one with --echo 1 to --echo {size[3]}")
+    if not 1 <= echo <= size[3]:
+        raise InputError(f"{path}: there is no echo {echo}; choose --echo 1 to --echo {size[3]}")
+    return sitk.Extract(image, [*size[:3], 0], [0, 0, 0, echo - 1])
+
+
+def _reading_problem(error: Exception) -> str:
+    """Say in words what ITK or gzip means."""
+    text = str(error)
+    if "determine ImageIO" in text or "Not a gzipped file" in text:
+        return "not an image that can be read; NIfTI, NRRD or a folder with a DICOM series is needed"
+    if "orthonormal" in text or "singular" in text.lower() or "determinant" in text:
+        return "the orientation matrix is singular or sheared; resample it to a right-angled grid"
+    if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile) or "trouble reading" in text:
+        return "the file is cut off or damaged; copy or convert it again"
+    return f"cannot be read ({last_line(error)})"
