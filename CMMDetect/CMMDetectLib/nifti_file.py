@@ -1,13 +1,18 @@
-"""What ITK keeps quiet about a NIfTI file: it fills cut-off data with zeros and turns NaN into 0."""
+"""What ITK keeps quiet about a NIfTI file: it reads cut-off data and NaN as 0, and is content to write a part."""
 
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
 
 HEADER_SIZE = 348
+WRITTEN_START = 352
+"""Where ITK begins the voxels of the files that it writes."""
+GZIP_TRAILER = 4
+"""Last bytes of a gzip file: how long its content is, without what exceeds 32 bits."""
 FLOAT_TYPES = {16: "f4", 64: "f8"}
 
 
@@ -48,6 +53,18 @@ def count_nonfinite(path: Path) -> int:
     if kind is None:
         return 0
     return count - int(np.count_nonzero(np.isfinite(np.frombuffer(content, order + kind, count, start))))
+
+
+def is_whole(path: Path, voxel_bytes: int) -> bool:
+    """Whether a ``.nii.gz`` file that ITK has written holds all bytes of the voxels.
+
+    zlib writes the length of what it has compressed after everything else, so there is nothing to decompress.
+    """
+    with path.open("rb") as stream:
+        if stream.seek(0, os.SEEK_END) < GZIP_TRAILER:
+            return False
+        stream.seek(-GZIP_TRAILER, os.SEEK_END)
+        return int.from_bytes(stream.read(), "little") == (WRITTEN_START + voxel_bytes) % 2 ** (8 * GZIP_TRAILER)
 
 
 def _field(header: np.ndarray, kind: str, offset: int, count: int = 1) -> np.ndarray:

@@ -23,6 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .dicom_series import read_dicom_series
 from .errors import InputError, OutputError
+from .itk_messages import without_messages
+from .nifti_file import is_whole
 from .orientation import Turn, turn_along
 from .volume_file import last_line, nonfinite_problem, read_volume
 
@@ -226,7 +228,11 @@ def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) ->
         If the file cannot be written.
     """
     with replacing(path) as beside:
-        sitk.WriteImage(as_image(array, affine), str(beside), useCompression=True, compressionLevel=1)
+        with without_messages():
+            sitk.WriteImage(as_image(array, affine), str(beside), useCompression=True, compressionLevel=1)
+        # ITK takes a full disk for a success
+        if not is_whole(beside, array.nbytes):
+            raise OSError("only a part of it could be written; is the disk full?")
 
 
 def as_image(array: NDArray[Any], affine: NDArray[np.float64]) -> sitk.Image:

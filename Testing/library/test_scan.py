@@ -1,4 +1,7 @@
 import gzip
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -255,6 +258,28 @@ def test_an_earlier_file_stays_when_writing_fails(tmp_path):
         raise OSError("disk is full")
     assert path.read_text() == "earlier"
     assert [file.name for file in tmp_path.iterdir()] == ["result.txt"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9999])
+def test_an_image_that_the_disk_has_no_room_for_is_an_error_and_leaves_no_file(tmp_path, capfd, share):
+    noise = np.random.default_rng(0).normal(size=(40, 40, 40)).astype(np.float32)
+    write_image(tmp_path / "whole.nii.gz", noise, OBLIQUE)
+    room = int(share * (tmp_path / "whole.nii.gz").stat().st_size)
+    with limited_files(room), pytest.raises(OutputError, match=r"a\.nii\.gz: cannot be written.*only a part"):
+        write_image(tmp_path / "a.nii.gz", noise, OBLIQUE)
+    assert [file.name for file in tmp_path.iterdir()] == ["whole.nii.gz"]
+    assert not capfd.readouterr().err
+
+
+@contextmanager
+def limited_files(size: int) -> Iterator[None]:
+    """Let no file get larger, as on a disk that is almost full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_writing_below_a_file_is_refused(tmp_path):
