@@ -129,11 +129,20 @@ def stem_of(path: Path) -> str:
     >>> stem_of(Path("data/sub-01_swi.nii.gz"))
     'sub-01_swi'
     """
-    name = path.resolve().name
+    name = name_of(path)
     for suffix in IMAGE_SUFFIXES:
         if name.lower().endswith(suffix) and not path.is_dir():
             return name[: -len(suffix)]
     return name
+
+
+def name_of(path: Path) -> str:
+    """Name that the user gave, and not that of the file a link leads to, which in data sets of git-annex is a key.
+
+    >>> name_of(Path("data/links/sub-01_swi.nii.gz")), name_of(Path()) == Path.cwd().name
+    ('sub-01_swi.nii.gz', True)
+    """
+    return path.resolve().name if path.name in ("", "..") else path.name
 
 
 def guess_modality(name: str) -> Modality | None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.cli import OneLineParser, add_method_options, method_job, progress_bar
 from CMMDetectLib.job import choose_method
-from CMMDetectLib.scan import Modality, read_scan
+from CMMDetectLib.scan import Modality, name_of, read_scan
 
 from .extras import training_packages
 from .metrics import Rule
@@ -45,7 +45,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     described = method.describe()
     bundle = described.get("bundle") or {}
     about = {
-        "data set": Path(options.dataset).resolve().name,
+        "data set": name_of(Path(options.dataset)),
         "method": described["method"],
         **({"model": f"{bundle['name']} {bundle['version']}"} if bundle else {}),
         "brain": "masks of the data set" if options.brain_masks else "extracted",

@@ -16,7 +16,7 @@ from CMMDetectLib.channels import CHANNELS, PAPER_CHANNELS
 from CMMDetectLib.cli import OneLineParser, progress_bar
 from CMMDetectLib.devices import DEVICES, PRECISIONS, choose_compute
 from CMMDetectLib.errors import InputError
-from CMMDetectLib.scan import Modality
+from CMMDetectLib.scan import Modality, name_of
 
 from .extras import training_packages
 from .seeds import check_seed
@@ -184,7 +184,7 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
     )
     varied = {"noise_variance": (options.noise_variance / 4, options.noise_variance), "contrast": options.contrast}
     return TrainingPlan(
-        name=options.name or Path(options.output).resolve().name,
+        name=options.name or name_of(Path(options.output)),
         width=options.width or TrainingPlan.width,
         student_width=options.student_width,
         start=Path(options.start) if options.start else None,

@@ -262,6 +262,15 @@ def test_a_header_and_its_voxels_are_one_image(tmp_path):
         find_scans(tmp_path)
 
 
+def test_a_data_set_of_links_is_found_by_the_names_of_the_links(dataset, tmp_path):
+    for number, file in enumerate(sorted(path for path in dataset.rglob("*.nii.gz"))):
+        key = tmp_path / ".git" / "annex" / f"MD5E-{number}.nii.gz"
+        key.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, key)
+        (tmp_path / file.name).symlink_to(key)
+    assert [entry.name for entry in find_scans(tmp_path)] == [entry.name for entry in find_scans(dataset)]
+
+
 def test_tilted_slices_of_3_mm_are_grouped_as_such(tmp_path):
     tilt, angle = np.eye(4), np.deg2rad(1)
     tilt[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]

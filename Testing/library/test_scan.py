@@ -20,6 +20,7 @@ from CMMDetectLib.scan import (
     read_mask,
     read_scan,
     replacing,
+    stem_of,
     to_voxel,
     to_world,
     write_image,
@@ -108,6 +109,18 @@ def test_a_4d_file_with_one_volume_needs_no_echo(tmp_path):
 )
 def test_the_modality_is_read_from_a_bids_name(tmp_path, name, modality):
     assert read_scan(save(tmp_path / f"{name}.nii.gz")).modality == modality
+
+
+def test_a_linked_scan_has_the_name_that_the_user_gave(tmp_path, monkeypatch):
+    (tmp_path / "annex").mkdir()
+    for key in ("MD5E-s1234--0cc175b9", "sub-02_T2starw"):
+        link = tmp_path / "sub-01_swi.nii.gz"
+        link.unlink(missing_ok=True)
+        link.symlink_to(save(tmp_path / "annex" / f"{key}.nii.gz"))
+        scan = read_scan(link)
+        assert (scan.name, scan.modality) == ("sub-01_swi", "swi")
+    monkeypatch.chdir(tmp_path / "annex")
+    assert stem_of(Path()) == "annex"
 
 
 def test_without_a_telling_name_the_choices_are_listed(tmp_path):
