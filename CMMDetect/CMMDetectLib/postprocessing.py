@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from .candidates import Candidate, Stage, sphere_diameter
 
 WIDEST_MM = 10.0
 """What is wider is by definition no microbleed but a larger hemorrhage, or a sinus. The paper has no such limit."""
+ROUNDING = 1e-4
+"""Part of a cut-off by which a value may miss it: the sizes of the same voxels differ by less from file to file,
+and a cut-off is often the volume of exactly one voxel."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,17 @@ def postprocess(candidate: Candidate, cutoffs: CutOffs) -> Candidate:
 
 def _failed(candidate: Candidate, cutoffs: CutOffs) -> str | None:
     volume = candidate.volume_mm3
-    if volume is not None and (volume < cutoffs.min_volume_mm3 or sphere_diameter(volume) > WIDEST_MM):
+    if volume is not None and (
+        _is_below(volume, cutoffs.min_volume_mm3) or _is_below(WIDEST_MM, sphere_diameter(volume))
+    ):
         return "volume"
-    if candidate.ellipticity is not None and candidate.ellipticity > cutoffs.max_ellipticity:
+    if candidate.ellipticity is not None and _is_below(cutoffs.max_ellipticity, candidate.ellipticity):
         return "ellipticity"
-    if candidate.skull_distance_mm is not None and candidate.skull_distance_mm < cutoffs.min_skull_distance_mm:
+    distance = candidate.skull_distance_mm
+    if distance is not None and _is_below(distance, cutoffs.min_skull_distance_mm):
         return "skull_distance"
     return None
+
+
+def _is_below(value: float, limit: float) -> bool:
+    return value < limit and not math.isclose(value, limit, rel_tol=ROUNDING)

@@ -45,6 +45,14 @@ def test_a_value_on_the_cut_off_passes(change):
     assert postprocess(replace(PASSED, **change), CutOffs()).stage is Stage.FINAL
 
 
+@pytest.mark.parametrize(
+    ("name", "limit"), [("volume_mm3", 2.5), ("volume_mm3", 10**3 * math.pi / 6), ("skull_distance_mm", 5.0)]
+)
+def test_the_same_voxels_saved_by_another_library_give_the_same_candidates(name, limit):
+    for size in (limit * (1 - 6e-8), limit, limit * (1 + 6e-8)):
+        assert postprocess(replace(PASSED, **{name: size}), CutOffs()).stage is Stage.FINAL
+
+
 def test_what_is_wider_than_any_microbleed_is_not_final_whatever_the_cut_offs():
     none = CutOffs(min_volume_mm3=0.0, max_ellipticity=1.0, min_skull_distance_mm=0.0)
     assert postprocess(replace(PASSED, volume_mm3=4 / 3 * math.pi * 4.9**3), none).stage is Stage.FINAL
