@@ -88,7 +88,7 @@ def prepare(scan: Scan, mask: BoolArray | None = None, brain_extraction: str = "
     Parameters
     ----------
     scan : the scan, any spacing and orientation
-    mask : the brain on the scan's grid; None finds it
+    mask : the brain on the scan's grid, of which every piece counts; None finds it
     brain_extraction : 'bet' or 'hd-bet', for scans that still have their skull
 
     Raises
@@ -100,7 +100,8 @@ def prepare(scan: Scan, mask: BoolArray | None = None, brain_extraction: str = "
     if mask is None:
         mask, source = find_brain(scan, brain_extraction)
     _check_given(scan, mask)
-    mask = filled(mask, scan.spacing_mm)
+    # a reader who masks two pieces means both; what extraction leaves beside the brain is residue
+    mask = filled(mask, scan.spacing_mm, every_part=source == "given")
     crop = _bounding_box(mask, scan.spacing_mm)
     inside = np.ascontiguousarray(mask[crop])
     array = scan.array[crop]
@@ -293,10 +294,16 @@ def _check_given(scan: Scan, mask: BoolArray) -> None:
         raise InputError("brain mask: it is empty; give one that is nonzero in the brain")
 
 
-def filled(mask: BoolArray, spacing_mm: Sequence[float]) -> BoolArray:
+def filled(mask: BoolArray, spacing_mm: Sequence[float], every_part: bool = False) -> BoolArray:
     """Keep the largest part (26-connected) and fill its holes, in 3D and in each plane across the longest spacing.
 
     A signal void inside the brain is brain; between thick slices a void may be open in 3D and closed in plane.
+
+    Parameters
+    ----------
+    mask : (I, J, K), not empty
+    spacing_mm : of its grid
+    every_part : keep all of them
 
     >>> slab = np.ones((5, 5, 3), bool)
     >>> slab[2, 2] = False
@@ -304,7 +311,7 @@ def filled(mask: BoolArray, spacing_mm: Sequence[float]) -> BoolArray:
     True
     """
     box = ndimage.find_objects(mask.view(np.uint8))[0]
-    part = largest_part(mask[box])
+    part = mask[box] if every_part else largest_part(mask[box])
     part = _holes_filled(part, (0, 1, 2))
     slice_axis = int(np.argmax(spacing_mm))
     part = _holes_filled(part, tuple(axis for axis in range(3) if axis != slice_axis))

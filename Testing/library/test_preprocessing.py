@@ -146,6 +146,12 @@ class TestTheMask:
         assert prepared.mask_source == "given"
         assert np.array_equal(uncropped(prepared, prepared.mask), filled(swi_head.inside_skull, SPACING_MM))
 
+    def test_every_piece_of_a_given_mask_is_looked_at(self, swi_head):
+        given = swi_head.inside_skull.copy()
+        given[given.shape[0] // 2 - 1 : given.shape[0] // 2 + 1] = False
+        prepared = prepare(scan_of(swi_head.signal), given)
+        assert np.array_equal(uncropped(prepared, prepared.mask), given)
+
     def test_a_void_that_is_open_between_thick_slices_is_filled_in_plane(self):
         mask = np.ones((9, 9, 5), bool)
         mask[4, 4] = False
