@@ -39,7 +39,7 @@ def read_dicom_series(folder: Path, echo: int | None = None) -> sitk.Image:
     ------
     InputError
         If the folder holds no DICOM files or several series, several echoes and ``echo`` does not say which,
-        or if slices are missing or doubled.
+        if slices are missing or doubled, or their pixels are colors.
     """
     files = list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), _only_series(folder)))
     slices = _pick_echo([_read_header(name, folder) for name in files], echo, folder)
@@ -48,7 +48,8 @@ def read_dicom_series(folder: Path, echo: int | None = None) -> sitk.Image:
     ordered = sorted(slices, key=lambda item: item.position_mm)
     _check_regular(ordered, folder)
     try:
-        return sitk.ReadImage([item.path for item in ordered])
+        # the type of the first slice's values would be that of all, and cut off what other slices have after the point
+        return sitk.ReadImage([item.path for item in ordered], sitk.sitkFloat32)
     except RuntimeError:
         raise InputError(f"{folder}: the DICOM slices differ in size or cannot be decoded") from None
 
@@ -65,24 +66,31 @@ def _only_series(folder: Path) -> str:
 
 def _describe(folder: str, series: str) -> str:
     files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(folder, series)
-    return f"{_header(files[0]).get(SERIES_DESCRIPTION, 'unnamed')}, {len(files)} files"
+    return f"{_header(_information(files[0])).get(SERIES_DESCRIPTION, 'unnamed')}, {len(files)} files"
 
 
-def _header(path: str) -> dict[str, str]:
+def _information(path: str) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetFileName(path)
     reader.ReadImageInformation()
+    return reader
+
+
+def _header(reader: sitk.ImageFileReader) -> dict[str, str]:
     return {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
 
 
 def _read_header(path: str, folder: Path) -> SliceFile:
     try:
-        header = _header(path)
+        reader = _information(path)
+        header = _header(reader)
         orientation = header.get(IMAGE_ORIENTATION, "1\\0\\0\\0\\1\\0")
         row, column = _numbers(orientation).reshape(2, 3)
         position = _numbers(header.get(IMAGE_POSITION, "0\\0\\0"))
     except (RuntimeError, ValueError):
         raise InputError(f"{folder}: {Path(path).name} is not a readable DICOM image") from None
+    if reader.GetNumberOfComponents() != 1:
+        raise InputError(f"{folder}: {Path(path).name} is in color; give the series that the scanner made, in gray")
     return SliceFile(path, header.get(ECHO_TIME, ""), orientation, float(np.cross(row, column) @ position))
 
 

@@ -21,8 +21,9 @@ def write_series(
     slices: Iterable[int] = range(5),
     echo_time: float = 20.0,
     array: np.ndarray = ARRAY,
+    **others: object,
 ) -> Path:
-    """Write slices of an (i, j, k) array as DICOM files with the positions of AFFINE."""
+    """Write slices of an (i, j, k) array, with other elements, as DICOM files with the positions of AFFINE."""
     folder.mkdir(exist_ok=True)
     lps = np.diag([-1, -1, 1, 1]) @ AFFINE
     direction = lps[:3, :3] / np.linalg.norm(lps[:3, :3], axis=0)
@@ -44,6 +45,8 @@ def write_series(
         item.BitsAllocated = item.BitsStored = 16
         item.HighBit, item.PixelRepresentation = 15, 0
         item.PixelData = array[:, :, k].T.tobytes()
+        for name, value in others.items():
+            setattr(item, name, value)
         # names that sort in another order than the slices
         pydicom.dcmwrite(folder / f"{(7 * k) % 11}-{series}-{echo_time}.dcm", item, enforce_file_format=True)
     return folder
@@ -62,6 +65,22 @@ def test_echo_picks_the_echo_time_in_rising_order(tmp_path):
     assert np.array_equal(read_scan(folder, "swi", echo=1).array, ARRAY + 1)
     with pytest.raises(InputError, match=r"2 echo times.*--echo 1 \(9.4 ms\), --echo 2 \(20"):
         read_scan(folder, "swi")
+
+
+@pytest.mark.parametrize("whole", [0, 4])
+def test_values_after_the_point_are_kept_where_one_slice_has_whole_numbers(tmp_path, whole):
+    write_series(tmp_path / "dicom", slices=[whole], RescaleSlope=1, RescaleIntercept=0)
+    others = [k for k in range(5) if k != whole]
+    scan = read_scan(write_series(tmp_path / "dicom", slices=others, RescaleSlope=0.37, RescaleIntercept=0.25), "swi")
+    assert np.array_equal(scan.array[..., whole], ARRAY[..., whole])
+    assert np.allclose(scan.array[..., others], 0.37 * ARRAY[..., others] + 0.25, rtol=1e-6)
+
+
+def test_a_series_in_color_is_refused(tmp_path):
+    color = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+    bytes_of = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelData": bytes(6 * 8 * 3)}
+    with pytest.raises(InputError, match=r"dicom: .*\.dcm is in color"):
+        read_scan(write_series(tmp_path / "dicom", **color, **bytes_of), "swi")
 
 
 def test_a_missing_slice_is_named(tmp_path):
