@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .itk_messages import without_messages
 
 ECHO_TIME = "0018|0081"
 SERIES_DESCRIPTION = "0008|103e"
@@ -41,6 +42,11 @@ def read_dicom_series(folder: Path, echo: int | None = None) -> sitk.Image:
         If the folder holds no DICOM files or several series, several echoes and ``echo`` does not say which,
         if slices are missing or doubled, or their pixels are colors.
     """
+    with without_messages():
+        return _read(folder, echo)
+
+
+def _read(folder: Path, echo: int | None) -> sitk.Image:
     files = list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), _only_series(folder)))
     slices = _pick_echo([_read_header(name, folder) for name in files], echo, folder)
     if len(slices) == 1:

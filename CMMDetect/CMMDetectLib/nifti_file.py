@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 from pathlib import Path
 
@@ -14,42 +15,49 @@ WRITTEN_START = 352
 GZIP_TRAILER = 4
 """Last bytes of a gzip file: how long its content is, without what exceeds 32 bits."""
 FLOAT_TYPES = {16: "f4", 64: "f8"}
+PAIR = (".hdr", ".img")
+"""A header, and the voxels in a file of their own."""
 
 
 def is_nifti(path: Path) -> bool:
-    """Whether the name is that of a single-file NIfTI.
+    """Whether the name is that of a NIfTI file, or of one of the two of a pair.
 
-    >>> is_nifti(Path("scan.nii.gz")), is_nifti(Path("scan.nrrd"))
-    (True, False)
+    >>> is_nifti(Path("scan.nii.gz")), is_nifti(Path("scan.img")), is_nifti(Path("scan.nrrd"))
+    (True, True, False)
     """
-    return path.name.lower().endswith((".nii", ".nii.gz"))
+    return path.name.lower().endswith((".nii", ".nii.gz", *PAIR))
 
 
 def count_nonfinite(path: Path) -> int:
-    """Read a NIfTI-1 file to its end and count NaN and infinite voxels.
+    """Read a NIfTI-1 file, or both of a pair, to the end and count NaN and infinite voxels.
 
-    A file that is no NIfTI-1 (among them NIfTI-2) counts 0: ITK judges it.
+    A file without a header of NIfTI-1, which is also that of Analyze, counts 0: ITK judges it.
 
     Raises
     ------
     EOFError
-        If the file ends before the data that its header announces.
+        If the file ends before the data that its header announces, or the header announces what cannot be.
     OSError
         If the file cannot be read or decompressed.
     """
-    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
-        content = stream.read()
+    is_pair = path.name.lower().endswith(PAIR)
+    header_file, voxel_file = (_of_pair(path, suffix) for suffix in PAIR) if is_pair else (path, path)
+    if not header_file.exists():
+        return 0
+    content = _content(header_file)
     header = np.frombuffer(content[:HEADER_SIZE], np.uint8)
     order = next((mark for mark in "<>" if _field(header, mark + "i4", 0) == HEADER_SIZE), None)
     if order is None:
         return 0
-    dims = _field(header, order + "i2", 40, 8)
-    bytes_a_voxel = int(_field(header, order + "i2", 72)) // 8
-    start = int(_field(header, order + "f4", 108))
-    count = int(np.prod(dims[1 : dims[0] + 1].astype(np.int64)))
+    if len(header) < HEADER_SIZE:
+        raise EOFError
+    count, start = _count_and_start(header, order)
+    start = start if is_pair else max(start, HEADER_SIZE)  # as ITK takes a start within the header
+    content = _content(voxel_file) if is_pair else content
+    kind = FLOAT_TYPES.get(int(_field(header, order + "i2", 70)))
+    bytes_a_voxel = np.dtype(kind).itemsize if kind else int(_field(header, order + "i2", 72)) // 8
     if len(content) < start + count * bytes_a_voxel:
         raise EOFError
-    kind = FLOAT_TYPES.get(int(_field(header, order + "i2", 70)))
     if kind is None:
         return 0
     return count - int(np.count_nonzero(np.isfinite(np.frombuffer(content, order + kind, count, start))))
@@ -65,6 +73,26 @@ def is_whole(path: Path, voxel_bytes: int) -> bool:
             return False
         stream.seek(-GZIP_TRAILER, os.SEEK_END)
         return int.from_bytes(stream.read(), "little") == (WRITTEN_START + voxel_bytes) % 2 ** (8 * GZIP_TRAILER)
+
+
+def _of_pair(path: Path, suffix: str) -> Path:
+    """Give the file of a pair with this suffix, which may be in capitals or compressed."""
+    names = [path.with_suffix(suffix), path.with_suffix(suffix.upper()), path.with_suffix(suffix + ".gz")]
+    return next((name for name in names if name.exists()), names[0])
+
+
+def _content(path: Path) -> bytes:
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
+        return stream.read()
+
+
+def _count_and_start(header: np.ndarray, order: str) -> tuple[int, int]:
+    """Give the number of voxels and the offset of the first."""
+    dimensions, *sizes = _field(header, order + "i2", 40, 8).tolist()
+    sizes, start = sizes[: max(dimensions, 0)], float(_field(header, order + "f4", 108))
+    if min(sizes, default=0) < 0 or not 0 <= start < math.inf:
+        raise EOFError
+    return math.prod(max(size, 1) for size in sizes), int(start)
 
 
 def _field(header: np.ndarray, kind: str, offset: int, count: int = 1) -> np.ndarray:

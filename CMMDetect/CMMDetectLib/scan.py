@@ -31,6 +31,7 @@ from .volume_file import last_line, nonfinite_problem, read_volume
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
 PLAUSIBLE_SPACING_MM = (0.05, 20.0)
+LARGEST_VALUE = float(np.finfo(np.float32).max)
 SAME_GRID_TOLERANCE_VOX = 0.1
 
 
@@ -287,7 +288,8 @@ def _read_onto(path: Path, scan: Scan, what: str) -> NDArray[Any]:
     """Read a file whose voxels coincide with the scan's, in the scan's order of the axes."""
     if not path.is_file():
         raise InputError(f"{path}: no such file ({what})")
-    array, affine = _array_and_affine(read_volume(path, None))
+    array, affine = _array_and_affine(read_volume(path))
+    _check_finite(array, path)
     turned = _onto_grid(array, affine, scan)
     if turned is None:
         raise InputError(
@@ -306,12 +308,18 @@ def _array_and_affine(image: sitk.Image) -> tuple[NDArray[Any], NDArray[np.float
 
 
 def _check_values(array: NDArray[Any], path: Path) -> None:
+    _check_finite(array, path)
     low, high = float(array.min()), float(array.max())
-    if not np.isfinite(low + high):
-        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-        raise InputError(nonfinite_problem(path, bad))
-    if low == high:
-        raise InputError(f"{path}: every voxel has the value {low:g}; there is no image in it")
+    if max(-low, high) > LARGEST_VALUE:
+        raise InputError(f"{path}: values up to {max(-low, high):.3g} are too large; divide them by a constant first")
+    if np.float32(low) == np.float32(high):
+        raise InputError(f"{path}: every voxel has the value {np.float32(low):g}; there is no image in it")
+
+
+def _check_finite(array: NDArray[Any], path: Path) -> None:
+    # one number that is not finite is the lowest or the highest, and a pass over the voxels is saved where all are
+    if not (np.isfinite(array.min()) and np.isfinite(array.max())):
+        raise InputError(nonfinite_problem(path, array.size - int(np.count_nonzero(np.isfinite(array)))))
 
 
 def _check_spacing(affine: NDArray[np.float64], path: Path) -> None:

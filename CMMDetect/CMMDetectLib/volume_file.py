@@ -9,6 +9,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from .errors import InputError
+from .itk_messages import without_messages
 from .nifti_file import count_nonfinite, is_nifti
 
 
@@ -24,7 +25,8 @@ def read_volume(path: Path, echo: int | None = None) -> sitk.Image:
     try:
         if is_nifti(path) and (bad := count_nonfinite(path)):
             raise InputError(nonfinite_problem(path, bad))
-        image = sitk.ReadImage(str(path))
+        with without_messages():
+            image = sitk.ReadImage(str(path))
     except (RuntimeError, EOFError, OSError, zlib.error) as error:
         raise InputError(f"{path}: {_reading_problem(error)}") from None
     if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
@@ -70,10 +72,12 @@ def _pick_echo(image: sitk.Image, echo: int | None, path: Path) -> sitk.Image:
 def _reading_problem(error: Exception) -> str:
     """Say in words what ITK or gzip means."""
     text = str(error)
-    if "determine ImageIO" in text or "Not a gzipped file" in text:
+    if any(part in text for part in ("determine ImageIO", "Not a gzipped file", "not recognized as a NIFTI")):
         return "not an image that can be read; NIfTI, NRRD or a folder with a DICOM series is needed"
     if "orthonormal" in text or "singular" in text.lower() or "determinant" in text:
         return "the orientation matrix is singular or sheared; resample it to a right-angled grid"
-    if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile) or "trouble reading" in text:
+    if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile) or any(
+        part in text for part in ("trouble reading", "MetaImageIO")
+    ):
         return "the file is cut off or damaged; copy or convert it again"
     return f"cannot be read ({last_line(error)})"

@@ -102,9 +102,10 @@ def test_two_images_at_one_position_are_refused(tmp_path):
         read_scan(folder, "swi")
 
 
-def test_a_folder_without_a_series_is_refused(tmp_path):
+def test_a_folder_without_a_series_is_refused(tmp_path, capfd):
     with pytest.raises(InputError, match="no DICOM files in this folder"):
         read_scan(tmp_path, "swi")
+    assert not capfd.readouterr().err
 
 
 def test_a_single_slice_is_refused(tmp_path):

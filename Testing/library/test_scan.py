@@ -149,6 +149,15 @@ def with_value(value: float) -> np.ndarray:
     return array
 
 
+def with_field(path: Path, offset: int, kind: str, *values: float) -> Path:
+    """Overwrite a field in the header of a NIfTI file."""
+    content = bytearray(gzip.decompress(save(path).read_bytes()))
+    field = np.array(values, kind).tobytes()
+    content[offset : offset + len(field)] = field
+    path.write_bytes(gzip.compress(bytes(content)))
+    return path
+
+
 RGB = np.zeros((4, 4, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
 BAD_FILES = {
     "missing": (lambda path: path, "no such file"),
@@ -171,21 +180,49 @@ BAD_FILES = {
         lambda path: with_rows(path, [[1, 0.3, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]),
         "singular or sheared",
     ),
+    "start that is no number": (lambda path: with_field(path, 108, "<f4", np.nan), "cut off or damaged"),
+    "infinite start": (lambda path: with_field(path, 108, "<f4", np.inf), "cut off or damaged"),
+    "start before the file": (lambda path: with_field(path, 108, "<f4", -100), "cut off or damaged"),
+    "negative size": (lambda path: with_field(path, 40, "<i2", 3, 7, 9, -5), "cut off or damaged"),
+    "unknown type": (lambda path: with_field(path, 70, "<i2", 999), "not an image"),
+    "affine that is no number": (lambda path: with_rows(path, np.full((3, 4), np.nan)), "cannot be right"),
+    "beyond float32": (lambda path: save(path, ARRAY.astype(np.float64) * 1e40), "too large; divide them"),
+    "beyond float32 in sum": (lambda path: save(path, 1e306 * ARRAY.astype(np.float64)), "too large; divide them"),
+    "0 in float32": (lambda path: save(path, ARRAY.astype(np.float64) * 1e-60), "every voxel has the value 0"),
     "micrometer voxels": (lambda path: save(path, affine=np.diag([800, 800, 3000, 1.0])), "cannot be right"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_FILES)
-def test_a_bad_scan_is_refused_in_one_line_that_names_the_file(tmp_path, case):
+def test_a_bad_scan_is_refused_in_one_line_that_names_the_file(tmp_path, capfd, case):
     make, expected = BAD_FILES[case]
     path = make(tmp_path / "bad_swi.nii.gz")
     with pytest.raises(InputError, match=expected) as caught:
         read_scan(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not capfd.readouterr().err
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nrrd"])
+def save_pair(folder: Path, array: np.ndarray = ARRAY) -> Path:
+    """Write a header and voxels in a file of their own; give the header."""
+    nib.save(nib.Nifti1Pair(array, OBLIQUE), folder / "a_swi.hdr")
+    return folder / "a_swi.hdr"
+
+
+@pytest.mark.parametrize("suffix", [".hdr", ".img"])
+def test_a_pair_of_files_is_read_by_either_name_and_checked_as_one_file_is(tmp_path, suffix):
+    named = save_pair(tmp_path).with_suffix(suffix)
+    assert np.array_equal(read_scan(named).array, ARRAY)
+    truncated(tmp_path / "a_swi.img")
+    with pytest.raises(InputError, match="cut off or damaged"):
+        read_scan(named)
+    save_pair(tmp_path, with_value(np.nan))
+    with pytest.raises(InputError, match="1 voxels are NaN"):
+        read_scan(named)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha"])
 def test_an_uncompressed_file_that_is_cut_off_is_refused(tmp_path, suffix):
     path = tmp_path / f"a_swi{suffix}"
     sitk.WriteImage(sitk.ReadImage(str(save(tmp_path / "whole.nii"))), str(path))
@@ -245,6 +282,17 @@ def test_an_empty_or_missing_mask_is_refused(tmp_path, scan):
         read_mask(save(tmp_path / "mask.nii.gz", np.zeros(ARRAY.shape, np.uint8)), scan)
     with pytest.raises(InputError, match="no such file"):
         read_mask(tmp_path / "nowhere.nii.gz", scan)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".hdr"])
+def test_a_mask_or_label_map_with_nan_is_refused_whatever_its_format(tmp_path, scan, suffix):
+    nifti = save(tmp_path / "mask.nii.gz", np.ones(ARRAY.shape, np.float32))
+    image = sitk.ReadImage(str(nifti))
+    image[1, 1, 1] = np.nan
+    sitk.WriteImage(image, str(tmp_path / f"nan{suffix}"))
+    for read in (read_mask, read_labels):
+        with pytest.raises(InputError, match=r"nan.*: 1 voxels are NaN or infinite"):
+            read(tmp_path / f"nan{suffix}", scan)
 
 
 def test_a_label_map_is_turned_onto_the_scan_and_may_be_empty(tmp_path, scan):
