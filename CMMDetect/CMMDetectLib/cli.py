@@ -19,6 +19,7 @@ from .brain_extraction import METHODS as BRAIN_EXTRACTIONS
 from .candidates import Candidate, Stage, at_stage
 from .devices import DEVICES, PRECISIONS
 from .errors import CMMDetectError
+from .file_names import check_name
 from .job import METHODS, DetectionJob, JobResult, run_job
 from .progress import Listener
 from .scan import Modality
@@ -55,14 +56,24 @@ def run_command(parser: OneLineParser, arguments: Sequence[str] | None = None) -
     """Parse the options and run their command; give the exit status, 2 with one line for what a user can mend."""
     options = parser.parse_args(arguments)
     try:
+        _check_names(options)
         options.run(options)
     except CMMDetectError as error:
-        sys.stderr.write(f"cmmdetect: {error}\n")
+        line = str(error).replace("\n", "\\n")  # a file's name may hold a line break
+        sys.stderr.write(f"cmmdetect: {line}\n")
         return EXIT_INPUT
     except KeyboardInterrupt:
         sys.stderr.write("cmmdetect: interrupted\n")
         return EXIT_INTERRUPTED
     return 0
+
+
+def _check_names(options: argparse.Namespace) -> None:
+    """Refuse names that are not UTF-8 before anything is written under them."""
+    for value in vars(options).values():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                check_name(text)
 
 
 @contextmanager

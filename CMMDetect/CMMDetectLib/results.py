@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .candidates import Candidate, Stage, at_stage, write_markups, write_table
 from .errors import OutputError
+from .file_names import check_name
 from .location import BrainFrame
 from .scan import Scan, write_image
 
@@ -57,6 +58,7 @@ def prepare_folder(folder: Path) -> None:
     OutputError
         If the folder cannot be made or written.
     """
+    check_name(folder, OutputError)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

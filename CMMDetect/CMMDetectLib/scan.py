@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .dicom_series import read_dicom_series
 from .errors import InputError, OutputError
+from .file_names import check_name, check_there
 from .itk_messages import without_messages
 from .nifti_file import is_whole
 from .orientation import Turn, turn_along
@@ -171,8 +172,7 @@ def read_scan(path: Path | str, modality: str | None = None, echo: int | None = 
         option nor the name tells the modality.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
+    check_there(path)
     name = stem_of(path)
     kind = parse_modality(modality) if modality else guess_modality(name)
     if kind is None:
@@ -237,6 +237,7 @@ def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) ->
     OutputError
         If the file cannot be written.
     """
+    check_name(path, OutputError)
     with replacing(path) as beside:
         with without_messages():
             sitk.WriteImage(as_image(array, affine), str(beside), useCompression=True, compressionLevel=1)
@@ -286,8 +287,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _read_onto(path: Path, scan: Scan, what: str) -> NDArray[Any]:
     """Read a file whose voxels coincide with the scan's, in the scan's order of the axes."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file ({what})")
+    check_there(path, f"no such file ({what})")
+    if path.is_dir():
+        raise InputError(f"{path}: this is a folder; give the file of the {what}")
     array, affine = _array_and_affine(read_volume(path))
     _check_finite(array, path)
     turned = _onto_grid(array, affine, scan)

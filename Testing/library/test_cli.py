@@ -1,6 +1,8 @@
 import json
+import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -137,6 +139,32 @@ def test_a_model_for_another_modality_is_refused(stripped_scan, small_bundle, tm
     (small_bundle.folder / "model.json").write_text(json.dumps({**description, "modality": ["qsm"]}))
     command = ["detect", str(stripped_scan), "-o", str(tmp_path / "out"), "--model", str(small_bundle.folder)]
     assert "made for qsm, the scan is swi" in refused(capsys, command)
+
+
+NOT_UTF_8 = os.fsdecode(b"b\xff")
+
+
+@pytest.mark.parametrize(
+    "options", [[NOT_UTF_8], ["SCAN", "--mask", NOT_UTF_8], ["SCAN", "-o", NOT_UTF_8], ["SCAN", "--model", NOT_UTF_8]]
+)
+def test_a_name_that_is_not_utf_8_is_refused_in_one_line(stripped_scan, tmp_path, capsys, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(stripped_scan, NOT_UTF_8)
+    command = [str(stripped_scan) if text == "SCAN" else text for text in options]
+    line = refused(capsys, ["detect", "-o", "out", "--modality", "swi", *command])
+    assert line == r"cmmdetect: b\udcff: the name is not valid UTF-8; give it another one"
+    assert not Path("out").exists()
+
+
+def test_a_line_break_in_a_name_does_not_break_the_line(tmp_path, capsys):
+    assert r"a\nb.nii: no such file" in refused(capsys, ["detect", str(tmp_path / "a\nb.nii"), "-o", str(tmp_path)])
+
+
+@pytest.mark.parametrize("options", [["NAME"], ["SCAN", "--mask", "NAME"], ["SCAN", "-o", "NAME"]])
+def test_a_name_that_is_too_long_is_refused_in_one_line(stripped_scan, tmp_path, capsys, options):
+    paths = {"SCAN": str(stripped_scan), "NAME": str(tmp_path / ("a" * 256))}
+    command = [paths.get(text, text) for text in options]
+    assert "too long" in refused(capsys, ["detect", "-o", str(tmp_path / "out"), *command])
 
 
 @pytest.mark.skipif(find_spec("HD_BET") is not None, reason="HD-BET is installed here")

@@ -1,4 +1,5 @@
 import gzip
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -341,6 +342,19 @@ def limited_files(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_name_that_is_not_utf_8_never_reaches_itk(tmp_path):
+    name = tmp_path / os.fsdecode(b"b\xff_swi.nii.gz")
+    save(tmp_path / "a.nii.gz").rename(name)
+    with pytest.raises(InputError, match="not valid UTF-8"):
+        read_scan(name)
+    with pytest.raises(OutputError, match="not valid UTF-8"):
+        write_image(name, ARRAY, OBLIQUE)
+    (tmp_path / "dicom").mkdir()
+    name.rename(tmp_path / "dicom" / name.name)
+    with pytest.raises(InputError, match="not valid UTF-8"):
+        read_scan(tmp_path / "dicom", "swi")
 
 
 def test_writing_below_a_file_is_refused(tmp_path):

@@ -1,0 +1,39 @@
+"""Names of files, looked at before the libraries underneath get them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import CMMDetectError, InputError
+
+
+def check_name(path: Path | str, kind: type[CMMDetectError] = InputError) -> None:
+    """Refuse a name that is not UTF-8, which ends the process in SimpleITK.
+
+    Raises
+    ------
+    kind
+        If it is not.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = str(path).encode(errors="backslashreplace").decode()
+        raise kind(f"{shown}: the name is not valid UTF-8; give it another one") from None
+
+
+def check_there(path: Path, missing: str = "no such file or folder") -> None:
+    """Refuse a file or folder that cannot be read by its name; ``missing`` says so of one that is not there.
+
+    Raises
+    ------
+    InputError
+        If the name is not UTF-8 or too long, nothing is there, or the way to it is barred.
+    """
+    check_name(path)
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: {missing}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be reached ({error.strerror})") from None
