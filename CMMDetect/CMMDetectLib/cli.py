@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -18,7 +20,7 @@ from . import __version__
 from .brain_extraction import METHODS as BRAIN_EXTRACTIONS
 from .candidates import Candidate, Stage, at_stage
 from .devices import DEVICES, PRECISIONS
-from .errors import CMMDetectError
+from .errors import CMMDetectError, OutputError
 from .file_names import check_name
 from .job import METHODS, DetectionJob, JobResult, run_job
 from .progress import Listener
@@ -76,15 +78,41 @@ def _check_names(options: argparse.Namespace) -> None:
                 check_name(text)
 
 
+def tell(*lines: str | Table) -> None:
+    """Print results on the standard output as they are: names may look like markup, and paths are not broken.
+
+    Raises
+    ------
+    OutputError
+        If nothing can be written there.
+    """
+    console = Console(highlight=False, markup=False, emoji=False)
+    try:
+        for line in lines:
+            console.print(line, soft_wrap=isinstance(line, str))
+        sys.stdout.flush()
+    except OSError as error:
+        _forget_standard_output()
+        raise OutputError(f"the standard output cannot be written ({error.strerror})") from None
+
+
+def _forget_standard_output() -> None:
+    """Let Python's last flush go nowhere: it would fail again, with lines and an exit status of its own."""
+    with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
 @contextmanager
 def progress_bar() -> Iterator[Listener]:
     """Show a progress bar, with the time gone and left, on the terminal's error output while a run lasts."""
-    done = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    console = Console(stderr=True)
+    if not console.is_interactive:  # in a file the bar would leave an empty line
+        yield lambda _step, _fraction, _message: None
+        return
+    done = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     time = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("left"))
     # a run's steps differ in speed, so the time left is judged by minutes and not by the last moments
-    with ProgressBar(
-        *done, *time, console=Console(stderr=True), transient=True, speed_estimate_period=SPEED_PERIOD_S
-    ) as bar:
+    with ProgressBar(*done, *time, console=console, transient=True, speed_estimate_period=SPEED_PERIOD_S) as bar:
         task = bar.add_task("Starting", total=1.0)
 
         def listen(step: str, fraction: float, message: str) -> None:  # noqa: ARG001 - the bar shows the message
@@ -128,23 +156,22 @@ def _detect(options: argparse.Namespace) -> None:
     job = DetectionJob(**{field.name: getattr(options, field.name) for field in fields(DetectionJob)})
     with progress_bar() as listener:
         result = run_job(job, listener)
-    _print_summary(result, Console())
+    _tell_summary(result)
 
 
-def _print_summary(result: JobResult, console: Console) -> None:
+def _tell_summary(result: JobResult) -> None:
     candidates = result.detection.candidates
     counts = " -> ".join(str(len(at_stage(candidates, stage))) for stage in Stage)
-    console.print(f"{result.detection.scan.name}: candidates after stage 1 -> 2 -> 3: {counts}", highlight=False)
+    lines: list[str | Table] = [f"{result.detection.scan.name}: candidates after stage 1 -> 2 -> 3: {counts}"]
     reasons = Counter(item.rejected_by for item in candidates if item.rejected_by)
     if reasons:
-        listed = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
-        console.print(f"Rejected by {listed}", highlight=False)
+        lines.append(f"Rejected by {', '.join(f'{reason} {count}' for reason, count in reasons.most_common())}")
     final = at_stage(candidates, Stage.FINAL)
     if final:
-        console.print(candidate_table(final[:SHOWN_CANDIDATES]))
+        lines.append(candidate_table(final[:SHOWN_CANDIDATES]))
     if len(final) > SHOWN_CANDIDATES:
-        console.print(f"... and {len(final) - SHOWN_CANDIDATES} more", highlight=False)
-    console.print(f"Written: {result.files['candidates']}", highlight=False, soft_wrap=True)
+        lines.append(f"... and {len(final) - SHOWN_CANDIDATES} more")
+    tell(*lines, f"Written: {result.files['candidates']}")
 
 
 def candidate_table(candidates: Sequence[Candidate]) -> Table:

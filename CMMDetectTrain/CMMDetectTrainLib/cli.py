@@ -7,10 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from CMMDetectLib.candidates import Candidate
-from CMMDetectLib.cli import OneLineParser, make_parser, progress_bar, run_command
+from CMMDetectLib.cli import OneLineParser, make_parser, progress_bar, run_command, tell
 from CMMDetectLib.job import METHODS, DetectionJob, choose_method
 from CMMDetectLib.scan import Modality, Scan
 
@@ -56,10 +54,9 @@ def _demo(options: argparse.Namespace) -> None:
 
     with progress_bar() as listener:
         result = run_demo(Path(options.output), detect, options.seed, Modality(options.modality), _told(listener))
-    console = Console(highlight=False, soft_wrap=True)
     positives = "1 false positive" if result.false_positives == 1 else f"{result.false_positives} false positives"
-    console.print(f"Found {result.found} of {result.lesions} microbleeds, {positives}")
-    console.print(f"Written: {result.picture}, {result.table}")
+    found = f"Found {result.found} of {result.lesions} microbleeds, {positives}"
+    tell(found, f"Written: {result.picture}, {result.table}")
 
 
 def _add_simulate(commands: Commands[OneLineParser]) -> None:
@@ -107,7 +104,7 @@ def _simulate(options: argparse.Namespace) -> None:
                 _told(listener),
                 options.microbleeds,
             )
-    Console(highlight=False, soft_wrap=True).print(f"{options.count} scans in {options.output}")
+    tell(f"{options.count} scans in {options.output}")
 
 
 def _told(listener: Callable[[str, float, str], None]) -> Callable[[float, str], None]:

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from CMMDetectLib.candidates import Stage
-from CMMDetectLib.cli import OneLineParser, add_method_options, method_job, progress_bar
+from CMMDetectLib.cli import OneLineParser, add_method_options, method_job, progress_bar, tell
 from CMMDetectLib.job import choose_method
 from CMMDetectLib.scan import Modality, name_of, read_scan
 
@@ -51,10 +50,12 @@ def _evaluate(options: argparse.Namespace) -> None:
         "brain": "masks of the data set" if options.brain_masks else "extracted",
     }
     summary = write_evaluation(output, records, method.settings, about)
-    Console().print(_stage_table(summary["stages"][Rule.OVERLAP], "all, by overlap, after stage"))
     large = summary["large_lesions"]["stages"][Rule.CENTER]
-    Console().print(_stage_table(large, "from 2 mm or 2 pixels, one to one, after stage"))
-    Console().print(f"Written: {output / 'report.html'}", highlight=False, soft_wrap=True)
+    tell(
+        _stage_table(summary["stages"][Rule.OVERLAP], "all, by overlap, after stage"),
+        _stage_table(large, "from 2 mm or 2 pixels, one to one, after stage"),
+        f"Written: {output / 'report.html'}",
+    )
 
 
 def _stage_table(stages: Mapping[str, Any], title: str) -> Table:

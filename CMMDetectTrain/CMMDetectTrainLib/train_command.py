@@ -9,11 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-
 from CMMDetectLib.brain_extraction import METHODS as BRAIN_EXTRACTIONS
 from CMMDetectLib.channels import CHANNELS, PAPER_CHANNELS
-from CMMDetectLib.cli import OneLineParser, progress_bar
+from CMMDetectLib.cli import OneLineParser, progress_bar, tell
 from CMMDetectLib.devices import DEVICES, PRECISIONS, choose_compute
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.scan import Modality, name_of
@@ -140,11 +138,10 @@ def _train(options: argparse.Namespace) -> None:
     plan, output = plan_of(options), Path(options.output)
     entries = checked_scans(Path(options.dataset), options.modality, options.subjects)
     _check_resume(output, options.resume)
-    console = Console(highlight=False, soft_wrap=True)
 
     def report(network: str, record: EpochRecord) -> None:
         if distributed.is_first():
-            console.print(
+            tell(
                 f"{network} epoch {record.epoch + 1}: loss {record.training_loss:.4f}, "
                 f"validation {record.validation_loss:.4f}, {record.seconds:.0f} s"
             )
@@ -154,7 +151,7 @@ def _train(options: argparse.Namespace) -> None:
         with progress_bar() if distributed.is_first() else nullcontext() as listener:
             trained = train_bundle(entries, plan, output, compute, listener, report)
         if distributed.is_first():
-            _print_result(trained, output, console)
+            _tell_result(trained, output)
 
 
 def plan_of(options: argparse.Namespace) -> TrainingPlan:
@@ -276,11 +273,11 @@ def _check_resume(output: Path, resume: bool) -> None:
         raise InputError(f"{work}: no training to resume here; leave --resume out to begin one")
 
 
-def _print_result(trained: TrainedBundle, output: Path, console: Console) -> None:
+def _tell_result(trained: TrainedBundle, output: Path) -> None:
     description = trained.validated.description
-    console.print(f"Trained on {description.trained_on}")
-    console.print(
+    tell(
+        f"Trained on {description.trained_on}",
         f"Thresholds {description.th_detection:g} and {description.th_discrimination:g}, chosen on "
-        f"{len(trained.validation_subjects)} validation subjects: {output / 'validation' / 'report.html'}"
+        f"{len(trained.validation_subjects)} validation subjects: {output / 'validation' / 'report.html'}",
+        f"Written: {output}. {work_folder(output)} holds working files and can be deleted",
     )
-    console.print(f"Written: {output}. {work_folder(output)} holds working files and can be deleted")

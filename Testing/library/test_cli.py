@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 from CMMDetectLib import job
 from CMMDetectLib.candidates import Stage, at_stage, read_table
-from CMMDetectLib.cli import EXIT_INPUT, EXIT_INTERRUPTED, make_parser, run_command
+from CMMDetectLib.cli import EXIT_INPUT, EXIT_INTERRUPTED, make_parser, progress_bar, run_command
 from CMMDetectTrainLib.cli import main
 from head_phantom import head
 from small_scans import LESIONS_MM, SHAPE
@@ -73,6 +74,41 @@ def test_a_users_mask_decides_where_microbleeds_are_looked_for(stripped_scan, tm
     assert main(["detect", str(stripped_scan), "-o", str(tmp_path), "--mask", str(tmp_path / "mask.nii.gz")]) == 0
     probability = np.asarray(nib.load(tmp_path / "sub-01_swi_probability.nii.gz").dataobj)
     assert not probability[:, :, :19].any()
+
+
+@pytest.mark.parametrize("folder", ["run[final]", "a[/b]", ":smile:", "[bold]"])
+def test_the_printed_path_is_the_one_written_to_whatever_its_name(stripped_scan, tmp_path, capsys, folder):
+    assert main(["detect", str(stripped_scan), "-o", str(tmp_path / folder), "--method", "classical"]) == 0
+    written = capsys.readouterr().out.split("Written: ")[1].removesuffix("\n")
+    assert written == str(tmp_path / folder / "sub-01_swi_candidates.tsv")
+    assert Path(written).is_file()
+
+
+def test_steps_named_like_markup_are_shown_as_they_are(capsys, monkeypatch):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress_bar() as listener:
+        listener("detection", 0.5, "run[final] a[/b]")
+    assert "run[final] a[/b]" in capsys.readouterr().err
+
+
+def cmmdetect(*options: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-m", "CMMDetectTrainLib.cli", *options]
+    return subprocess.run(command, text=True, stderr=subprocess.PIPE, check=False, **streams)
+
+
+def test_results_that_cannot_be_told_end_in_one_line(stripped_scan, tmp_path):
+    with Path("/dev/full").open("w") as full:
+        ended = cmmdetect("detect", str(stripped_scan), "-o", str(tmp_path), "--method", "classical", stdout=full)
+    assert ended.returncode == EXIT_INPUT
+    assert ended.stderr == "cmmdetect: the standard output cannot be written (No space left on device)\n"
+    assert names(tmp_path) >= outputs("sub-01_swi")
+
+
+def test_a_run_leaves_no_line_in_a_log_of_errors(stripped_scan, tmp_path):
+    ended = cmmdetect("detect", str(stripped_scan), "-o", str(tmp_path), stdout=subprocess.DEVNULL)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_a_run_over_earlier_results_replaces_them(stripped_scan, tmp_path):
