@@ -248,6 +248,19 @@ def test_ctrl_c_ends_without_a_traceback(capsys):
     assert "interrupted" in capsys.readouterr().err
 
 
+def test_ctrl_c_while_libraries_are_loaded_ends_without_a_traceback(capsys, monkeypatch):
+    class Interrupted:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "CMMDetectTrainLib.commands":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "CMMDetectTrainLib.commands", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted, *sys.meta_path])
+    assert main(["demo"]) == EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "cmmdetect: interrupted\n"
+
+
 def test_without_a_command_the_help_is_named(capsys):
     assert "--help" in refused(capsys, [])
 

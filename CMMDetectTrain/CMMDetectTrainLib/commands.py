@@ -1,0 +1,111 @@
+"""The commands of ``cmmdetect``: the detector's and those that make and measure models."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from CMMDetectLib.candidates import Candidate
+from CMMDetectLib.cli import OneLineParser, make_parser, progress_bar, run_command, tell
+from CMMDetectLib.job import METHODS, DetectionJob, choose_method
+from CMMDetectLib.scan import Modality, Scan
+
+from .evaluate_command import add_evaluate
+from .experiment_command import add_experiment
+from .extras import training_packages
+from .masks import add_masks
+from .train_command import add_train
+
+Commands = argparse._SubParsersAction
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Parse the options and run their command; the exit status is that of `run_command`."""
+    parser, commands = make_parser()
+    _add_demo(commands)
+    _add_simulate(commands)
+    add_masks(commands)
+    add_train(commands)
+    add_evaluate(commands)
+    add_experiment(commands)
+    return run_command(parser, arguments)
+
+
+def _add_demo(commands: Commands[OneLineParser]) -> None:
+    parser = commands.add_parser("demo", help="simulate a scan, detect, compare with the truth, draw a picture")
+    parser.add_argument("-o", "--output", default="cmmdetect-demo", metavar="DIR", help="default: cmmdetect-demo")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the simulated scan (default: 1)")
+    parser.add_argument("--modality", choices=[*Modality], default=Modality.SWI, help="default: swi")
+    parser.add_argument("--method", choices=METHODS, help="paper where there is a model, else classical")
+    parser.add_argument("--model", metavar="DIR", help="model bundle")
+    parser.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    with training_packages("demo"):
+        from .demo import run_demo
+    from CMMDetectLib.detector import Detector
+
+    def detect(scan: Scan) -> list[Candidate]:
+        job = DetectionJob(scan="", output="", method=options.method, model=options.model)
+        return Detector(choose_method(job, scan)).detect(scan).candidates
+
+    with progress_bar() as listener:
+        result = run_demo(Path(options.output), detect, options.seed, Modality(options.modality), _told(listener))
+    positives = "1 false positive" if result.false_positives == 1 else f"{result.false_positives} false positives"
+    found = f"Found {result.found} of {result.lesions} microbleeds, {positives}"
+    tell(found, f"Written: {result.picture}, {result.table}")
+
+
+def _add_simulate(commands: Commands[OneLineParser]) -> None:
+    parser = commands.add_parser("simulate", help="make scans with known microbleeds")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder of the data set")
+    parser.add_argument("-n", "--count", type=int, default=1, metavar="N", help="number of scans (default: 1)")
+    parser.add_argument(
+        "--protocol",
+        nargs="+",
+        default=["random"],
+        metavar="NAME",
+        help="named protocols, taken in turn, or random (default)",
+    )
+    parser.add_argument(
+        "--microbleeds",
+        nargs="+",
+        type=_number_or_random,
+        default=[None],
+        metavar="N",
+        help="in each scan, taken in turn, or random (default)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the data set (default: 0)")
+    parser.set_defaults(run=_simulate)
+
+
+def _number_or_random(text: str) -> int | None:
+    if text.lower() == "random":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: neither a number nor random") from None
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    with training_packages("simulate"):
+        from .simulation.dataset import simulate_dataset
+
+        with progress_bar() as listener:
+            simulate_dataset(
+                Path(options.output),
+                options.count,
+                options.protocol,
+                options.seed,
+                _told(listener),
+                options.microbleeds,
+            )
+    tell(f"{options.count} scans in {options.output}")
+
+
+def _told(listener: Callable[[str, float, str], None]) -> Callable[[float, str], None]:
+    """Give the listener of a run without named steps."""
+    return lambda fraction, message: listener("", fraction, message)
