@@ -121,8 +121,9 @@ class ModelBundle:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        path, network = self.folder / weights_name(name), kind(width)
+        path = self.folder / weights_name(name)
         try:
+            network = kind(width)
             network.load_state_dict(_for_all_channels(load_file(path)))
         except (SafetensorError, RuntimeError, KeyError, IndexError):
             raise InputError(f"{path}: these are not the weights of a {name} of width {width}") from None
@@ -210,13 +211,21 @@ def _parse(content: Any, path: Path) -> tuple[BundleDescription, dict[str, str]]
             raise InputError(f"{path}: made for another architecture than this version of CMMDetect has")
         names = [item.name for item in fields(BundleDescription) if item.name not in NOT_IN_OLDER]
         values = {name: content[name] for name in names}
+        values |= {name: _probability(name, content[name]) for name in ("th_detection", "th_discrimination")}
         values["modality"] = tuple(Modality(name) for name in content["modality"])
-        values["cutoffs"] = CutOffs(**content["cutoffs"])
-        values["calibration"] = Calibration.from_json(content.get("calibration", {}))
+        values["cutoffs"] = CutOffs(**{name: _number(name, value) for name, value in content["cutoffs"].items()})
+        values["calibration"] = _calibration(content.get("calibration", {}))
         values |= {name: _length(name, content.get(name)) for name in ("pixel_mm", "slice_mm")}
-        values["student_width"] = content.get("student_width")
+        values["width"] = _width("width", content["width"])
+        own_width = content.get("student_width")
+        values["student_width"] = None if own_width is None else _width("student_width", own_width)
+        for item in fields(BundleDescription):
+            if item.type == "str" and not isinstance(values[item.name], str):
+                raise ValueError(f"{item.name} must be a text")
+        if not isinstance(values["metrics"], Mapping):
+            raise ValueError("metrics must be an object")
         return BundleDescription(**values), dict(content["sha256"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: not a complete description of a model ({error})") from None
 
 
@@ -226,3 +235,31 @@ def _length(name: str, value: Any) -> float | None:
     if not 0 < (length_mm := float(value)) < math.inf:
         raise ValueError(f"{name} must be above 0")
     return length_mm
+
+
+def _calibration(content: Any) -> Calibration:
+    for name, value in dict(content).items():
+        if name in ("calcium_slopes", "edge_slopes") or (name == "burden" and value is not None):
+            for key, item in dict(value).items():
+                _number(f"{name} {key}", item)
+        elif name != "burden":
+            _number(name, value)
+    return Calibration.from_json(content)
+
+
+def _probability(name: str, value: Any) -> float:
+    if not 0 <= _number(name, value) <= 1:
+        raise ValueError(f"{name} must lie between 0 and 1")
+    return float(value)
+
+
+def _width(name: str, value: Any) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a whole number above 0")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a number")
+    return value

@@ -128,6 +128,40 @@ def test_an_impossible_voxel_size_is_refused(small_bundle, name, length):
         read_bundle(small_bundle.folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("th_detection", "a"),
+        ("th_discrimination", None),
+        ("th_detection", float("nan")),
+        ("th_detection", 1.5),
+        ("width", "x"),
+        ("width", 0),
+        ("width", 4.0),
+        ("student_width", "x"),
+        ("name", None),
+        ("modality", 3),
+        ("modality", ["ct"]),
+        ("cutoffs", None),
+        ("cutoffs", {"min_volume_mm3": None}),
+        ("cutoffs", {"max_ellipticity": float("nan")}),
+        ("calibration", {"slope": "a"}),
+        ("calibration", {"slope": None}),
+        ("calibration", {"calcium_slopes": 3}),
+        ("calibration", {"edge_slopes": {"swi": "a"}}),
+        ("calibration", {"burden": {"microbleed_slope": None}}),
+        ("metrics", 3),
+        ("sha256", None),
+    ],
+)
+def test_a_description_with_a_wrong_kind_of_value_is_refused_in_one_line(small_bundle, name, value):
+    path = small_bundle.folder / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(InputError, match=r"model\.json: not a complete description") as caught:
+        read_bundle(small_bundle.folder)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_pickle_is_never_loaded(small_bundle, tmp_path):
     bundle = write_bundle(tmp_path / "pickle", small_bundle.description, {"detector": small_bundle.detector()})
     torch.save({"weight": torch.ones(1)}, bundle.folder / "detector.safetensors")
