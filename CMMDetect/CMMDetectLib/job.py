@@ -14,7 +14,7 @@ from .detector import Detector
 from .errors import InputError
 from .methods import Method, Settings
 from .progress import Listener, Progress
-from .results import DetectionResult, prepare_folder, write_results
+from .results import DetectionResult, prepare_results, write_results
 from .scan import Scan, read_mask, read_scan
 
 METHODS = ("paper", "classical")
@@ -84,7 +84,7 @@ def run_job(job: DetectionJob, listener: Listener | None = None) -> JobResult:
         scan = read_scan(job.scan, job.modality, job.echo)
         mask = read_mask(job.mask, scan) if job.mask else None
         method = choose_method(job, scan)
-        prepare_folder(Path(job.output))
+        prepare_results(Path(job.output), scan.name)
     detection = Detector(method, job.brain_extraction).detect(scan, mask, progress)
     with progress.step("writing"):
         files = write_results(detection, Path(job.output))

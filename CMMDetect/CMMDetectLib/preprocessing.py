@@ -94,7 +94,7 @@ def prepare(scan: Scan, mask: BoolArray | None = None, brain_extraction: str = "
     Raises
     ------
     InputError
-        If the mask is empty, on another grid, or none can be found.
+        If the mask is empty, on another grid or holds no signal, or none can be found.
     """
     source = "given"
     if mask is None:
@@ -104,12 +104,18 @@ def prepare(scan: Scan, mask: BoolArray | None = None, brain_extraction: str = "
     mask = filled(mask, scan.spacing_mm, every_part=source == "given")
     crop = _bounding_box(mask, scan.spacing_mm)
     inside = np.ascontiguousarray(mask[crop])
-    array = scan.array[crop]
-    if scan.modality.lesions_are_dark:
-        image, level = normalize_magnitude(_without_bias(array, inside, scan.spacing_mm), inside)
-    else:
-        image, level = normalize_susceptibility(array, inside)
+    try:
+        image, level = _normalized(scan, scan.array[crop], inside)
+    except InputError as error:
+        raise InputError(f"{scan.path or scan.name}: {error}") from None
     return PreparedScan(scan, crop, image, inside, source, level)
+
+
+def _normalized(scan: Scan, array: FloatArray, mask: BoolArray) -> tuple[FloatArray, float]:
+    """Normalize a crop of a scan as its modality wants it; see `normalize_magnitude`."""
+    if scan.modality.lesions_are_dark:
+        return normalize_magnitude(_without_bias(array, mask, scan.spacing_mm), mask)
+    return normalize_susceptibility(array, mask)
 
 
 def normalize_magnitude(array: FloatArray, mask: BoolArray) -> tuple[FloatArray, float]:

@@ -67,6 +67,37 @@ def prepare_folder(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot write here ({error.strerror}); choose another -o") from None
 
 
+def prepare_results(folder: Path, stem: str) -> None:
+    """Make the output folder, and fail before any work is done if no results of that stem can be written there.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be made or written, or the names of the files would be too long.
+    """
+    prepare_folder(folder)
+    longest = max(_file_names(stem).values(), key=lambda name: len(name.encode()))
+    try:
+        # named like the file that `replacing` writes to first
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix="-" + longest):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"{folder / longest}: cannot be written ({error.strerror}); give the scan a shorter name"
+        ) from None
+
+
+def _file_names(stem: str) -> dict[str, str]:
+    """Give the names of the result files by what they hold."""
+    return {
+        "candidates": f"{stem}_candidates.tsv",
+        "provenance": f"{stem}_candidates.json",
+        "microbleeds": f"{stem}_microbleeds.nii.gz",
+        "probability": f"{stem}_probability.nii.gz",
+        **{f"markups_{stage}": f"{stem}_stage-{stage}.mrk.json" for stage in Stage},
+    }
+
+
 @contextmanager
 def all_or_none(folder: Path) -> Iterator[Path]:
     """Give an empty folder to write files to, and bring them into ``folder`` when all went well.
@@ -104,14 +135,7 @@ def write_results(result: DetectionResult, folder: Path) -> dict[str, Path]:
     OutputError
         If the files cannot be written; earlier results in the folder are then untouched.
     """
-    stem = result.scan.name
-    names = {
-        "candidates": f"{stem}_candidates.tsv",
-        "provenance": f"{stem}_candidates.json",
-        "microbleeds": f"{stem}_microbleeds.nii.gz",
-        "probability": f"{stem}_probability.nii.gz",
-        **{f"markups_{stage}": f"{stem}_stage-{stage}.mrk.json" for stage in Stage},
-    }
+    stem, names = result.scan.name, _file_names(result.scan.name)
     with all_or_none(folder) as beside:
         write_table(beside / names["candidates"], result.candidates, result.provenance)
         write_image(beside / names["microbleeds"], result.microbleeds, result.scan.affine)

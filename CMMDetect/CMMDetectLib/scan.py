@@ -290,7 +290,7 @@ def _read_onto(path: Path, scan: Scan, what: str) -> NDArray[Any]:
     check_there(path, f"no such file ({what})")
     if path.is_dir():
         raise InputError(f"{path}: this is a folder; give the file of the {what}")
-    array, affine = _array_and_affine(read_volume(path))
+    array, affine = _array_and_affine(read_volume(path, may_choose=False))
     _check_finite(array, path)
     turned = _onto_grid(array, affine, scan)
     if turned is None:

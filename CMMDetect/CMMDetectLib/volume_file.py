@@ -13,14 +13,20 @@ from .itk_messages import without_messages
 from .nifti_file import count_nonfinite, is_nifti
 
 
-def read_volume(path: Path, echo: int | None = None) -> sitk.Image:
-    """Read a file as one 3D image of real numbers; ``echo`` (from 1) picks one of several volumes.
+def read_volume(path: Path, echo: int | None = None, may_choose: bool = True) -> sitk.Image:
+    """Read a file as one 3D image of real numbers.
+
+    Parameters
+    ----------
+    path : of the file
+    echo : which of several volumes, from 1
+    may_choose : whether the user can say which; a mask has only one volume
 
     Raises
     ------
     InputError
-        If the file is damaged, holds NaN or no real numbers, is not 3D, or holds several volumes and ``echo`` does
-        not say which.
+        If the file is damaged, holds NaN or no real numbers, is not 3D, or holds several volumes and `echo` does not
+        say which.
     """
     try:
         if is_nifti(path) and (bad := count_nonfinite(path)):
@@ -31,6 +37,8 @@ def read_volume(path: Path, echo: int | None = None) -> sitk.Image:
         raise InputError(f"{path}: {_reading_problem(error)}") from None
     if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
         raise InputError(f"{path}: the voxels are colors, vectors or complex numbers; one real number is needed")
+    if not may_choose and image.GetDimension() == 4 and image.GetSize()[3] > 1:
+        raise InputError(f"{path}: 4D with {image.GetSize()[3]} volumes; a 3D volume is needed")
     return _pick_echo(_without_single_axes(image), echo, path)
 
 

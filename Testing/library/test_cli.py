@@ -203,6 +203,24 @@ def test_a_name_that_is_too_long_is_refused_in_one_line(stripped_scan, tmp_path,
     assert "too long" in refused(capsys, ["detect", "-o", str(tmp_path / "out"), *command])
 
 
+def test_a_scan_whose_name_leaves_no_room_for_those_of_the_results_is_refused_before_the_work(
+    write_stripped_scan, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(job, "Detector", None)
+    path = write_stripped_scan("a" * 220 + "_swi.nii.gz")
+    line = refused(capsys, ["detect", str(path), "-o", str(tmp_path / "out"), "--method", "classical"])
+    assert line.endswith("give the scan a shorter name")
+    assert not names(tmp_path / "out")
+
+
+def test_a_mask_without_signal_under_it_is_refused_with_the_name_of_the_scan(stripped_scan, tmp_path, capsys):
+    scan = nib.load(stripped_scan)
+    outside = (np.asarray(scan.dataobj) == 0).astype(np.uint8)
+    nib.save(nib.Nifti1Image(outside * (np.indices(SHAPE)[0] < 4), scan.affine), tmp_path / "mask.nii.gz")
+    command = ["detect", str(stripped_scan), "-o", str(tmp_path), "--mask", str(tmp_path / "mask.nii.gz")]
+    assert f"{stripped_scan}: the brain mask holds no signal" in refused(capsys, command)
+
+
 @pytest.mark.skipif(find_spec("HD_BET") is not None, reason="HD-BET is installed here")
 def test_where_hd_bet_is_missing_its_installation_is_named(tmp_path, capsys):
     phantom = head(spacing_mm=(3.0, 3.0, 4.0))

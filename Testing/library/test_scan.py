@@ -296,6 +296,13 @@ def test_a_mask_or_label_map_with_nan_is_refused_whatever_its_format(tmp_path, s
             read(tmp_path / f"nan{suffix}", scan)
 
 
+def test_a_4d_mask_is_refused_without_naming_an_option_that_masks_have_not(tmp_path, scan):
+    path = save(tmp_path / "mask.nii.gz", np.ones((*ARRAY.shape, 2), np.uint8))
+    with pytest.raises(InputError, match=r"mask\.nii\.gz: 4D with 2 volumes; a 3D volume is needed$"):
+        read_mask(path, scan)
+    assert read_mask(save(tmp_path / "one.nii.gz", np.ones((*ARRAY.shape, 1), np.uint8)), scan).all()
+
+
 def test_a_label_map_is_turned_onto_the_scan_and_may_be_empty(tmp_path, scan):
     labels = np.where(ARRAY > 100, 7, 0) + np.where(ARRAY > 120, 2, 0)
     image = nib.Nifti1Image(labels.astype(np.int16), OBLIQUE)
