@@ -109,7 +109,10 @@ def all_or_none(folder: Path) -> Iterator[Path]:
     """
     prepare_folder(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".cmmdetect-") as name:
-        yield Path(name)
+        try:
+            yield Path(name)
+        except OutputError as error:  # the user knows the files by the folder that was asked for
+            raise OutputError(str(error).replace(name, str(folder))) from None
         files = sorted(Path(name).iterdir())
         # found out before the first file is replaced
         if blocked := next((folder / file.name for file in files if (folder / file.name).is_dir()), None):

@@ -250,6 +250,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_earlier_results_whole(stripped_
     )
     assert ended.returncode == EXIT_INPUT, ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
+    assert f"{folder}{os.sep}sub-01_swi_" in ended.stderr
     assert "cannot be written" in ended.stderr
     assert names(folder) == {"sub-01_swi_candidates.tsv"}
     assert (folder / "sub-01_swi_candidates.tsv").read_text() == "earlier"
