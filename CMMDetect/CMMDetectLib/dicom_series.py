@@ -48,11 +48,8 @@ def read_dicom_series(folder: Path, echo: int | None = None) -> sitk.Image:
 
 
 def _read(folder: Path, echo: int | None) -> sitk.Image:
-    try:
-        for path in folder.iterdir():
-            check_name(path)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror})") from None
+    for path in folder.iterdir():
+        check_name(path)
     files = list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), _only_series(folder)))
     slices = _pick_echo([_read_header(name, folder) for name in files], echo, folder)
     if len(slices) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from .errors import CMMDetectError, InputError
@@ -28,7 +29,7 @@ def check_there(path: Path, missing: str = "no such file or folder") -> None:
     Raises
     ------
     InputError
-        If the name is not UTF-8 or too long, nothing is there, or the way to it is barred.
+        If the name is not UTF-8 or too long, nothing is there, or it must not be read.
     """
     check_name(path)
     try:
@@ -37,3 +38,5 @@ def check_there(path: Path, missing: str = "no such file or folder") -> None:
         raise InputError(f"{path}: {missing}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be reached ({error.strerror})") from None
+    if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+        raise InputError(f"{path}: cannot be read; you lack the permission")

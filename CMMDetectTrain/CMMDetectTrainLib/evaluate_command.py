@@ -11,6 +11,7 @@ from rich.table import Table
 
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.cli import OneLineParser, add_method_options, method_job, progress_bar, tell
+from CMMDetectLib.file_names import check_there
 from CMMDetectLib.job import choose_method
 from CMMDetectLib.scan import Modality, name_of, read_scan
 
@@ -34,6 +35,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     with training_packages("evaluate"):
         from .evaluation import evaluate_dataset, write_evaluation
         from .evaluation_set import find_scans
+    check_there(Path(options.dataset), "no such folder")
     entries = find_scans(Path(options.dataset), options.modality, options.subjects)
     job, output = method_job(options), Path(options.output)
     # before the long run one scan of each modality shows whether the model was made for it

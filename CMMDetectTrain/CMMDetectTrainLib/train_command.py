@@ -13,7 +13,8 @@ from CMMDetectLib.brain_extraction import METHODS as BRAIN_EXTRACTIONS
 from CMMDetectLib.channels import CHANNELS, PAPER_CHANNELS
 from CMMDetectLib.cli import OneLineParser, progress_bar, tell
 from CMMDetectLib.devices import DEVICES, PRECISIONS, choose_compute
-from CMMDetectLib.errors import InputError
+from CMMDetectLib.errors import InputError, OutputError
+from CMMDetectLib.file_names import check_there
 from CMMDetectLib.scan import Modality, name_of
 
 from .extras import training_packages
@@ -136,6 +137,7 @@ def _train(options: argparse.Namespace) -> None:
         from .bundle_training import train_bundle
         from .case_list import checked_scans
     plan, output = plan_of(options), Path(options.output)
+    check_there(Path(options.dataset), "no such folder")
     entries = checked_scans(Path(options.dataset), options.modality, options.subjects)
     _check_resume(output, options.resume)
 
@@ -267,9 +269,13 @@ def _check_at_least_one(options: argparse.Namespace, *names: str) -> None:
 
 def _check_resume(output: Path, resume: bool) -> None:
     work = work_folder(output)
-    if work.exists() and not resume:
+    try:
+        begun = work.exists()
+    except OSError as error:  # too long a name, or no permission to look
+        raise OutputError(f"{output}: cannot be written ({error.strerror}); choose another -o") from None
+    if begun and not resume:
         raise InputError(f"{work}: a training was begun here; add --resume to go on, or choose another -o")
-    if resume and not work.exists():
+    if resume and not begun:
         raise InputError(f"{work}: no training to resume here; leave --resume out to begin one")
 
 

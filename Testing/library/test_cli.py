@@ -203,6 +203,27 @@ def test_a_name_that_is_too_long_is_refused_in_one_line(stripped_scan, tmp_path,
     assert "too long" in refused(capsys, ["detect", "-o", str(tmp_path / "out"), *command])
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["evaluate", "NAME", "-o", "OUT"],
+        ["train", "NAME", "-o", "OUT"],
+        ["simulate", "-o", "NAME"],
+        ["demo", "-o", "NAME"],
+    ],
+)
+def test_a_folder_whose_name_is_too_long_is_refused_in_one_line(tmp_path, capsys, options):
+    paths = {"NAME": str(tmp_path / ("a" * 256)), "OUT": str(tmp_path / "out")}
+    assert "too long" in refused(capsys, [paths.get(text, text) for text in options])
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["evaluate", "train"])
+def test_a_data_set_that_is_not_there_is_refused_in_one_line(tmp_path, capsys, command):
+    line = refused(capsys, [command, str(tmp_path / "none"), "-o", str(tmp_path / "out")])
+    assert line.endswith("none: no such folder")
+
+
 def test_a_scan_whose_name_leaves_no_room_for_those_of_the_results_is_refused_before_the_work(
     write_stripped_scan, tmp_path, capsys, monkeypatch
 ):
