@@ -224,9 +224,13 @@ def read_labels(path: Path | str, scan: Scan) -> NDArray[np.int32]:
     Raises
     ------
     InputError
-        If the file cannot be read or lies on another grid.
+        If the file cannot be read, lies on another grid or has labels beyond 32 bits.
     """
-    return np.round(_read_onto(Path(path), scan, "label map")).astype(np.int32)
+    labels = np.round(_read_onto(Path(path), scan, "label map"))
+    farthest = max(float(labels.max()), -float(labels.min()))
+    if farthest > np.iinfo(np.int32).max:
+        raise InputError(f"{path}: labels up to {farthest:g} are too large; number the lesions from 1")
+    return labels.astype(np.int32)
 
 
 def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> None:

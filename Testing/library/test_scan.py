@@ -312,6 +312,11 @@ def test_a_label_map_is_turned_onto_the_scan_and_may_be_empty(tmp_path, scan):
     assert empty.shape == ARRAY.shape and not empty.any()
 
 
+def test_labels_too_large_to_count_lesions_by_are_refused(tmp_path, scan):
+    with pytest.raises(InputError, match=r"labels\.nii\.gz: labels up to 3e\+09 are too large"):
+        read_labels(save(tmp_path / "labels.nii.gz", np.where(ARRAY > 100, 3e9, 0)), scan)
+
+
 def test_a_label_map_on_another_grid_or_missing_is_refused_by_its_name(tmp_path, scan):
     with pytest.raises(InputError, match=r"labels\.nii\.gz: the label map lies on another grid"):
         read_labels(save(tmp_path / "labels.nii.gz", np.ones((3, 4, 5), np.uint8)), scan)
