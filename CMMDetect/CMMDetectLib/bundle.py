@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .calibration import Calibration
 from .candidates import write_json
 from .channels import CHANNELS, PAPER_CHANNELS
-from .errors import InputError
+from .errors import InputError, OutputError
 from .methods import Settings
 from .network_grid import NetworkVoxel
 from .postprocessing import CutOffs
 from .resources import shipped_folder
-from .results import prepare_folder
-from .scan import Modality, replacing
+from .results import all_or_none
+from .scan import Modality
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -168,24 +168,28 @@ def read_bundle(folder: Path | str) -> ModelBundle:
 
 
 def write_bundle(folder: Path, description: BundleDescription, networks: Mapping[str, nn.Module]) -> ModelBundle:
-    """Write networks, named 'detector', 'student' and perhaps 'teacher', and their description as a bundle.
+    """Write networks, named 'detector', 'student' and perhaps 'teacher', and their description; all of them or none.
 
     Raises
     ------
     OutputError
         If the folder cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    prepare_folder(folder)
     sha256 = {}
-    for name, network in networks.items():
-        weights = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
-        with replacing(folder / weights_name(name)) as beside:
-            save_file(weights, beside)
-        sha256[weights_name(name)] = checksum(folder / weights_name(name))
-    content = {**asdict(description), "architecture": ARCHITECTURE, "input_channels": CHANNELS}
-    write_json(folder / DESCRIPTION_FILE, {**content, "sha256": sha256})
+    with all_or_none(folder) as beside:
+        for name, network in networks.items():
+            weights = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+            path = beside / weights_name(name)
+            try:
+                save_file(weights, path)
+            except SafetensorError as error:
+                raise OutputError(f"{path}: cannot be written ({error})") from None
+            sha256[path.name] = checksum(path)
+        content = {**asdict(description), "architecture": ARCHITECTURE, "input_channels": CHANNELS}
+        write_json(beside / DESCRIPTION_FILE, {**content, "sha256": sha256})
     return ModelBundle(folder, description, sha256)
 
 
