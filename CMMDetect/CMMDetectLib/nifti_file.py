@@ -64,15 +64,19 @@ def count_nonfinite(path: Path) -> int:
 
 
 def is_whole(path: Path, voxel_bytes: int) -> bool:
-    """Whether a ``.nii.gz`` file that ITK has written holds all bytes of the voxels.
+    """Whether a ``.nii`` or ``.nii.gz`` file that ITK has written holds all bytes of the voxels.
 
     zlib writes the length of what it has compressed after everything else, so there is nothing to decompress.
     """
+    written = WRITTEN_START + voxel_bytes
+    size = path.stat().st_size
+    if not path.name.lower().endswith(".gz"):
+        return size == written
+    if size < GZIP_TRAILER:
+        return False
     with path.open("rb") as stream:
-        if stream.seek(0, os.SEEK_END) < GZIP_TRAILER:
-            return False
         stream.seek(-GZIP_TRAILER, os.SEEK_END)
-        return int.from_bytes(stream.read(), "little") == (WRITTEN_START + voxel_bytes) % 2 ** (8 * GZIP_TRAILER)
+        return int.from_bytes(stream.read(), "little") == written % 2 ** (8 * GZIP_TRAILER)
 
 
 def _of_pair(path: Path, suffix: str) -> Path:

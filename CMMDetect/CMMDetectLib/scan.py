@@ -234,7 +234,7 @@ def read_labels(path: Path | str, scan: Scan) -> NDArray[np.int32]:
 
 
 def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> None:
-    """Write an (I, J, K) array as compressed NIfTI; a reader never sees half a file.
+    """Write an (I, J, K) array as NIfTI, compressed if the name ends in ``.gz``; a reader never sees half a file.
 
     Raises
     ------

@@ -334,14 +334,15 @@ def test_an_earlier_file_stays_when_writing_fails(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["result.txt"]
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9999])
-def test_an_image_that_the_disk_has_no_room_for_is_an_error_and_leaves_no_file(tmp_path, capfd, share):
+def test_an_image_that_the_disk_has_no_room_for_is_an_error_and_leaves_no_file(tmp_path, capfd, share, suffix):
     noise = np.random.default_rng(0).normal(size=(40, 40, 40)).astype(np.float32)
-    write_image(tmp_path / "whole.nii.gz", noise, OBLIQUE)
-    room = int(share * (tmp_path / "whole.nii.gz").stat().st_size)
-    with limited_files(room), pytest.raises(OutputError, match=r"a\.nii\.gz: cannot be written.*only a part"):
-        write_image(tmp_path / "a.nii.gz", noise, OBLIQUE)
-    assert [file.name for file in tmp_path.iterdir()] == ["whole.nii.gz"]
+    write_image(tmp_path / f"whole{suffix}", noise, OBLIQUE)
+    room = int(share * (tmp_path / f"whole{suffix}").stat().st_size)
+    with limited_files(room), pytest.raises(OutputError, match=r"a\.nii.*: cannot be written.*only a part"):
+        write_image(tmp_path / f"a{suffix}", noise, OBLIQUE)
+    assert [file.name for file in tmp_path.iterdir()] == [f"whole{suffix}"]
     assert not capfd.readouterr().err
 
 
