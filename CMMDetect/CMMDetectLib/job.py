@@ -15,7 +15,7 @@ from .errors import InputError
 from .methods import Method, Settings
 from .progress import Listener, Progress
 from .results import DetectionResult, prepare_results, write_results
-from .scan import Scan, read_mask, read_scan
+from .scan import Modality, read_mask, read_scan
 
 METHODS = ("paper", "classical")
 
@@ -83,7 +83,7 @@ def run_job(job: DetectionJob, listener: Listener | None = None) -> JobResult:
     with progress.step("reading"):
         scan = read_scan(job.scan, job.modality, job.echo)
         mask = read_mask(job.mask, scan) if job.mask else None
-        method = choose_method(job, scan)
+        method = choose_method(job, scan.modality)
         prepare_results(Path(job.output), scan.name)
     detection = Detector(method, job.brain_extraction).detect(scan, mask, progress)
     with progress.step("writing"):
@@ -91,8 +91,8 @@ def run_job(job: DetectionJob, listener: Listener | None = None) -> JobResult:
     return JobResult(detection, files)
 
 
-def choose_method(job: DetectionJob, scan: Scan) -> Method:
-    """Make the method that a job asks for, with its settings.
+def choose_method(job: DetectionJob, modality: Modality) -> Method:
+    """Make the method that a job asks for in a scan of a modality, with its settings.
 
     Raises
     ------
@@ -109,9 +109,9 @@ def choose_method(job: DetectionJob, scan: Scan) -> Method:
         raise InputError("the model that comes with CMMDetect is gone: give one with --model, or --method classical")
     _check_packages()
     bundle = read_bundle(model)
-    if scan.modality not in bundle.description.modality:
+    if modality not in bundle.description.modality:
         known = ", ".join(bundle.description.modality)
-        raise InputError(f"{model}: the model was made for {known}, the scan is {scan.modality}; give another")
+        raise InputError(f"{model}: the model was made for {known}, the scan is {modality}; give another")
     from .devices import choose_compute
     from .paper_method import PaperMethod
 

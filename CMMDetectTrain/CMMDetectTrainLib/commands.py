@@ -49,12 +49,16 @@ def _demo(options: argparse.Namespace) -> None:
         from .demo import run_demo
     from CMMDetectLib.detector import Detector
 
+    modality = Modality(options.modality)
+    job = DetectionJob(scan="", output="", method=options.method, model=options.model)
+    # before a minute of simulation
+    detector = Detector(choose_method(job, modality))
+
     def detect(scan: Scan) -> list[Candidate]:
-        job = DetectionJob(scan="", output="", method=options.method, model=options.model)
-        return Detector(choose_method(job, scan)).detect(scan).candidates
+        return detector.detect(scan).candidates
 
     with progress_bar() as listener:
-        result = run_demo(Path(options.output), detect, options.seed, Modality(options.modality), _told(listener))
+        result = run_demo(Path(options.output), detect, options.seed, modality, _told(listener))
     positives = "1 false positive" if result.false_positives == 1 else f"{result.false_positives} false positives"
     found = f"Found {result.found} of {result.lesions} microbleeds, {positives}"
     tell(found, f"Written: {result.picture}, {result.table}")

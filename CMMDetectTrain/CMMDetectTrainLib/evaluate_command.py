@@ -13,7 +13,7 @@ from CMMDetectLib.candidates import Stage
 from CMMDetectLib.cli import OneLineParser, add_method_options, method_job, progress_bar, tell
 from CMMDetectLib.file_names import check_there
 from CMMDetectLib.job import choose_method
-from CMMDetectLib.scan import Modality, name_of, read_scan
+from CMMDetectLib.scan import Modality, name_of
 
 from .extras import training_packages
 from .metrics import Rule
@@ -38,9 +38,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     check_there(Path(options.dataset), "no such folder")
     entries = find_scans(Path(options.dataset), options.modality, options.subjects)
     job, output = method_job(options), Path(options.output)
-    # before the long run one scan of each modality shows whether the model was made for it
-    for entry in {entry.modality: entry for entry in entries}.values():
-        method = choose_method(job, read_scan(entry.scan, entry.modality))
+    # before the long run: whether the model was made for each modality
+    for modality in sorted({entry.modality for entry in entries}):
+        method = choose_method(job, modality)
     with progress_bar() as listener:
         records = evaluate_dataset(entries, method, output, given_brain=options.brain_masks, listener=listener)
     described = method.describe()

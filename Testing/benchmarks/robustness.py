@@ -319,7 +319,7 @@ def main() -> None:
     job = method_job(options)
     try:
         for scan, labels in scans_of(options):
-            try_scan(Detector(choose_method(job, scan)), scan, labels, options.only)
+            try_scan(Detector(choose_method(job, scan.modality)), scan, labels, options.only)
     except CMMDetectError as error:
         raise SystemExit(f"{error}") from None
 

@@ -192,7 +192,7 @@ def main() -> None:
         protocol = Protocol("own", field_t=options.field, te_ms=options.te or TE_MS[options.field])
         print("| microbleeds | put in | found by stage 1 | found | marked elsewhere |")
         print("|---|---|---|---|---|")
-        for row in tallies(Detector(choose_method(job, scan)), scan, brain, protocol, options):
+        for row in tallies(Detector(choose_method(job, scan.modality)), scan, brain, protocol, options):
             print(row, flush=True)
     except CMMDetectError as error:
         raise SystemExit(f"{error}") from None

@@ -314,6 +314,12 @@ def test_the_readmes_demo_finds_half_of_its_microbleeds_and_hardly_anything_else
     assert (tmp_path / "demo_swi.png").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize(("option", "value"), [("--model", "nowhere"), ("--seed", "-1")])
+def test_a_demo_that_cannot_be_is_refused_before_it_simulates(tmp_path, capsys, option, value):
+    assert value in refused(capsys, ["demo", "-o", str(tmp_path / "demo"), option, value])
+    assert not (tmp_path / "demo").exists()
+
+
 def test_a_command_that_lacks_its_packages_says_what_to_install(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "CMMDetectTrainLib.evaluation", raising=False)

@@ -24,7 +24,7 @@ def small_scan() -> Scan:
 
 
 def detect(scan: Scan) -> list[Candidate]:
-    method = choose_method(DetectionJob(scan="", output="", precision="float32"), scan)
+    method = choose_method(DetectionJob(scan="", output="", precision="float32"), scan.modality)
     return Detector(method).detect(scan).candidates
 
 
@@ -48,7 +48,7 @@ def test_its_card_tells_what_it_was_trained_on_and_what_it_is_not():
 
 
 def test_it_is_the_default():
-    assert isinstance(choose_method(DetectionJob(scan="", output=""), small_scan()), PaperMethod)
+    assert isinstance(choose_method(DetectionJob(scan="", output=""), Modality.SWI), PaperMethod)
 
 
 def test_it_finds_clear_microbleeds(found):
