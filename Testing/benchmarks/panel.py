@@ -56,7 +56,7 @@ def open_review(count: int, folder: Path):
     affine = np.diag([*SPACING_MM, 1.0])
     volume = slicer.util.addVolumeFromArray(voxels, affine, "benchmark_swi")
     panel = slicer_host.load_module(ROOT / "CMMDetect" / "CMMDetect.py")
-    panel._parameterNode.resultsFolder = str(folder)
+    panel.parameters().resultsFolder = str(folder)
     places = rng.uniform(0.2, 0.8, (count, 3)) * np.multiply(SHAPE, SPACING_MM)
     candidates = [
         Candidate(id=f"cmb-{n:04d}", x=x, y=y, z=z, stage=Stage.FINAL, p_detection=p, p_discrimination=p)

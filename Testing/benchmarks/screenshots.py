@@ -42,7 +42,7 @@ def main() -> None:
     panel = slicer_host.load_module(ROOT / "CMMDetect" / "CMMDetect.py")
     slicer.util.mainWindow().show()
     with tempfile.TemporaryDirectory() as results:
-        panel._parameterNode.resultsFolder = results
+        panel.parameters().resultsFolder = results
         panel.ui.readerLineEdit.setText("AB")
         panel.ui.applyButton.click()
         slicer_host.wait_until(lambda: not panel.run.running, 120)
