@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections import Counter
@@ -86,6 +87,9 @@ def tell(*lines: str | Table) -> None:
     OutputError
         If nothing can be written there.
     """
+    # a name may have letters that the terminal's encoding lacks
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     console = Console(highlight=False, markup=False, emoji=False)
     try:
         for line in lines:

@@ -28,6 +28,8 @@ from .report import write_report
 from .report_page import ReportFigure
 from .summary import summarize
 
+RULES = 2
+"""Of what counts as a lesion and how candidates are judged; where they have changed no evaluation goes on."""
 SLICE_EDGES_MM = (1.5, 3.0)
 
 
@@ -52,14 +54,14 @@ def evaluate_dataset(
     Raises
     ------
     InputError
-        If a file cannot be used, or the folder holds an evaluation of another method or other settings.
+        If a file cannot be used, or the folder holds an evaluation of another method, other settings or older rules.
     OutputError
         If the folder cannot be written.
     """
     prepare_folder(output / "scans")
     brain = "given" if given_brain else brain_extraction
-    run = {**method.describe(), "settings": asdict(method.settings), "brain": brain}
-    claim(output / "run.json", run, "an evaluation of another method or other settings")
+    run = {"rules": RULES, **method.describe(), "settings": asdict(method.settings), "brain": brain}
+    claim(output / "run.json", run, "an evaluation of another method or other settings, or by older rules")
     detector = Detector(method, brain_extraction)
     records = []
     for number, entry in enumerate(entries):

@@ -10,9 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from CMMDetectLib.cli import OneLineParser, progress_bar
+from CMMDetectLib.cli import OneLineParser, progress_bar, tell
 from CMMDetectLib.devices import DEVICES, PRECISIONS, choose_compute
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.scan import Modality
@@ -133,17 +131,17 @@ def _run(options: argparse.Namespace, experiment: Callable[[Bench], None], names
     from .experiments import REPORT, ROWS, Bench, RowTable
     from .training import EpochRecord
 
-    output, console = Path(options.output), Console(highlight=False, soft_wrap=True)
+    output = Path(options.output)
 
     def reported(network: str, record: EpochRecord) -> None:
         if distributed.is_first():
             losses = f"loss {record.training_loss:.4f}, validation {record.validation_loss:.4f}"
-            console.print(f"{network} epoch {record.epoch + 1}: {losses}, {record.seconds:.0f} s", style="dim")
+            tell(f"{network} epoch {record.epoch + 1}: {losses}, {record.seconds:.0f} s")
 
     with distributed.joined(), progress_bar() if distributed.is_first() else nullcontext() as listener:
         bench = Bench(
             output=output,
-            table=RowTable(output / ROWS, names, lambda row: console.print(row_text(row))),
+            table=RowTable(output / ROWS, names, lambda row: tell(row_text(row))),
             compute=choose_compute(options.device, options.precision),
             brain_extraction=options.brain_extraction,
             given_brain=options.brain_masks,
@@ -153,7 +151,7 @@ def _run(options: argparse.Namespace, experiment: Callable[[Bench], None], names
         )
         experiment(bench)
         if distributed.is_first():
-            console.print(f"Written: {output / REPORT}, {output / ROWS}")
+            tell(f"Written: {output / REPORT}, {output / ROWS}")
 
 
 def row_text(row: Row) -> str:

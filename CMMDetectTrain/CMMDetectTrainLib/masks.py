@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from scipy import ndimage
 
 from CMMDetectLib import __version__
 from CMMDetectLib.candidates import sphere_diameter, write_json
-from CMMDetectLib.cli import OneLineParser
+from CMMDetectLib.cli import OneLineParser, tell
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.orientation import canonical_turn
 from CMMDetectLib.region_growing import GrowthSettings
@@ -104,14 +103,13 @@ def _masks(options: argparse.Namespace) -> None:
     scan = read_scan(options.scan, options.modality, options.echo)
     with training_packages("masks"):
         annotations, files = make_masks(scan, Path(options.coordinates), Path(options.output), settings)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
-    for problem in annotations.problems:
-        console.print(f"Left out: {problem}")
     flagged = sum(bool(lesion.flags) for lesion in annotations.lesions)
-    console.print(f"{scan.name}: {len(annotations.lesions)} microbleeds, {flagged} to look at (column flags)")
-    if len(annotations.lesions) > MOST:
-        console.print(f"The picture shows the first {MOST}")
-    console.print(f"Written: {files.labels}, {files.table}, {files.picture}")
+    tell(
+        *(f"Left out: {problem}" for problem in annotations.problems),
+        f"{scan.name}: {len(annotations.lesions)} microbleeds, {flagged} to look at (column flags)",
+        *([f"The picture shows the first {MOST}"] if len(annotations.lesions) > MOST else []),
+        f"Written: {files.labels}, {files.table}, {files.picture}",
+    )
 
 
 def _check_growth(options: argparse.Namespace) -> None:

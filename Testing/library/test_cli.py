@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import pytest
 
 from CMMDetectLib import job
 from CMMDetectLib.candidates import Stage, at_stage, read_table
-from CMMDetectLib.cli import EXIT_INPUT, EXIT_INTERRUPTED, make_parser, progress_bar, run_command
+from CMMDetectLib.cli import EXIT_INPUT, EXIT_INTERRUPTED, make_parser, progress_bar, run_command, tell
 from CMMDetectTrainLib.cli import main
 from head_phantom import head
 from small_scans import LESIONS_MM, SHAPE
@@ -82,6 +83,14 @@ def test_the_printed_path_is_the_one_written_to_whatever_its_name(stripped_scan,
     written = capsys.readouterr().out.split("Written: ")[1].removesuffix("\n")
     assert written == str(tmp_path / folder / "sub-01_swi_candidates.tsv")
     assert Path(written).is_file()
+
+
+def test_a_name_that_the_terminal_cannot_show_is_told_in_other_letters(monkeypatch):
+    written = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", written)
+    tell("Written: 脑_swi_candidates.tsv")
+    written.flush()
+    assert written.buffer.getvalue().decode("cp1252").strip() == r"Written: \u8111_swi_candidates.tsv"
 
 
 def test_steps_named_like_markup_are_shown_as_they_are(capsys, monkeypatch):

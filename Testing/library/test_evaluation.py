@@ -185,6 +185,16 @@ def test_results_of_other_settings_are_never_mixed(dataset, evaluated, capsys):
     assert "another method or other settings" in capsys.readouterr().err
 
 
+def test_an_evaluation_by_older_rules_is_not_gone_on_with(dataset, evaluated, tmp_path, capsys):
+    shutil.copytree(evaluated, tmp_path / "out")
+    path = tmp_path / "out" / "run.json"
+    run = json.loads(path.read_text())
+    del run["rules"]
+    path.write_text(json.dumps(run))
+    assert evaluate(dataset, "-o", tmp_path / "out") == EXIT_INPUT
+    assert "older rules" in capsys.readouterr().err
+
+
 def test_subjects_and_modality_choose_the_scans(dataset):
     assert [entry.name for entry in find_scans(dataset, subjects=["sub-02"])] == ["sub-02_swi"]
     with pytest.raises(InputError, match="no scan with truth"):

@@ -346,6 +346,13 @@ def test_an_image_that_the_disk_has_no_room_for_is_an_error_and_leaves_no_file(t
     assert not capfd.readouterr().err
 
 
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_a_label_map_of_another_format_can_be_written_too(tmp_path, suffix):
+    path = tmp_path / f"a_swi{suffix}"
+    write_image(path, ARRAY, OBLIQUE)
+    np.testing.assert_array_equal(read_scan(path).array, ARRAY)
+
+
 @contextmanager
 def limited_files(size: int) -> Iterator[None]:
     """Let no file get larger, as on a disk that is almost full."""
