@@ -72,6 +72,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._searched = None
         self._counted = None
         self._named = None
+        self._isRefused = False
 
     def setup(self):
         """Build the panel once."""
@@ -97,7 +98,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _makeSections(self):
         ui = self.ui
         self.views = SliceViews(self.parameters)
-        self.inputs = InputSection(ui, self.parameters)
+        self.inputs = InputSection(ui, self._binding)
         self.keeper = ReviewKeeper(later, self._takeNote, self._onReviewOpened, self._tell)
         self.review = ReviewSection(self._panel, ui, self.views, self.shownFilter, self._beginReview, self._onReader)
         self.run = RunSection(ui, self._prepareJob, self.update, self._onRunDone, self._onRunEnded)
@@ -126,6 +127,8 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
         self.inputs.keepContrast()
         self.views.enter()
+        if self._isRefused:  # the file may have been put right meanwhile
+            self._followed = None
         self.update()
         self.review.keys.install()
 
@@ -140,7 +143,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Whatever belongs to the scene ends with it; decisions are saved already."""
         self.run.stop()
         self.keeper.close()
-        self._followed = None
+        self._followed = self._searched = None
         self.inputs.forget()
         self._binding.release()
 
@@ -189,7 +192,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def update(self, _caller=None, _event=None):
         """Bring everything to the parameters; called at every change of them."""
         scene = slicer.mrmlScene
-        if self.parameters() is None or self._updating or scene.IsImporting() or scene.IsClosing():
+        if not self._binding.bound or self._updating or scene.IsImporting() or scene.IsClosing():
             return
         self._updating = True
         try:
@@ -228,6 +231,9 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _prepareJob(self, folder):
         self.inputs.settle()
+        problem = self.inputs.update()
+        if problem:
+            raise InputError(problem)
         parameters = self.parameters()
         # what is chosen when the run ends may be another scan, contrast and folder
         volume, modality, output = self._searched = self._toFollow()
@@ -267,7 +273,8 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         following = self._toFollow()
         if following == self._followed or self.run.running:
             return
-        self._followed, self._named = following, self.reader()
+        self._followed, self._named, self._isRefused = following, self.reader(), False
+        self.review.say("")
         volume, modality, folder = following
         self.keeper.close()
         if volume is None or modality == ModalityChoice.UNKNOWN:
@@ -275,6 +282,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         try:
             self.keeper.goOn(volume, modality.value, folder, self.reader())
         except CMMDetectError as error:
+            self._isRefused = True
             self.review.say(str(error))
 
     def _beginReview(self):
@@ -322,7 +330,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             try:
                 self.keeper.changeReader(name)
             except CMMDetectError:
-                self.ui.readerLineEdit.setText(session.reader)
+                self.ui.readerLineEdit.setText(self.keeper.session.reader)
                 raise
         elif session is None and name != self._named:
             self._followed = None

@@ -91,6 +91,9 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartImportEvent, self.onSceneStartLoad)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneLoaded)
         self.refresh()
+        # Reload in developer mode builds the panel of a module that is shown already
+        if getattr(self.parent, "isEntered", False):
+            self.enter()
 
     def _makeSections(self):
         ui = self.ui
@@ -174,7 +177,7 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def update(self, _caller=None, _event=None):
         """Bring everything to the parameters; called at every change of them."""
         scene = slicer.mrmlScene
-        if self.parameters() is None or self._updating or scene.IsImporting() or scene.IsClosing():
+        if not self._binding.bound or self._updating or scene.IsImporting() or scene.IsClosing():
             return
         self._updating = True
         try:

@@ -29,12 +29,12 @@ class InputSection:
     Parameters
     ----------
     ui : the panel's widgets
-    parameters : gives the parameter node
+    binding : the `ParameterBinding` of the panel
     """
 
-    def __init__(self, ui, parameters):
+    def __init__(self, ui, binding):
         self._ui = ui
-        self._parameters = parameters
+        self._binding = binding
         self._updating = False
         self._contrast = Contrast("inputVolume", "modality")
         self._settingsOf = None
@@ -44,6 +44,9 @@ class InputSection:
         self._resultsField = PathField(ui.resultsFolderPathLineEdit, self._onResultsFolder)
         self._modelField = PathField(ui.modelPathLineEdit, self._onModel)
         ui.installButton.connect("clicked(bool)", self._onInstall)
+
+    def _parameters(self):
+        return self._binding.node
 
     def folder(self):
         """Where results go; with no choice it stays the same for a scan, though its scene is saved elsewhere."""
@@ -134,10 +137,10 @@ class InputSection:
         self._ui.installButton.setVisible(not networksReady() and parameters.method != MethodChoice.CLASSICAL)
 
     def _onMask(self, node=None):
-        parameters = self._parameters()
-        # a scene that closes takes the node away after the parameters
-        if self._updating or parameters is None:
+        # the selector also loses its node when a scene is closed or added
+        if self._updating or not self._binding.bound:
             return
+        parameters = self._parameters()
         node = self._ui.maskSelector.currentNode()
         isSegmentation = node is not None and node.IsA("vtkMRMLSegmentationNode")
         parameters.maskVolume = None if isSegmentation else node

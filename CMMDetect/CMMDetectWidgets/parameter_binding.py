@@ -23,6 +23,11 @@ class ParameterBinding:
         self._gui = None
         self.node = None
 
+    @property
+    def bound(self):
+        """Whether what the widgets show is the user's choice: not while a scene is added or closed."""
+        return self._gui is not None
+
     def connect(self):
         """Take the scene's node, and bind the widgets to it."""
         if self.node is None:

@@ -174,6 +174,7 @@ class ReviewKeeper:
             self.markings.detach()
 
     def _open(self, session, scan, volume, folder):
+        self._say("")
         self._detach()
         self.session, self.scan, self.volume, self.folder = session, scan, volume, Path(folder)
         self.markings = ReviewScene(session, volume, self._later, lambda error: self._say(str(error)))

@@ -88,7 +88,6 @@ class ReviewSection:
         self._session = session
         if session is not None:
             session.add_listener(self._onChanged)
-        self.say("")
         self.refresh()
 
     def refresh(self):

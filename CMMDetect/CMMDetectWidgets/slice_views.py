@@ -57,7 +57,7 @@ class SliceViews:
     def updateSlab(self):
         """Bring the slab to the settings as they are now; the views of who wants none are left alone."""
         parameters = self._parameters()
-        modality = parameters.modality.value
+        modality = parameters.modality.value if parameters is not None else None
         # of an unknown contrast nobody knows whether its lesions are dark or bright
         if self._slabWanted and modality is not None:
             self._slab.show(modality, parameters.slabMm)

@@ -318,6 +318,47 @@ def test_a_mask_goes_with_its_scene_without_a_word(panel, volume, small_scan, ho
     panel.onSceneReady()
 
 
+def test_a_scene_that_is_added_leaves_the_brain_mask(panel, small_scan, tmp_path):
+    mask = np.ascontiguousarray((small_scan.array > 0).T).astype(np.uint8)
+    node = slicer.util.addVolumeFromArray(mask, small_scan.affine, "m", nodeClassName="vtkMRMLLabelMapVolumeNode")
+    panel.ui.maskSelector.setCurrentNode(node)
+    # in the application the selector loses its node when the scene is there, before the panel takes it
+    panel.onSceneStartLoad()
+    panel.ui.maskSelector.setCurrentNode(None)
+    panel.onSceneLoaded()
+    slicer_host.wait_until(lambda: True)
+    assert panel.parameters().maskVolume is node
+    assert panel.ui.maskSelector.currentNode() is node
+
+
+def test_a_review_that_was_put_right_opens_when_the_module_is_entered_again(reviewed, small_scan, tmp_path):
+    accepted = accept(reviewed, 2)
+    path = tmp_path / "results" / "sub-01_swi_review.json"
+    content = path.read_text()
+    slicer.mrmlScene.Clear(0)
+    path.write_text("damaged")
+    load(small_scan, "sub-01_swi")
+    reviewed.enter()
+    reviewed.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    assert "damaged" in reviewed.ui.messageLabel.text
+    path.write_text(content)
+    reviewed.exit()
+    reviewed.enter()
+    assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
+    assert reviewed.ui.messageLabel.text == ""
+
+
+def test_a_note_that_could_not_be_saved_when_its_review_was_closed_is_told(reviewed, small_scan, monkeypatch):
+    def fail(path, session):
+        raise OutputError("the disk is full")
+
+    reviewed.review.choose(reviewed.review.listed[0])
+    reviewed.ui.noteLineEdit.setText("beside a vein")
+    monkeypatch.setattr("CMMDetectLib.review_file.write_review", fail)
+    reviewed.ui.inputVolumeSelector.setCurrentNode(load(small_scan, "sub-02_swi", mirrored=True))
+    assert "the disk is full" in reviewed.ui.messageLabel.text
+
+
 def test_a_scene_that_is_added_leaves_the_chosen_scan_and_its_review(panel, volume, small_scan, found_files, tmp_path):
     other = load(small_scan, "sub-00_swi", mirrored=True)
     take_run(panel, volume, found_files)
