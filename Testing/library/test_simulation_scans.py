@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.scan import Modality, Scan, read_scan, to_voxel
+from CMMDetectTrainLib.evaluation_set import find_scans
 from CMMDetectTrainLib.simulation import dataset
 from CMMDetectTrainLib.simulation.anatomy import Head, draw_head
 from CMMDetectTrainLib.simulation.deposits import Blob, Deposit
@@ -196,14 +199,54 @@ def test_what_a_killed_run_left_goes_and_what_another_one_writes_stays(
 def test_a_disk_that_fills_up_leaves_no_part_of_a_subject(
     tmp_path: Path, simulated: SimulatedScan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*given: object) -> None:
-        raise OutputError("full")
+    monkeypatch.setattr(dataset, "simulate_scan", lambda *_: simulated)
+    dataset.simulate_dataset(tmp_path, 1)
+    before = sorted(tmp_path.rglob("*sub-*"))
+    write_image = dataset.write_image
+
+    def fail_at_last(path: Path, *given: Any) -> None:
+        write_image(path, *given)
+        if path.name == "sub-002_brain.nii.gz":
+            raise OutputError("full")
+
+    monkeypatch.setattr(dataset, "write_image", fail_at_last)
+    with pytest.raises(OutputError, match="full"):
+        dataset.simulate_dataset(tmp_path, 2)
+    assert sorted(tmp_path.rglob("*sub-*")) == before
+    assert {entry.subject for entry in find_scans(tmp_path)} == {"sub-001"}
+
+
+@pytest.mark.parametrize("lost", ["sub-002", "derivatives/truth/sub-002"])
+def test_a_data_set_whose_run_was_killed_while_a_subject_was_moved_is_mended_by_the_next_run(
+    tmp_path: Path, simulated: SimulatedScan, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    monkeypatch.setattr(dataset, "simulate_scan", lambda *_: simulated)
+    dataset.simulate_dataset(tmp_path, 2)
+    before = sorted(tmp_path.rglob("*"))
+    shutil.rmtree(tmp_path / lost)
+    for path in (tmp_path / "derivatives" / "truth" / "sub-002").glob("*.nii.gz"):
+        path.write_bytes(b"half")
+    dataset.simulate_dataset(tmp_path, 2)
+    assert sorted(tmp_path.rglob("*")) == before
+    read_scan(tmp_path / "derivatives" / "truth" / "sub-002" / "sub-002_brain.nii.gz", "swi")
+    assert len(find_scans(tmp_path)) == 6
+
+
+def test_a_run_that_is_killed_between_the_moves_leaves_a_data_set_that_can_be_read(
+    tmp_path: Path, simulated: SimulatedScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_place = dataset._put_in_place
+
+    def killed_at_second(beside: Path, place: Path) -> None:
+        if (tmp_path / "sub-002").exists():
+            raise KeyboardInterrupt
+        put_in_place(beside, place)
 
     monkeypatch.setattr(dataset, "simulate_scan", lambda *_: simulated)
-    monkeypatch.setattr(dataset, "write_truth", fail)
-    with pytest.raises(OutputError, match="full"):
-        dataset.simulate_dataset(tmp_path, 1)
-    assert not list(tmp_path.glob("*sub-*"))
+    monkeypatch.setattr(dataset, "_put_in_place", killed_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        dataset.simulate_dataset(tmp_path, 2)
+    assert {entry.subject for entry in find_scans(tmp_path)} == {"sub-001"}
 
 
 def test_subjects_take_protocols_and_numbers_of_microbleeds_in_turn(

@@ -30,6 +30,7 @@ Progress = Callable[[float, str], None]
 FOLDERS = {Modality.SWI: ("swi", "swi"), Modality.T2STAR: ("anat", "T2starw"), Modality.QSM: ("anat", "Chimap")}
 RANDOM = "random"
 DESCRIPTION = "dataset_description.json"
+TRUTH = Path("derivatives", "truth")
 LEFT_OVER_S = 3600.0
 """What a run writes beside its place is there for seconds; when it is older than this, its run was killed."""
 
@@ -84,7 +85,8 @@ def simulate_dataset(
     ):
         if progress:
             progress((number - 1) / count, f"simulating {subject} of {count}")
-        if not (output / subject).exists():
+        # a run that was killed between the two moves left a subject without its truth
+        if not (output / subject).exists() or not (output / TRUTH / subject).exists():
             _write_subject(output, subject, *_draw(protocol, lesions, seed, number))
     rows = _read_rows(output, subjects)
     write_tsv(output / "participants.tsv", list(rows[0]), rows)
@@ -136,12 +138,22 @@ def _remove_left_over(output: Path) -> None:
 
 
 def _write_subject(output: Path, subject: str, scan: SimulatedScan, seed: int) -> None:
-    """Write all files of a subject beside their place and move them there when they are complete."""
+    """Write all files of a subject and its truth beside their place and move them there when they are complete.
+
+    The subject goes first: a scan without truth is left out by those who read the data set, and the next run mends
+    it; truth without its scan makes the data set unreadable.
+    """
+    truth_place = output / TRUTH / subject
     try:
+        truth_place.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=output, prefix=f".{subject}-") as folder:
-            beside = Path(folder) / subject
-            _write_files(beside, output / "derivatives" / "truth" / subject, subject, scan, seed)
+            beside, truth_beside = Path(folder) / subject, Path(folder) / "truth"
+            _write_files(beside, truth_beside, subject, scan, seed)
+            if truth_place.is_dir() and not (output / subject).exists():
+                # of a subject that was deleted, or of a run that was killed
+                shutil.rmtree(truth_place)
             _put_in_place(beside, output / subject)
+            _put_in_place(truth_beside, truth_place)
     except OSError as error:
         raise OutputError(f"{output}: cannot write {subject} here ({error.strerror})") from None
 
