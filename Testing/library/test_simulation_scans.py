@@ -163,6 +163,29 @@ def test_a_damaged_subject_is_named_before_others_are_simulated(
         dataset.simulate_dataset(tmp_path, 3)
 
 
+@pytest.mark.parametrize("name", ["sub-A_swi.json", "sub-A_scans.json"])
+def test_files_of_a_site_beside_simulated_subjects_stop_no_simulation(
+    tmp_path: Path, simulated: SimulatedScan, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(dataset, "simulate_scan", lambda *_: simulated)
+    (tmp_path / "sub-A").mkdir()
+    (tmp_path / "sub-A" / name).write_text('{"EchoTime": 0.02}')
+    dataset.simulate_dataset(tmp_path, 1)
+    assert "sub-A" not in (tmp_path / "participants.tsv").read_text()
+
+
+@pytest.mark.parametrize("content", ["{}", "{"])
+def test_nobody_is_told_to_delete_a_subject_that_was_not_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.setattr(dataset, "simulate_scan", lambda *_: pytest.fail("simulated"))
+    (tmp_path / "sub-A").mkdir()
+    (tmp_path / "sub-A" / "sub-A.json").write_text(content)
+    with pytest.raises(InputError, match=r"sub-A\.json: .*; move .*sub-A out of the data set") as caught:
+        dataset.simulate_dataset(tmp_path, 1)
+    assert "; delete" not in str(caught.value)
+
+
 def test_two_runs_may_write_the_same_data_set_at_once(
     tmp_path: Path, simulated: SimulatedScan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

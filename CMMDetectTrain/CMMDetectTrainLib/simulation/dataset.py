@@ -252,13 +252,15 @@ def _participant(subject: str, scan: SimulatedScan) -> dict[str, Any]:
 def _read_rows(output: Path, subjects: Sequence[str]) -> list[dict[str, Any]]:
     """Give the participants' rows of the subjects that are there, and of others of the data set."""
     there = {subject for subject in subjects if (output / subject).exists()}
-    there |= {path.parent.name for path in output.glob("sub-*/sub-*.json")}
-    return [_read_row(output / subject) for subject in sorted(there)]
+    there |= {path.stem for path in output.glob("sub-*/sub-*.json") if path.stem == path.parent.name}
+    return [_read_row(output / subject, subject in subjects) for subject in sorted(there)]
 
 
-def _read_row(folder: Path) -> dict[str, Any]:
-    path, mend = folder / f"{folder.name}.json", f"delete {folder} to simulate the subject again"
+def _read_row(folder: Path, asked_for: bool) -> dict[str, Any]:
+    path = folder / f"{folder.name}.json"
+    # what is not asked for may be no work of this command: nobody is told to delete it
+    mend = f"delete {folder} to simulate the subject again" if asked_for else f"move {folder} out of the data set"
     row = read_object(path, mend)
     if row.get("participant_id") != folder.name:
-        raise InputError(f"{path}: damaged; {mend}")
+        raise InputError(f"{path}: damaged; {mend}" if asked_for else f"{path}: not of a simulated subject; {mend}")
     return row
