@@ -17,7 +17,7 @@ from typing import Any
 
 from .errors import InputError
 from .scan import replacing
-from .tables import MISSING, write_tsv
+from .tables import MISSING, broken_cell, write_tsv
 
 MARKUPS_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
@@ -236,9 +236,8 @@ def _cell(value: object) -> str:
 
 def _parse_row(row: Mapping[str, str], path: Path, line: int) -> Candidate:
     values: dict[str, Any] = {}
-    # no cell is written with a line break: a quotation mark that is not closed makes one cell of many rows
     if any("\n" in text for text in row.values()):
-        raise InputError(f'{path}: line {line} has a quotation mark (") that is not closed on it; close it')
+        raise InputError(broken_cell(path, line))
     try:
         for field in fields(Candidate):
             text = row[field.name]

@@ -26,3 +26,14 @@ def write_tsv(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]
         for row in rows:
             cells = (row.get(name) for name in names)
             writer.writerow([MISSING if cell is None else cell for cell in cells])
+
+
+def broken_cell(path: Path, line: int) -> str:
+    """Say that a cell goes on beyond its line.
+
+    No table of ours has such cells: as a rule it is a quotation mark too many, which makes one cell of many rows.
+    """
+    return (
+        f'{path}: line {line} has a quotation mark (") that is not closed, or a cell with a line break; '
+        "close the one, and take the other out of the cell"
+    )

@@ -32,6 +32,7 @@ from CMMDetectLib.errors import InputError
 from CMMDetectLib.region_growing import GrownLesion, GrowthSettings, grow_lesion, lies_inside
 from CMMDetectLib.review_records import Verdict, position_of, problem_of
 from CMMDetectLib.scan import IMAGE_SUFFIXES, Scan, read_labels, to_voxel, to_world
+from CMMDetectLib.tables import broken_cell
 
 SAME_POINT_MM = 1.0
 """Points closer than this are one."""
@@ -295,10 +296,7 @@ def _rows_of(text: str, delimiter: str, path: Path, comment: str | None = None) 
         except csv.Error as error:
             raise InputError(f"{path}: line {number} is no row of a table ({error})") from None
         if cells[-1].endswith("\n"):
-            raise InputError(
-                f'{path}: line {number} has a quotation mark (") that is not closed on it; '
-                "close it, and take line breaks out of the cells"
-            )
+            raise InputError(broken_cell(path, number))
         yield cells
 
 

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from CMMDetectLib.errors import InputError
+from CMMDetectLib.tables import broken_cell
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
@@ -15,8 +16,8 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
     Raises
     ------
     InputError
-        If the file cannot be read, is not in UTF-8, or a quotation mark in it is not closed, which would make one
-        cell of many rows.
+        If the file cannot be read, is not in UTF-8, or a cell has a line break, as all rows behind a quotation mark
+        that is not closed.
     """
     try:
         # spreadsheet programs put a byte order mark before the header
@@ -30,6 +31,6 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
         raise InputError(f"{path}: not a table ({error})") from None
     for line, row in enumerate(rows, 1):
         if any("\n" in cell for cell in row):
-            raise InputError(f'{path}: line {line} has a quotation mark (") that is not closed on it; close it')
+            raise InputError(broken_cell(path, line))
     names = rows[0] if rows else []
     return [dict(zip_longest(names, row[: len(names)], fillvalue="")) for row in rows[1:] if row]

@@ -14,6 +14,7 @@ from CMMDetectLib.candidates import Candidate, Stage, write_markups, write_table
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.scan import Modality, Scan, to_voxel, to_world, write_image
 from CMMDetectTrainLib.annotations import Annotations, read_annotations, read_points
+from CMMDetectTrainLib.table_file import read_tsv
 
 SPACING = (0.8, 0.8, 2.0)
 SHAPE = (60, 64, 24)
@@ -274,6 +275,19 @@ def test_a_quotation_mark_that_is_not_closed_swallows_no_reviewed_candidate(tmp_
     path.write_text(path.read_text().replace("\tn\t", '\t"n\t', 1))
     with pytest.raises(InputError, match="line 2 has a quotation mark"):
         read_points(path, scan)
+
+
+@pytest.mark.parametrize("name", ["a_reviewed.tsv", "a.tsv", "cases.tsv"])
+def test_a_cell_with_a_line_break_is_called_that_though_its_quotation_marks_are_closed(tmp_path, scan, name):
+    path = tmp_path / name
+    if name == "a_reviewed.tsv":
+        write_table(path, [Candidate(id="cmb-1", x=1.0, y=2.0, z=3.0, note="n", verdict="accepted")], {})
+        path.write_text(path.read_text().replace("\tn\t", '\t"n\nm"\t'))
+    else:
+        path.write_text('x\ty\tz\tnote\n1\t2\t3\t"n\nm"\n')
+    expected = r"line 2 has a quotation mark \(\"\) that is not closed, or a cell with a line break; close the one"
+    with pytest.raises(InputError, match=expected):
+        read_tsv(path) if name == "cases.tsv" else read_points(path, scan)
 
 
 def test_quoted_notes_as_spreadsheets_write_them_are_read(write, scan):
