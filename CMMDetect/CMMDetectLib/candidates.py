@@ -167,7 +167,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_table(path: Path) -> list[Candidate]:
-    """Read a table that `write_table` wrote.
+    """Read a table that `write_table` wrote, also after a spreadsheet program saved it.
 
     Raises
     ------
@@ -176,13 +176,15 @@ def read_table(path: Path) -> list[Candidate]:
     """
     names = [field.name for field in fields(Candidate)]
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
+        # spreadsheet programs put a byte order mark before the header
+        with path.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.reader(stream, delimiter="\t"))
     except (OSError, UnicodeDecodeError, csv.Error):
         raise InputError(f"{path}: no table of candidates can be read here") from None
     if not rows or rows[0] != names:
         raise InputError(f"{path}: not a table of candidates; its columns must be {', '.join(names)}")
-    return [_parse_row(dict(zip(names, row, strict=False)), path, line) for line, row in enumerate(rows[1:], 2)]
+    filled = ((line, row) for line, row in enumerate(rows[1:], 2) if any(cell.strip() for cell in row))
+    return [_parse_row(dict(zip(names, row, strict=False)), path, line) for line, row in filled]
 
 
 def write_markups(path: Path, candidates: Iterable[Candidate], stage: Stage, name: str) -> None:

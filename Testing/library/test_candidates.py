@@ -56,6 +56,15 @@ def test_a_table_comes_back_as_it_was_written(tmp_path):
     assert back[1].note == "end-on vein beside a sulcus, größer"
 
 
+def test_a_table_that_a_spreadsheet_program_saved_with_its_mark_and_empty_lines_is_read(tmp_path):
+    write_table(tmp_path / "t.tsv", CANDIDATES, {})
+    header, *lines = (tmp_path / "t.tsv").read_text(encoding="utf-8").splitlines()
+    saved = "\r\n".join([header, lines[0], "", *lines[1:], "\t" * (len(COLUMNS) - 1), "", ""])
+    expected = read_table(tmp_path / "t.tsv")
+    (tmp_path / "t.tsv").write_bytes(saved.encode("utf-8-sig"))
+    assert read_table(tmp_path / "t.tsv") == expected
+
+
 def test_an_empty_list_makes_a_table_with_its_header_alone(tmp_path):
     write_table(tmp_path / "t.tsv", [], {})
     assert read_table(tmp_path / "t.tsv") == []
