@@ -179,20 +179,14 @@ def read_lesions(entry: ScanEntry, scan: Scan) -> tuple[tuple[Lesion, ...], IntA
         If the map cannot be read, lies on another grid or has a negative label, or the truth table is none or lists
         fewer microbleeds than the map has labels.
     """
-    labels = read_labels(entry.labels, scan)
-    if (least := int(labels.min())) < 0:
-        raise InputError(f"{entry.labels}: has the label {least}; 0 is background, microbleeds have numbers above it")
     table = entry.truth_file("_truth.tsv")
-    if table.exists():
-        records = [item for item in read_truth(table) if item.kind == "microbleed"]
-        if (most := int(labels.max())) > len(records):
-            raise InputError(
-                f"{table}: lists {len(records)} microbleeds, but {entry.labels.name} has the label {most}"
-            )
-        numbers: Sequence[int] = range(1, len(records) + 1)
-    else:
-        records = []
+    truth = [item for item in read_truth(table) if item.kind == "microbleed"] if table.exists() else None
+    labels = _read_truth_map(entry.labels, scan, "microbleeds", table, None if truth is None else len(truth))
+    records: Sequence[TruthRecord] = truth or ()
+    if truth is None:
         labels, numbers = _numbered(labels)
+    else:
+        numbers = list(range(1, len(records) + 1))
     lesions = []
     for number, box in enumerate(ndimage.find_objects(labels, max_label=len(numbers)), 1):
         known = records[number - 1] if records else None
@@ -223,12 +217,24 @@ def read_mimics(entry: ScanEntry, scan: Scan) -> tuple[IntArray, list[str]] | No
     Raises
     ------
     InputError
-        If a file cannot be read or the map lies on another grid.
+        If a file cannot be read, or the map lies on another grid, has a negative label or more labels than the truth
+        table lists mimics.
     """
     table, path = entry.truth_file("_truth.tsv"), entry.truth_file("_mimics.nii.gz")
     if not table.exists() or not path.exists():
         return None
-    return read_labels(path, scan), [item.kind for item in read_truth(table) if item.kind != "microbleed"]
+    kinds = [item.kind for item in read_truth(table) if item.kind != "microbleed"]
+    return _read_truth_map(path, scan, "mimics", table, len(kinds)), kinds
+
+
+def _read_truth_map(path: Path, scan: Scan, what: str, table: Path, listed: int | None) -> IntArray:
+    """Read a label map and hold its labels against the number of rows that the table has for them, if there is one."""
+    labels = read_labels(path, scan)
+    if (least := int(labels.min())) < 0:
+        raise InputError(f"{path}: has the label {least}; 0 is background, {what} have numbers above it")
+    if listed is not None and (most := int(labels.max())) > listed:
+        raise InputError(f"{table}: lists {listed} {what}, but {path.name} has the label {most}")
+    return labels
 
 
 def _images_by_stem(dataset: Path) -> dict[str, list[Path]]:

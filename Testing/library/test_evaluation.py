@@ -23,7 +23,7 @@ from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import read_scan, write_image
 from CMMDetectTrainLib.evaluate_command import add_evaluate
 from CMMDetectTrainLib.evaluation import evaluate_dataset, lost_by, read_record, write_evaluation
-from CMMDetectTrainLib.evaluation_set import find_scans, read_lesions
+from CMMDetectTrainLib.evaluation_set import find_scans, read_lesions, read_mimics
 from CMMDetectTrainLib.metrics import Rule
 from CMMDetectTrainLib.report_figures import attribute_figure
 from CMMDetectTrainLib.report_page import ReportFigure
@@ -400,6 +400,22 @@ def test_simulated_truth_brings_regions_visibility_and_mimics(simulated, tmp_pat
         (("cmb-0001",), None),
         (("cmb-0002",), None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (255, r"sub-001_swi_truth\.tsv: lists 1 mimics, but sub-001_swi_mimics\.nii\.gz has the label 255"),
+        (-1, r"sub-001_swi_mimics\.nii\.gz: has the label -1; 0 is background, mimics have numbers above it"),
+    ],
+)
+def test_a_map_of_mimics_that_does_not_fit_its_truth_table_is_named(simulated, tmp_path, value, expected):
+    entry = find_scans(simulated)[0]
+    save(entry.truth_file("_mimics.nii.gz"), ((lesion_labels() == 3) * value).astype(np.int16))
+    with pytest.raises(InputError, match=expected):
+        read_mimics(entry, read_scan(entry.scan))
+    with pytest.raises(InputError, match=expected):
+        evaluate_dataset([entry], ClassicalMethod(), tmp_path / "out")
 
 
 def test_the_table_says_which_step_lost_a_lesion(simulated, tmp_path):
