@@ -284,7 +284,8 @@ def _check_points(cases: Iterable[TrainingCase], new: NewCase) -> None:
 
 def _volume_in(dataset: Path, new: NewCase, checksum: str) -> str:
     """Where the scan lies in the data set, or will; a file of that name that the user put there is not touched."""
-    there = [path for path in dataset.rglob(f"{new.name}.*") if path.name.lower().endswith(IMAGE_SUFFIXES)]
+    images = (path for path in files_in(dataset) if path.name.lower().endswith(IMAGE_SUFFIXES))
+    there = [path for path in images if stem_of(path) == new.name]
     if not there:
         return f"{new.name}.nii.gz"
     if content_checksum(read_scan(there[0], new.scan.modality)) != checksum:

@@ -109,6 +109,16 @@ def test_a_scan_that_the_user_put_there_is_labeled_in_place_and_stays_when_the_c
     assert own.exists() and read_cases(tmp_path) == []
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_scan_in_a_hidden_folder_does_not_stand_in_the_way_of_one_with_its_name(tmp_path, seed):
+    (tmp_path / ".trash").mkdir()
+    write_image(
+        tmp_path / ".trash" / "sub-01_swi.nii.gz", scan_of("sub-01_swi", seed).array, phantoms.affine(SPACING_MM)
+    )
+    assert add_case(tmp_path, new_case("sub-01_swi", 0)).volume == "sub-01_swi.nii.gz"
+    assert [case.name for case in read_cases(tmp_path)] == ["sub-01_swi"]
+
+
 def flip(length: int) -> np.ndarray:
     matrix = np.diag([-1.0, 1.0, 1.0, 1.0])
     matrix[0, 3] = length - 1
