@@ -153,9 +153,9 @@ def checked_scans(dataset: Path, modality: str | None = None, subjects: Sequence
     InputError
         If there is none, also of one of the subjects, or the data set cannot be read.
     """
-    waiting = {case.volume for case in read_cases(dataset) if case.status is CaseStatus.TO_CHECK}
     entries = find_scans(dataset, modality, subjects)
-    ready = [entry for entry in entries if _relative(entry.scan, dataset) not in waiting]
+    rows = _read_table(dataset / TABLE)
+    ready = [entry for entry in entries if _case_of(entry, dataset, rows).status is not CaseStatus.TO_CHECK]
     if not ready:
         raise InputError(
             f"{dataset}: all {len(entries)} cases are still to be checked; mark those that are right as ok"

@@ -109,6 +109,18 @@ def test_a_scan_that_the_user_put_there_is_labeled_in_place_and_stays_when_the_c
     assert own.exists() and read_cases(tmp_path) == []
 
 
+def test_scans_whose_names_do_not_tell_the_modality_are_learnt_from_when_the_user_tells_it(tmp_path):
+    for name in ("patient1", "patient2"):
+        write_image(tmp_path / f"{name}.nii.gz", scan_of(name).array, phantoms.affine(SPACING_MM))
+        write_image(tmp_path / f"{name}_microbleeds.nii.gz", new_case().labels, phantoms.affine(SPACING_MM))
+    assert [(entry.name, entry.modality) for entry in checked_scans(tmp_path, "swi")] == [
+        ("patient1", Modality.SWI),
+        ("patient2", Modality.SWI),
+    ]
+    with pytest.raises(InputError, match="the name does not tell the modality; say --modality swi"):
+        checked_scans(tmp_path)
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_scan_in_a_hidden_folder_does_not_stand_in_the_way_of_one_with_its_name(tmp_path, seed):
     (tmp_path / ".trash").mkdir()
