@@ -18,6 +18,9 @@ from .file_names import check_name
 from .location import BrainFrame
 from .scan import Scan, write_image
 
+BESIDE = ".cmmdetect-"
+"""How the folder begins in which results wait until all are written."""
+
 
 @dataclass(frozen=True)
 class DetectionResult:
@@ -78,8 +81,11 @@ def prepare_results(folder: Path, stem: str) -> None:
     prepare_folder(folder)
     longest = max(_file_names(stem).values(), key=lambda name: len(name.encode()))
     try:
-        # named like the file that `replacing` writes to first
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix="-" + longest):
+        # in a folder like that of `all_or_none`, and named like the file that `replacing` writes to first
+        with (
+            tempfile.TemporaryDirectory(dir=folder, prefix=BESIDE) as beside,
+            tempfile.NamedTemporaryFile(dir=beside, prefix=".", suffix="-" + longest),
+        ):
             pass
     except OSError as error:
         raise OutputError(
@@ -108,7 +114,7 @@ def all_or_none(folder: Path) -> Iterator[Path]:
         If they cannot be written; earlier files in the folder are then untouched.
     """
     prepare_folder(folder)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".cmmdetect-") as name:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=BESIDE) as name:
         try:
             yield Path(name)
         except OutputError as error:  # the user knows the files by the folder that was asked for

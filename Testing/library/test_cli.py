@@ -17,6 +17,8 @@ import pytest
 from CMMDetectLib import job
 from CMMDetectLib.candidates import Stage, at_stage, read_table
 from CMMDetectLib.cli import EXIT_INPUT, EXIT_INTERRUPTED, make_parser, progress_bar, run_command, tell
+from CMMDetectLib.errors import OutputError
+from CMMDetectLib.results import prepare_results
 from CMMDetectTrainLib.cli import main
 from head_phantom import head
 from small_scans import LESIONS_MM, SHAPE
@@ -210,6 +212,17 @@ def test_a_name_that_is_too_long_is_refused_in_one_line(stripped_scan, tmp_path,
     paths = {"SCAN": str(stripped_scan), "NAME": str(tmp_path / ("a" * 256))}
     command = [paths.get(text, text) for text in options]
     assert "too long" in refused(capsys, ["detect", "-o", str(tmp_path / "out"), *command])
+
+
+def test_a_folder_too_deep_for_the_results_is_told_before_the_work(tmp_path):
+    longest, deepest = f".{8 * 'x'}-a_swi_stage-discrimination.mrk.json", os.pathconf(tmp_path, "PC_PATH_MAX") - 1
+    folder = tmp_path
+    while (left := deepest - len(f"{folder}//{longest}")) > 10:
+        folder /= "a" * min(left - 8, 200)
+    (folder).mkdir(parents=True)
+    (folder / longest).touch()  # there is room for the files, but not for the folder in which they wait
+    with pytest.raises(OutputError, match="too long"):
+        prepare_results(folder, "a_swi")
 
 
 @pytest.mark.parametrize(
