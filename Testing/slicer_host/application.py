@@ -40,6 +40,7 @@ class ModuleSelector(QWidget):
         for change, module in (("exit", self._selected), ("enter", name)):
             panel = getattr(slicer.modules, f"{module}Widget", None)
             if panel is not None:
+                panel.parent.isEntered = change == "enter"
                 getattr(panel, change)()
                 self._window.showPanel(panel.parent)
         self._selected = name

@@ -152,7 +152,7 @@ def _complete_startup() -> None:
 def _make_panel(module: ModuleType, name: str):
     import qt
 
-    parent = slicer.qMRMLWidget()
+    parent = slicer.qSlicerAbstractModuleWidget()
     parent.setLayout(qt.QVBoxLayout())
     parent.setMRMLScene(slicer.mrmlScene)
     slicer.util.mainWindow().addPanel(parent)

@@ -32,6 +32,13 @@ class qMRMLWidget(QWidget):
 
 
 @publish(slicer)
+class qSlicerAbstractModuleWidget(qMRMLWidget):
+    """What a module's panel is built in; it knows whether the module is shown."""
+
+    isEntered = stored(bool, False)
+
+
+@publish(slicer)
 class qMRMLSegmentSelectorWidget(QWidget):
     """A segmentation and one of its segments."""
 

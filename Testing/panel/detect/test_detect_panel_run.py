@@ -246,6 +246,15 @@ def test_a_run_that_ends_leaves_the_views_to_the_module_that_is_shown(panel, vol
     assert np.allclose(centers_of_views(), (chosen.x, chosen.y, chosen.z), atol=0.01)
 
 
+def test_after_reload_the_views_follow_at_once(panel, volume, found_files):
+    panel.cleanup()
+    again = type(panel)(panel.parent)
+    again.setup()
+    take_run(again, volume, found_files)
+    chosen = again.keeper.session[again.review.current]
+    assert np.allclose(centers_of_views(), (chosen.x, chosen.y, chosen.z), atol=0.01)
+
+
 def test_without_a_scan_apply_says_why(panel, volume):
     slicer.mrmlScene.RemoveNode(volume)
     assert not panel.ui.applyButton.isEnabled()
