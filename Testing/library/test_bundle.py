@@ -1,5 +1,4 @@
 import json
-import resource
 from dataclasses import replace
 
 import pytest
@@ -12,6 +11,7 @@ from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.network_grid import NetworkVoxel
 from CMMDetectLib.networks import CandidateDetector, Student
 from known_networks import unbiased
+from small_disk import limited_files
 
 
 def test_a_bundle_comes_back_as_it_was_written(small_bundle):
@@ -72,14 +72,10 @@ def test_a_folder_that_cannot_be_made_is_named(small_bundle, tmp_path):
 
 def test_a_bundle_that_the_disk_has_no_room_for_leaves_the_earlier_one_whole(small_bundle):
     networks = {"detector": unbiased(CandidateDetector(4)), "student": Student(4)}
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     room = max((small_bundle.folder / f"{name}.safetensors").stat().st_size for name in networks) - 1
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        with pytest.raises(OutputError, match=r"bundle/\w+\.safetensors: cannot be written .*File too large"):
-            write_bundle(small_bundle.folder, small_bundle.description, networks)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    told = r"bundle/\w+\.safetensors: cannot be written .*File too large"
+    with limited_files(room), pytest.raises(OutputError, match=told):
+        write_bundle(small_bundle.folder, small_bundle.description, networks)
     assert read_bundle(small_bundle.folder).sha256 == small_bundle.sha256
     assert len(list(small_bundle.folder.iterdir())) == 4
 

@@ -2,7 +2,6 @@ import io
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from CMMDetectLib.errors import OutputError
 from CMMDetectLib.results import prepare_results
 from CMMDetectTrainLib.cli import main
 from head_phantom import head
+from small_disk import run_limited
 from small_scans import LESIONS_MM, SHAPE
 
 
@@ -283,14 +283,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_earlier_results_whole(stripped_
     folder.mkdir()
     (folder / "sub-01_swi_candidates.tsv").write_text("earlier")
     command = [sys.executable, "-m", "CMMDetectTrainLib.cli", "detect", str(stripped_scan), "-o", str(folder)]
-    limit = (2000, 2000)
-    ended = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
-    )
+    ended = run_limited(command, 2000)
     assert ended.returncode == EXIT_INPUT, ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
     assert f"{folder}{os.sep}sub-01_swi_" in ended.stderr

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import resource
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from CMMDetectLib.errors import InputError
 from CMMDetectLib.region_growing import GrowthSettings, grow_at_voxel
 from CMMDetectLib.scan import Modality, Scan, read_scan, to_voxel
 from CMMDetectTrainLib.masks import OUTLINE, add_masks, label_map, make_masks
+from small_disk import run_limited
 from small_scans import LESIONS_MM, SPACING_MM, lesion_positions
 
 
@@ -136,13 +135,8 @@ def test_the_description_of_a_scan_is_not_overwritten(stripped_scan, points, tmp
 def test_a_full_disk_ends_in_one_line_and_leaves_earlier_results_whole(stripped_scan, points, tmp_path, limit):
     output = tmp_path / "m.nii.gz"
     output.write_text("earlier")
-    ended = subprocess.run(
-        [sys.executable, "-m", "CMMDetectTrainLib.cli", "masks", stripped_scan, points, "-o", output],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
+    command = [sys.executable, "-m", "CMMDetectTrainLib.cli", "masks", stripped_scan, points, "-o", output]
+    ended = run_limited(command, limit)
     assert ended.returncode == EXIT_INPUT
     assert "cannot be written" in ended.stderr and len(ended.stderr.strip().splitlines()) == 1
     assert output.read_text() == "earlier"

@@ -1,8 +1,5 @@
 import gzip
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -26,6 +23,7 @@ from CMMDetectLib.scan import (
     to_world,
     write_image,
 )
+from small_disk import limited_files
 
 ARRAY = np.random.default_rng(0).normal(100, 20, (7, 9, 5)).astype(np.float32)
 OBLIQUE = phantoms.affine((0.8, 0.9, 3.0), rotation_deg=(10, -20, 30))
@@ -351,17 +349,6 @@ def test_a_label_map_of_another_format_can_be_written_too(tmp_path, suffix):
     path = tmp_path / f"a_swi{suffix}"
     write_image(path, ARRAY, OBLIQUE)
     np.testing.assert_array_equal(read_scan(path).array, ARRAY)
-
-
-@contextmanager
-def limited_files(size: int) -> Iterator[None]:
-    """Let no file get larger, as on a disk that is almost full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_name_that_is_not_utf_8_never_reaches_itk(tmp_path):
