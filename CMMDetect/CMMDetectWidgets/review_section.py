@@ -8,12 +8,12 @@ from CMMDetectLib.review_records import (
     Mimic,
     Origin,
     Verdict,
-    marked_position,
     moved_mm,
     position_of,
 )
 
 from .candidate_table import CERTAINTIES, MIMICS, CandidateTable
+from .note_line import NoteLine, isSameLesion
 from .shortcuts import KeyBindings, legend, tooltip
 
 BUTTONS = {
@@ -54,10 +54,9 @@ class ReviewSection:
         self._onReader = onReader
         self._session = None
         self._moving = None
-        self._noted = None
-        self._noteTaken = ""
         self._updating = False
         self._table = CandidateTable(ui.candidateTable, self._onChosen)
+        self._note = NoteLine(ui.noteLineEdit, self._keepNote)
         actions = {name: getattr(self, name) for name in BUTTONS}
         self.keys = KeyBindings(panel, {**actions, "slab": self.toggleSlab, "hide": self.hideMarkings})
         self._fillWidgets()
@@ -319,7 +318,6 @@ class ReviewSection:
         ui.revealButton.connect("clicked(bool)", self._reveal)
         ui.blindCheckBox.connect("toggled(bool)", self._onBlind)
         ui.readerLineEdit.connect("editingFinished()", self._onReaderEdited)
-        ui.noteLineEdit.connect("editingFinished()", self.takeNote)
         # the keys of the review work again as soon as the note is written
         ui.noteLineEdit.connect("returnPressed()", ui.candidateTable.setFocus)
         ui.certaintyComboBox.connect("activated(int)", self._onCertainty)
@@ -342,20 +340,11 @@ class ReviewSection:
         self._detail("set_mimic", SAY_MIMIC[self._ui.mimicComboBox.currentIndex])
 
     def takeNote(self):
-        """Keep the note as it stands in its line; give the candidate that the reader is writing about, else None.
+        """Keep the note as it stands in its line; give the candidate that the reader is writing about, else None."""
+        return self._note.take()
 
-        The line tells that by itself only when it loses the keyboard: too late where the panel is about to show
-        another candidate, and never where a click on a button leaves the keyboard where it was, as on macOS.
-        """
-        text = self._ui.noteLineEdit.text
-        if text != self._noteTaken:
-            self._noteTaken = text
-            self._keepNote(text)
-        return self._noted if self._ui.noteLineEdit.hasFocus() else None
-
-    def _keepNote(self, text):
-        noted = self._noted
-        if noted is not None and noted.id in self._session and _sameLesion(self._session[noted.id], noted):
+    def _keepNote(self, noted, text):
+        if noted.id in self._session and isSameLesion(self._session[noted.id], noted):
             self._do(lambda: self._session.set_note(noted.id, text))
 
     def _detail(self, setter, value):
@@ -439,23 +428,4 @@ class ReviewSection:
         mimic = candidate.mimic if chosen else None
         # one that another program named has no entry: it stands in the table only
         ui.mimicComboBox.setCurrentIndex(SAY_MIMIC.index(mimic) if mimic in SAY_MIMIC else -1)
-        self._showNote(candidate)
-
-    def _showNote(self, candidate):
-        """Show a candidate's note, but leave alone what the reader is writing about it."""
-        line, before = self._ui.noteLineEdit, self._noted
-        self._noted = candidate
-        same = candidate is not None and before is not None and _sameLesion(candidate, before)
-        if same and line.text != self._noteTaken:
-            return
-        note = (candidate.note or "") if candidate is not None else ""
-        # a text that is set moves the cursor to its end
-        if line.text != note:
-            line.setText(note)
-        # a line of text shows some characters otherwise
-        self._noteTaken = line.text
-
-
-def _sameLesion(first, second):
-    """Whether two records are of one candidate; a new run may give its name to another lesion."""
-    return first.id == second.id and marked_position(first) == marked_position(second)
+        self._note.show(candidate)
