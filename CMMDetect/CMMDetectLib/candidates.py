@@ -17,7 +17,7 @@ from typing import Any
 
 from .errors import InputError
 from .scan import replacing
-from .tables import MISSING, broken_cell, write_tsv
+from .tables import MISSING, broken_cell, read_cells, write_tsv
 
 MARKUPS_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
@@ -176,9 +176,7 @@ def read_table(path: Path) -> list[Candidate]:
     """
     names = [field.name for field in fields(Candidate)]
     try:
-        # spreadsheet programs put a byte order mark before the header
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.reader(stream, delimiter="\t"))
+        rows = read_cells(path)
     except (OSError, UnicodeDecodeError, csv.Error):
         raise InputError(f"{path}: no table of candidates can be read here") from None
     if not rows or rows[0] != names:

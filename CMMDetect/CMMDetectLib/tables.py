@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from .errors import InputError
 from .scan import replacing
 
 MISSING = "n/a"
@@ -26,6 +28,43 @@ def write_tsv(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]
         for row in rows:
             cells = (row.get(name) for name in names)
             writer.writerow([MISSING if cell is None else cell for cell in cells])
+
+
+def read_cells(path: Path) -> list[list[str]]:
+    """Read the cells of all rows, the header's among them, of a table that a spreadsheet program may have saved.
+
+    Raises
+    ------
+    OSError, UnicodeDecodeError, csv.Error
+        If they cannot be read.
+    """
+    # spreadsheet programs put a byte order mark before the header
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        return list(csv.reader(stream, delimiter="\t"))
+
+
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a table; a cell that a short row lacks is empty.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is not in UTF-8, or a cell has a line break, as all rows behind a quotation mark
+        that is not closed.
+    """
+    try:
+        rows = read_cells(path)
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file in UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except csv.Error as error:
+        raise InputError(f"{path}: not a table ({error})") from None
+    for line, row in enumerate(rows, 1):
+        if any("\n" in cell for cell in row):
+            raise InputError(broken_cell(path, line))
+    names = rows[0] if rows else []
+    return [dict(zip_longest(names, row[: len(names)], fillvalue="")) for row in rows[1:] if row]
 
 
 def broken_cell(path: Path, line: int) -> str:

@@ -24,10 +24,9 @@ from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.review_export import BIDS_NAMES
 from CMMDetectLib.review_file import content_checksum
 from CMMDetectLib.scan import IMAGE_SUFFIXES, Modality, Scan, guess_modality, read_scan, stem_of, write_image
-from CMMDetectLib.tables import MISSING, write_tsv
+from CMMDetectLib.tables import MISSING, read_tsv, write_tsv
 
 from .evaluation_set import LABELS, ScanEntry, files_in, find_scans
-from .table_file import read_tsv
 
 TABLE = "cases.tsv"
 SAME_POINTS_MM = 0.1

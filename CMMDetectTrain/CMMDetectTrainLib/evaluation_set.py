@@ -33,12 +33,12 @@ from CMMDetectLib.scan import (
     stem_of,
     to_world,
 )
+from CMMDetectLib.tables import read_tsv
 
 from .conspicuity import conspicuity
 from .metrics import Lesion
 from .simulation.dataset import read_truth
 from .simulation.truth import TruthRecord
-from .table_file import read_tsv
 
 LABELS = "_microbleeds"
 IntArray = NDArray[np.int32]

@@ -19,14 +19,13 @@ from CMMDetectLib.methods import Method
 from CMMDetectLib.progress import Listener
 from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.scan import replacing
-from CMMDetectLib.tables import write_tsv
+from CMMDetectLib.tables import read_tsv, write_tsv
 
 from . import distributed
 from .bundle_training import TrainedBundle, TrainingPlan, train_bundle
 from .evaluation import claim, evaluate_dataset, write_evaluation
 from .evaluation_set import ScanEntry
 from .metrics import Rule, ScanRecord
-from .table_file import read_tsv
 from .training import EpochRecord
 from .training_job import work_folder
 from .training_plan import NETWORKS, plan_as_json

@@ -13,8 +13,8 @@ import phantoms
 from CMMDetectLib.candidates import Candidate, Stage, write_markups, write_table
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.scan import Modality, Scan, to_voxel, to_world, write_image
+from CMMDetectLib.tables import read_tsv
 from CMMDetectTrainLib.annotations import Annotations, read_annotations, read_points
-from CMMDetectTrainLib.table_file import read_tsv
 
 SPACING = (0.8, 0.8, 2.0)
 SHAPE = (60, 64, 24)

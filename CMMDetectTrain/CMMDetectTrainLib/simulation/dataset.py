@@ -17,11 +17,10 @@ from CMMDetectLib.candidates import write_json
 from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.scan import Modality, write_image
-from CMMDetectLib.tables import MISSING, write_tsv
+from CMMDetectLib.tables import MISSING, read_tsv, write_tsv
 
 from ..json_file import read_object
 from ..seeds import check_seed
-from ..table_file import read_tsv
 from .protocols import Protocol, draw_protocol, find_protocol
 from .simulate import SimulatedScan, simulate_scan
 from .truth import Truth, TruthRecord
