@@ -70,6 +70,13 @@ def volume(host, small_scan) -> Any:
 
 
 @pytest.fixture
+def other_scan(small_scan) -> Any:
+    """Another patient's scan, loaded beside the first; no results of it are known."""
+    array = np.ascontiguousarray(small_scan.array.T[:, ::-1])
+    return slicer.util.addVolumeFromArray(array, small_scan.affine, "sub-02_swi")
+
+
+@pytest.fixture
 def panel(volume, detect_panel, host, tmp_path) -> Any:
     """The panel with the scan chosen; results go into a folder of the test."""
     qt.QSettings().remove("CMMDetect/Reader")

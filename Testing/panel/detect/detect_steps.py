@@ -9,6 +9,9 @@ import vtk
 from PySide6.QtTest import QTest
 
 import slicer_host
+from CMMDetectLib.review import ReviewSession
+from CMMDetectLib.review_file import read_review
+from CMMDetectWidgets.shortcuts import SHORTCUTS
 
 
 def take_run(panel: Any, volume: Any, files: dict[str, str]) -> None:
@@ -16,6 +19,36 @@ def take_run(panel: Any, volume: Any, files: dict[str, str]) -> None:
     panel._searched = volume, *panel._toFollow()[1:]
     panel._onRunDone(files)
     panel.update()
+
+
+KEYS = {",": qt.Qt.Key_Comma, ".": qt.Qt.Key_Period}
+
+
+def key_of(action: str) -> Any:
+    """Give the key of an action of the review."""
+    key = SHORTCUTS[action][0]
+    return KEYS.get(key) or getattr(qt.Qt, f"Key_{key}")
+
+
+def saved(panel: Any) -> ReviewSession:
+    """Give the review as its file has it."""
+    return read_review(panel.keeper.session.save.path)
+
+
+def verdict(panel: Any, name: str) -> str:
+    """Give the verdict on a candidate."""
+    return str(panel.keeper.session[name].verdict)
+
+
+def row_of(panel: Any, name: str) -> list[str]:
+    """Give the texts of a candidate's row."""
+    row = panel.review.listed.index(name)
+    return [panel.ui.candidateTable.item(row, column).text() for column in range(7)]
+
+
+def click_row(panel: Any, row: int) -> None:
+    """Choose the candidate of a row."""
+    panel.ui.candidateTable.selectRow(row)
 
 
 def click(button: Any) -> None:
