@@ -99,8 +99,8 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui = self.ui
         self.views = SliceViews(self.parameters)
         self.inputs = InputSection(ui, self._binding)
-        self.keeper = ReviewKeeper(later, self._takeNote, self._onReviewOpened, self._tell)
         self.review = ReviewSection(self._panel, ui, self.views, self.shownFilter, self._beginReview, self._onReader)
+        self.keeper = ReviewKeeper(later, self.review.takeNote, self._onReviewOpened, self.review.say)
         self.run = RunSection(ui, self._prepareJob, self.update, self._onRunDone, self._onRunEnded)
         opening = (self.keeper.openFile, self.keeper.openSession)
         self.export = ExportSection(ui, self._currentReview, self.review.takeNote, *opening)
@@ -336,12 +336,6 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._followed = None
             self.update()
         rememberReader(name)
-
-    def _takeNote(self):
-        self.review.takeNote()
-
-    def _tell(self, text):
-        self.review.say(text)
 
     def _currentReview(self):
         keeper = self.keeper

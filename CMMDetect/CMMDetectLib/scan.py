@@ -295,7 +295,7 @@ def _read_onto(path: Path, scan: Scan, what: str) -> NDArray[Any]:
     if path.is_dir():
         raise InputError(f"{path}: this is a folder; give the file of the {what}")
     array, affine = _array_and_affine(read_volume(path, may_choose=False))
-    _check_finite(array, path)
+    _finite_range(array, path)
     turned = _onto_grid(array, affine, scan)
     if turned is None:
         raise InputError(
@@ -314,18 +314,19 @@ def _array_and_affine(image: sitk.Image) -> tuple[NDArray[Any], NDArray[np.float
 
 
 def _check_values(array: NDArray[Any], path: Path) -> None:
-    _check_finite(array, path)
-    low, high = float(array.min()), float(array.max())
+    low, high = _finite_range(array, path)
     if max(-low, high) > LARGEST_VALUE:
         raise InputError(f"{path}: values up to {max(-low, high):.3g} are too large; divide them by a constant first")
     if np.float32(low) == np.float32(high):
         raise InputError(f"{path}: every voxel has the value {np.float32(low):g}; there is no image in it")
 
 
-def _check_finite(array: NDArray[Any], path: Path) -> None:
-    # one number that is not finite is the lowest or the highest, and a pass over the voxels is saved where all are
-    if not (np.isfinite(array.min()) and np.isfinite(array.max())):
+def _finite_range(array: NDArray[Any], path: Path) -> tuple[float, float]:
+    """Give the lowest and the highest value: one that is not finite is among them."""
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError(nonfinite_problem(path, array.size - int(np.count_nonzero(np.isfinite(array)))))
+    return low, high
 
 
 def _check_spacing(affine: NDArray[np.float64], path: Path) -> None:

@@ -74,7 +74,7 @@ class InputSection:
             self._contrast.update(parameters)
             self._ui.modalityHintLabel.setText(self._contrast.hint(parameters))
             self._updateMask(parameters)
-            self._resultsField.show(parameters.resultsFolder or str(self.folder()))
+            self._resultsField.show(parameters.resultsFolder or str(self._usualFolder()))
             self._modelField.show(parameters.model)
             self._updateSettings(parameters)
         finally:
@@ -156,7 +156,7 @@ class InputSection:
         if parameters is not None:
             parameters.resultsFolder = "" if path == str(self._usualFolder()) else path
             # an emptied field shows the usual folder again
-            self._resultsField.show(path or str(self.folder()))
+            self._resultsField.show(path or str(self._usualFolder()))
 
     def _onModel(self, path):
         if self._parameters() is not None:

@@ -76,28 +76,27 @@ class ReviewKeeper:
 
     def scanOf(self, volume, modality, folder):
         """Give a volume as a scan, under the name that its files have in a folder."""
-        scan = scan_of(volume, modality, stemOf(volume))
-        return replace(scan, name=own_stem(Path(folder), identify(scan)))
+        return self._identified(volume, modality, folder)[0]
 
     def goOn(self, volume, modality, folder, reader):
         """Open the review of a volume that the scene or the folder holds; give whether there is one."""
         text = saved_review(volume)
         if not text and not may_have_reviews(Path(folder), stemOf(volume)):
             return False
-        scan = self.scanOf(volume, modality, folder)
+        scan, identity = self._identified(volume, modality, folder)
         # a review in the scene stays that of its reader, whoever opens it
         path = review_path(Path(folder), scan.name, from_text(text).reader if text else reader)
         if not text and not path.exists():
             return False
         if text:
             _makeFolder(folder)
-        self._openFound(open_review(path, identify(scan), text), scan, volume, folder)
+        self._openFound(open_review(path, identity, text), scan, volume, folder)
         return True
 
     def start(self, volume, modality, folder, reader, candidates=(), run=None, blind=False):
         """Start a review of candidates, or of none for a reader who looks first."""
-        scan = self.scanOf(volume, modality, folder)
-        session = ReviewSession(identify(scan), candidates, run, ReviewState(reader=reader))
+        scan, identity = self._identified(volume, modality, folder)
+        session = ReviewSession(identity, candidates, run, ReviewState(reader=reader))
         if blind:
             session.start_blind()
         self._begin(session, scan, volume, folder)
@@ -144,6 +143,14 @@ class ReviewKeeper:
         self._detach()
         self.session = self.scan = self.volume = self.markings = self.folder = None
         self._onOpened()
+
+    @staticmethod
+    def _identified(volume, modality, folder):
+        """Give a volume as a scan and what identifies it; the checksum of a large one takes a moment."""
+        scan = scan_of(volume, modality, stemOf(volume))
+        identity = identify(scan)
+        stem = own_stem(Path(folder), identity)
+        return replace(scan, name=stem), replace(identity, name=stem)
 
     def _goOnAs(self, path, session, decided):
         """Open the review of a reader, who is shown what a run has found meanwhile."""

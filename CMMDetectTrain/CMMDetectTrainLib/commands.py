@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from CMMDetectLib.candidates import Candidate
 from CMMDetectLib.cli import OneLineParser, make_parser, progress_bar, run_command, tell
-from CMMDetectLib.errors import OutputError
 from CMMDetectLib.job import METHODS, DetectionJob, choose_method
 from CMMDetectLib.scan import Modality, Scan
 
@@ -100,7 +98,7 @@ def _simulate(options: argparse.Namespace) -> None:
     with training_packages("simulate"):
         from .simulation.dataset import simulate_dataset
 
-        with progress_bar() as listener, _writing_to(options.output):
+        with progress_bar() as listener:
             simulate_dataset(
                 Path(options.output),
                 options.count,
@@ -110,15 +108,6 @@ def _simulate(options: argparse.Namespace) -> None:
                 options.microbleeds,
             )
     tell(f"{options.count} scans in {options.output}")
-
-
-@contextmanager
-def _writing_to(folder: str) -> Iterator[None]:
-    """Turn what the system says of files that cannot be written into a line."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror}); choose another -o") from None
 
 
 def _told(listener: Callable[[str, float, str], None]) -> Callable[[float, str], None]:
