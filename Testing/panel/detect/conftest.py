@@ -85,6 +85,8 @@ def panel(volume, detect_panel, host, tmp_path) -> Any:
     detect_panel.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
     host.main_window.show()
     host.main_window.activateWindow()
+    # keys go nowhere before
+    slicer_host.wait_until(lambda: host.main_window.isActiveWindow)
     return detect_panel
 
 
