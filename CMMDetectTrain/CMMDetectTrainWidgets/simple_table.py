@@ -17,6 +17,7 @@ class SimpleTable:
     def __init__(self, widget, columns, tips=(), onChosen=None):
         self._widget = widget
         self._onChosen = onChosen
+        self._names = []
         self._updating = False
         widget.setColumnCount(len(columns))
         widget.setHorizontalHeaderLabels(columns)
@@ -46,13 +47,13 @@ class SimpleTable:
         self._tell()
 
     def fill(self, rows, bold=()):
-        """Show rows of texts; the chosen row stays chosen by its number, without telling so.
+        """Show rows of texts, each named by its first; the chosen one stays chosen as long as it is listed, untold.
 
         Parameters
         ----------
         bold : numbers of rows in bold
         """
-        chosen = self.row
+        chosen = self._rowNow([texts[0] for texts in rows])
         self._updating = True
         try:
             self._widget.setRowCount(len(rows))
@@ -62,10 +63,18 @@ class SimpleTable:
             for column in range(self._widget.columnCount - 1):
                 self._widget.resizeColumnToContents(column)
             self._widget.clearSelection()
-            if chosen is not None and chosen < len(rows):
+            if chosen is not None:
                 self._widget.setCurrentCell(chosen, 0)
         finally:
             self._updating = False
+
+    def _rowNow(self, names):
+        """Take the names of new rows; give the number that the chosen row has among them, None if it is gone."""
+        row, before, self._names = self.row, self._names, names
+        if row is None or before[row] not in names:
+            return None
+        # points may have the same name
+        return row if names[row : row + 1] == [before[row]] else names.index(before[row])
 
     def _onSelection(self):
         if not self._updating:

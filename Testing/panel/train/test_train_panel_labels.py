@@ -288,3 +288,19 @@ def test_scripts_save_cases_without_the_panel(panel, marked, folders):
 
 def test_the_modules_own_test_passes(panel):
     slicer.modules.CMMDetectTrainInstance.runTest(0)
+
+
+def test_the_chosen_case_stays_chosen_when_another_one_is_saved_and_none_is_when_it_is_removed(
+    labeled, marked, confirmed
+):
+    click(labeled.ui.saveCaseButton)
+    labeled.ui.caseTable.setCurrentCell(0, 0)
+    other, _, positions = small_scan("sub-00_swi", 2, 2)
+    choose(labeled, add_volume(other), add_points(positions))
+    click(labeled.ui.saveCaseButton)
+    assert [row[0] for row in rows_of(labeled.ui.caseTable)] == ["sub-00_swi", "sub-01_swi"]
+    click(labeled.ui.toCheckButton)
+    assert [row[2] for row in rows_of(labeled.ui.caseTable)] == ["ok", "to check"]
+    click(labeled.ui.removeCaseButton)
+    assert confirmed == ["Delete the labels of sub-01_swi from the data set?"]
+    assert not labeled.ui.removeCaseButton.isEnabled()
