@@ -130,8 +130,13 @@ class DatasetSection:
 
     def _onShow(self, _checked=False):
         case = self._chosen()
-        volume = slicer.util.loadVolume(str(self.folder / case.volume))
-        labels = slicer.util.loadLabelVolume(str(self.folder / case.mask))
+        try:
+            volume = slicer.util.loadVolume(str(self.folder / case.volume))
+            labels = slicer.util.loadLabelVolume(str(self.folder / case.mask))
+        except RuntimeError:
+            text = _("{case}: the scan or its labels cannot be loaded. Were the files moved or damaged?")
+            self._ui.caseMessageLabel.setText(text.format(case=case.name))
+            return
         slicer.util.setSliceViewerLayers(background=volume, label=labels, fit=True)
 
 

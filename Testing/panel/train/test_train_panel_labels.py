@@ -304,3 +304,11 @@ def test_the_chosen_case_stays_chosen_when_another_one_is_saved_and_none_is_when
     click(labeled.ui.removeCaseButton)
     assert confirmed == ["Delete the labels of sub-01_swi from the data set?"]
     assert not labeled.ui.removeCaseButton.isEnabled()
+
+
+def test_a_case_whose_files_are_gone_is_told_in_one_line(labeled, folders):
+    click(labeled.ui.saveCaseButton)
+    labeled.ui.caseTable.setCurrentCell(0, 0)
+    (folders.dataset / "sub-01_swi_microbleeds.nii.gz").unlink()
+    click(labeled.ui.showCaseButton)
+    assert "sub-01_swi" in labeled.ui.caseMessageLabel.text and "loaded" in labeled.ui.caseMessageLabel.text
