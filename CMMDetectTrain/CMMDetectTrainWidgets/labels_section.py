@@ -2,6 +2,7 @@
 
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
 from CMMDetectLib.errors import CMMDetectError
@@ -21,6 +22,8 @@ from .point_lists import loadPoints, loadReview, pointsOf, readerOf, sourceOf
 from .regions import COLUMNS, TIPS, correctedRegions, grownRegions
 from .simple_table import SimpleTable
 
+LONGEST_NAME = 40
+"""Of a case on the button: a longer one would make the whole panel wider."""
 WAIT_MS = 120
 """A slider that is dragged, or points that are loaded, are answered once."""
 
@@ -75,7 +78,7 @@ class LabelsSection:
         wanted = self._wanted(parameters)
         if wanted != self._grownFor:
             self._grownFor = wanted
-            self._observe(parameters.points)
+            self._observe(parameters.labelVolume, parameters.points)
             self._renew()
         self._updateButtons(parameters)
 
@@ -107,7 +110,7 @@ class LabelsSection:
     def forget(self):
         """Let go of everything in the scene: it is about to be closed."""
         self._timer.stop()
-        self._observe(None)
+        self._observe(None, None)
         self._nodes.forget()
         self._contrast.trust()
         self._scan, self._regions, self._grownFor = (None, None), None, None
@@ -126,10 +129,13 @@ class LabelsSection:
             parameters.throughPlaneVox,
         )
 
-    def _observe(self, points):
+    def _observe(self, volume, points):
         for node, tag in self._observed:
             node.RemoveObserver(tag)
         self._observed = []
+        if volume is not None:
+            # the case has the name of the scan, which may be renamed
+            self._observed.append((volume, volume.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onScan)))
         if points is not None:
             for event in (
                 points.PointPositionDefinedEvent,
@@ -138,6 +144,9 @@ class LabelsSection:
                 points.PointPositionUndefinedEvent,
             ):
                 self._observed.append((points, points.AddObserver(event, self._onPoints)))
+
+    def _onScan(self, _caller=None, _event=None):
+        self._updateSaving()
 
     def _onPoints(self, _caller=None, _event=None):
         if not self.corrected:
@@ -286,16 +295,18 @@ class LabelsSection:
         """Say on the button what it will do, and why it cannot."""
         button, problem = self._ui.saveCaseButton, self._problem()
         button.setEnabled(not problem)
-        button.setToolTip(problem or _("Write the scan and its labels into the data set."))
-        parameters = self._parameters()
-        if problem or parameters is None:
+        if problem:
             button.setText(_("Save as training case"))
-        elif self._dataset.has(self._name()):
-            button.setText(_("Replace the labels of {case}").format(case=self._name()))
+            button.setToolTip(problem)
+            return
+        name = self._name()
+        button.setToolTip(_("Write the scan and its labels into the data set, as {case}.").format(case=name))
+        if self._dataset.has(name):
+            button.setText(_("Replace the labels of {case}").format(case=_shortened(name)))
         elif not self._regions.count:
             button.setText(_("Save as a scan without microbleeds"))
         else:
-            button.setText(_("Save as training case {case}").format(case=self._name()))
+            button.setText(_("Save as training case {case}").format(case=_shortened(name)))
 
     def _problem(self):
         parameters = self._parameters()
@@ -349,3 +360,13 @@ class LabelsSection:
             status=CaseStatus.TO_CHECK if self._ui.toCheckCheckBox.checked else CaseStatus.OK,
             note=self._regions.note,
         )
+
+
+def _shortened(name):
+    """Leave out the middle of a long name.
+
+    >>> _shortened("sub-01_ses-20260131T1200_acq-highres3mm_run-01_swi")
+    'sub-01_ses-20260131…ighres3mm_run-01_swi'
+    """
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"

@@ -290,6 +290,22 @@ def test_the_modules_own_test_passes(panel):
     slicer.modules.CMMDetectTrainInstance.runTest(0)
 
 
+def test_a_renamed_scan_is_announced_on_the_button_under_its_new_name(labeled, marked, folders):
+    marked.volume.SetName("sub-07_swi")
+    assert labeled.ui.saveCaseButton.text == "Save as training case sub-07_swi"
+    click(labeled.ui.saveCaseButton)
+    assert [case.name for case in read_cases(folders.dataset)] == ["sub-07_swi"]
+
+
+def test_a_long_name_does_not_make_the_panel_wider(labeled, marked):
+    before = labeled.ui.saveCaseButton.minimumSizeHint().width()
+    name = "sub-01_ses-20260131T1200_acq-highres3mm_rec-norm_run-01_swi"
+    marked.volume.SetName(name)
+    assert labeled.ui.saveCaseButton.text == "Save as training case sub-01_ses-20260131…_rec-norm_run-01_swi"
+    assert labeled.ui.saveCaseButton.minimumSizeHint().width() < 2 * before
+    assert name in labeled.ui.saveCaseButton.toolTip
+
+
 def test_the_chosen_case_stays_chosen_when_another_one_is_saved_and_none_is_when_it_is_removed(
     labeled, marked, confirmed
 ):
