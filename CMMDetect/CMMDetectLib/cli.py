@@ -125,14 +125,24 @@ def progress_bar() -> Iterator[Listener]:
         yield listen
 
 
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add what chooses a method and its model; named like the fields of `DetectionJob`."""
+    parser.add_argument("--model", metavar="DIR", help="folder of a model; default: the one that comes with CMMDetect")
+    methods = "paper: networks (default); classical: radial symmetry and rules, which need neither torch nor a model"
+    parser.add_argument("--method", choices=METHODS, help=methods)
+
+
 def add_method_options(parser: argparse.ArgumentParser) -> None:
     """Add what chooses a method and its thresholds; named like the fields of `DetectionJob`."""
-    parser.add_argument("--model", metavar="DIR", help="model bundle")
-    parser.add_argument("--method", choices=METHODS, help="paper where there is a model, else classical")
+    add_model_options(parser)
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
-    parser.add_argument("--th-detection", type=float, metavar="X", help="threshold of stage 1, 0 to 1")
-    parser.add_argument("--th-discrimination", type=float, metavar="X", help="threshold of stage 2, 0 to 1")
+    parser.add_argument(
+        "--th-detection", type=float, metavar="X", help="threshold of stage 1, 0 to 1; default: the method's own"
+    )
+    parser.add_argument(
+        "--th-discrimination", type=float, metavar="X", help="threshold of stage 2, 0 to 1; default: the method's own"
+    )
 
 
 def method_job(options: argparse.Namespace) -> DetectionJob:
@@ -150,9 +160,10 @@ def _add_detect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     parser.add_argument("--mask", metavar="FILE", help="brain mask on the scan's grid; found when not given")
     parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="default: bet")
     add_method_options(parser)
-    parser.add_argument("--min-volume-mm3", type=float, metavar="X", help="cut-off of stage 3")
-    parser.add_argument("--max-ellipticity", type=float, metavar="X", help="cut-off of stage 3")
-    parser.add_argument("--min-skull-distance-mm", type=float, metavar="X", help="cut-off of stage 3")
+    parser.add_argument("--min-volume-mm3", type=float, metavar="X", help="stage 3 takes out what is smaller")
+    parser.add_argument("--max-ellipticity", type=float, metavar="X", help="... what is longer; 0 is round")
+    nearer = "... what is nearer to the edge of the brain mask"
+    parser.add_argument("--min-skull-distance-mm", type=float, metavar="X", help=nearer)
     parser.set_defaults(run=_detect)
 
 

@@ -7,14 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from CMMDetectLib.candidates import Candidate
-from CMMDetectLib.cli import OneLineParser, make_parser, progress_bar, run_command, tell
-from CMMDetectLib.job import METHODS, DetectionJob, choose_method
+from CMMDetectLib.cli import OneLineParser, add_model_options, make_parser, progress_bar, run_command, tell
+from CMMDetectLib.job import DetectionJob, choose_method
 from CMMDetectLib.scan import Modality, Scan
 
 from .evaluate_command import add_evaluate
 from .experiment_command import add_experiment
 from .extras import training_packages
 from .masks import add_masks
+from .simulation.protocols import PRESETS
 from .train_command import add_train
 
 Commands = argparse._SubParsersAction
@@ -37,8 +38,7 @@ def _add_demo(commands: Commands[OneLineParser]) -> None:
     parser.add_argument("-o", "--output", default="cmmdetect-demo", metavar="DIR", help="default: cmmdetect-demo")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the simulated scan (default: 1)")
     parser.add_argument("--modality", choices=[*Modality], default=Modality.SWI, help="default: swi")
-    parser.add_argument("--method", choices=METHODS, help="paper where there is a model, else classical")
-    parser.add_argument("--model", metavar="DIR", help="model bundle")
+    add_model_options(parser)
     parser.set_defaults(run=_demo)
 
 
@@ -63,15 +63,15 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _add_simulate(commands: Commands[OneLineParser]) -> None:
-    parser = commands.add_parser("simulate", help="make scans with known microbleeds")
+    parser = commands.add_parser("simulate", help="make scans with known microbleeds: SWI, T2*, QSM of each subject")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder of the data set")
-    parser.add_argument("-n", "--count", type=int, default=1, metavar="N", help="number of scans (default: 1)")
+    parser.add_argument("-n", "--count", type=int, default=1, metavar="N", help="number of subjects (default: 1)")
     parser.add_argument(
         "--protocol",
         nargs="+",
         default=["random"],
         metavar="NAME",
-        help="named protocols, taken in turn, or random (default)",
+        help=f"{', '.join(PRESETS)}, taken in turn, or random (default)",
     )
     parser.add_argument(
         "--microbleeds",
@@ -107,7 +107,7 @@ def _simulate(options: argparse.Namespace) -> None:
                 _told(listener),
                 options.microbleeds,
             )
-    tell(f"{options.count} scans in {options.output}")
+    tell(f"{options.count} subjects in {options.output}")
 
 
 def _told(listener: Callable[[str, float, str], None]) -> Callable[[float, str], None]:

@@ -56,7 +56,7 @@ def _add_generalization(kinds: argparse._SubParsersAction[OneLineParser]) -> Non
     parser = kinds.add_parser("generalization", help="one model on several data sets and modalities (table 3)")
     parser.add_argument("datasets", nargs="+", metavar="DATASET", help="folder with scans and their label maps")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for rows and report")
-    parser.add_argument("--model", metavar="DIR", help="model bundle; default: the one that is shipped")
+    parser.add_argument("--model", metavar="DIR", help="folder of a model; default: the one that comes with CMMDetect")
     parser.add_argument(
         "--methods", nargs="+", choices=METHODS, default=["paper"], help="on the same scans (default: paper)"
     )

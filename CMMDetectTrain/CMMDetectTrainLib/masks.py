@@ -82,10 +82,14 @@ def add_masks(commands: argparse._SubParsersAction[OneLineParser]) -> None:
         type=int,
         default=usual.in_plane_vox,
         metavar="N",
-        help="largest radius (default: %(default)s)",
+        help="largest radius in plane, voxels (default: %(default)s)",
     )
     parser.add_argument(
-        "--through-plane-vox", type=int, default=usual.through_plane_vox, metavar="N", help="default: %(default)s"
+        "--through-plane-vox",
+        type=int,
+        default=usual.through_plane_vox,
+        metavar="N",
+        help="the same across the slices (default: %(default)s)",
     )
     parser.add_argument(
         "--tolerance",

@@ -19,6 +19,7 @@ from CMMDetectLib.cli import EXIT_INPUT, EXIT_INTERRUPTED, make_parser, progress
 from CMMDetectLib.errors import OutputError
 from CMMDetectLib.results import prepare_results
 from CMMDetectTrainLib.cli import main
+from CMMDetectTrainLib.simulation.protocols import PRESETS
 from head_phantom import head
 from small_disk import run_limited
 from small_scans import LESIONS_MM, SHAPE
@@ -318,6 +319,17 @@ def test_ctrl_c_while_libraries_are_loaded_ends_without_a_traceback(capsys, monk
 
 def test_without_a_command_the_help_is_named(capsys):
     assert "--help" in refused(capsys, [])
+
+
+def test_the_help_says_what_a_protocol_may_be_and_what_model_and_cutoffs_do(capsys):
+    told = {}
+    for command in ("simulate", "detect"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        told[command] = " ".join(capsys.readouterr().out.split())
+    assert ", ".join(PRESETS) in told["simulate"] and "number of subjects" in told["simulate"]
+    assert "the one that comes with CMMDetect" in told["detect"]
+    assert told["detect"].count("stage 3 takes out") == 1 and "cut-off of stage 3" not in told["detect"]
 
 
 def test_the_readmes_demo_finds_half_of_its_microbleeds_and_hardly_anything_else(tmp_path, capsys):
