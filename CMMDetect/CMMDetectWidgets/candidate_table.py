@@ -21,11 +21,13 @@ WIDEST = ("r0000", _("1: unlikely"), "0.00", "00.0", _("accepted"), _("Certainty
 """Text that the columns are made for; the last column takes what is left."""
 ROW_MARGIN_PX = 3
 VERDICTS = {
-    Verdict.ACCEPTED: (_("accepted"), "#2a7ab5"),
-    Verdict.REJECTED: (_("rejected"), "#8c8c8c"),
-    Verdict.UNDECIDED: ("", ""),
+    Verdict.ACCEPTED: (_("accepted"), ("#1f6ca5", "#6cb8f0")),
+    Verdict.REJECTED: (_("rejected"), ("#6b6b6b", "#b8b8b8")),
+    Verdict.UNDECIDED: ("", None),
 }
-"""Text and color of a verdict: those of the markings, readable on a light and on a dark background."""
+"""Text of a verdict, and its color on a light and on a dark background: about those of the markings."""
+DARK = 128
+"""A background that is less light than this, of 255, is dark."""
 STAGES = {Stage.DETECTION: _("1"), Stage.DISCRIMINATION: _("2"), Stage.FINAL: _("final")}
 REASONS = {
     "discrimination": _("unlikely"),
@@ -137,7 +139,7 @@ class CandidateTable:
             self._widget.setCurrentCell(-1, -1)
 
     def _fill(self, row, candidate):
-        verdict, color = VERDICTS[Verdict(candidate.verdict)]
+        verdict, colors = VERDICTS[Verdict(candidate.verdict)]
         texts = (
             candidate.id.removeprefix("cmb-"),
             _stageText(candidate),
@@ -157,7 +159,12 @@ class CandidateTable:
                 self._widget.setItem(row, column, item)
             item.setText(text)
             item.setToolTip(tip)
-        self._widget.item(row, 4).setForeground(qt.QBrush(qt.QColor(color)) if color else qt.QBrush())
+        self._widget.item(row, 4).setForeground(qt.QBrush(self._readable(colors)) if colors else qt.QBrush())
+
+    def _readable(self, colors):
+        """Choose the color that can be read on the table's background, which the user may change at any time."""
+        background = self._widget.palette.color(qt.QPalette.Base)
+        return qt.QColor(colors[background.lightness() < DARK])
 
     def _onSelection(self):
         if not self._updating:

@@ -287,3 +287,27 @@ def test_a_reader_can_mark_before_any_detection(panel, small_scan, press, volume
     assert [item.id for item in panel.keeper.session.visible] == ["cmb-r001"]
     QTest.mouseClick(panel.ui.revealButton, qt.Qt.LeftButton)
     assert [item.origin for item in panel.keeper.session.accepted] == ["detector"]
+
+
+def luminance(color: qt.QColor) -> float:
+    """Relative luminance, as the accessibility guidelines for the web (WCAG 2) define it."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color.getRgbF()[:3]]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+@pytest.mark.parametrize(("base", "alternate"), [("#ffffff", "#f0f0f0"), ("#2a2a2a", "#424242")])
+def test_verdicts_can_be_read_on_a_light_and_on_a_dark_background(reviewed, base, alternate):
+    table = reviewed.ui.candidateTable
+    palette = qt.QPalette(table.palette)
+    palette.setColor(qt.QPalette.Base, qt.QColor(base))
+    palette.setColor(qt.QPalette.AlternateBase, qt.QColor(alternate))
+    table.setPalette(palette)
+    accept, reject = reviewed.review.listed[:2]
+    for name, button in ((accept, reviewed.ui.acceptButton), (reject, reviewed.ui.rejectButton)):
+        reviewed.review.choose(name)
+        button.click()
+    for name in (accept, reject):
+        written = luminance(table.item(reviewed.review.listed.index(name), 4).foreground().color())
+        for background in (base, alternate):
+            darker, lighter = sorted((written, luminance(qt.QColor(background))))
+            assert (lighter + 0.05) / (darker + 0.05) > 4.5
