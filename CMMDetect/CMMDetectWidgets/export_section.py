@@ -13,6 +13,8 @@ from CMMDetectLib.review_file import read_review
 from CMMDetectLib.review_records import Verdict
 
 TRAINING_FOLDER = "training"
+MAY_BREAK = "\u200b"
+"""Invisible: where a line may end. A long name of a file without one would make the whole panel wider."""
 
 
 class ExportSection:
@@ -144,7 +146,7 @@ class ExportSection:
             return None
 
     def _say(self, text):
-        self._ui.exportLabel.setText(text)
+        self._ui.exportLabel.setText(text.replace("_", f"_{MAY_BREAK}"))
 
 
 def _number(value):

@@ -172,3 +172,14 @@ def test_a_damaged_review_file_is_told_and_not_overwritten(panel, text, tmp_path
     panel.update()
     assert panel.keeper.session is None
     assert str(path) in panel.ui.messageLabel.text
+
+
+def test_a_long_name_of_an_exported_file_does_not_make_the_panel_wider(panel, volume, found_files, tmp_path):
+    volume.SetName("5_t2_swi_tra_p2_1.5mm_SWI_Combined_patient_0815_second_scan_swi")
+    take_run(panel, volume, found_files)
+    panel.ui.exportCollapsibleButton.collapsed = False
+    before = panel._panel.minimumSizeHint().width()
+    click(panel.ui.exportButton)
+    assert len(list((tmp_path / "results").glob("5_t2_swi_*_accepted.mrk.json"))) == 1
+    assert panel.ui.exportLabel.text.replace("\u200b", "").count("5_t2_swi_tra_p2_1.5mm") == 4
+    assert panel.ui.exportLabel.minimumSizeHint().width() < before
