@@ -79,12 +79,17 @@ class CandidateTable:
         widget.verticalHeader().setVisible(False)
         header = widget.horizontalHeader()
         header.setHighlightSections(False)
+        self._lineHeight = None
         self._fitColumns()
         header.setStretchLastSection(True)
         widget.connect("itemSelectionChanged()", self._onSelection)
 
     def _fitColumns(self):
-        """Make the columns as wide as the widest text that they may have to show."""
+        """Make the columns as wide as the widest text that they may have to show, in the letters as they are now."""
+        lineHeight = qt.QFontMetrics(self._widget.font).height()
+        if lineHeight == self._lineHeight:
+            return
+        self._lineHeight = lineHeight
         self._widget.setRowCount(1)
         for column, text in enumerate(WIDEST):
             self._widget.setItem(0, column, qt.QTableWidgetItem(text))
@@ -110,6 +115,7 @@ class CandidateTable:
         listed = sorted(candidates, key=likelihood, reverse=True)
         self._updating = True
         try:
+            self._fitColumns()
             self._ids = [item.id for item in listed]
             self._widget.setRowCount(len(listed))
             for row, item in enumerate(listed):

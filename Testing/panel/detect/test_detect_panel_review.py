@@ -311,3 +311,15 @@ def test_verdicts_can_be_read_on_a_light_and_on_a_dark_background(reviewed, base
         for background in (base, alternate):
             darker, lighter = sorted((written, luminance(qt.QColor(background))))
             assert (lighter + 0.05) / (darker + 0.05) > 4.5
+
+
+def test_columns_fit_larger_letters_that_were_chosen_while_the_panel_was_open(reviewed):
+    table = reviewed.ui.candidateTable
+    letters = table.font
+    letters.setPointSizeF(1.5 * letters.pointSizeF())
+    table.setFont(letters)
+    reviewed.ui.finalCheckBox.click()
+    reviewed.ui.finalCheckBox.click()
+    name = reviewed.review.listed[0]
+    needed = qt.QFontMetrics(table.font).horizontalAdvance(name.removeprefix("cmb-"))
+    assert table.columnWidth(0) > needed and table.rowHeight(0) > qt.QFontMetrics(table.font).height()
