@@ -130,14 +130,25 @@ class DatasetSection:
 
     def _onShow(self, _checked=False):
         case = self._chosen()
+        # a second copy of the scan would have another name, under which it is no case; labels may have changed
+        for old in _loadedFrom(self.folder / case.mask):
+            slicer.mrmlScene.RemoveNode(old)
+        scan = self.folder / case.volume
         try:
-            volume = slicer.util.loadVolume(str(self.folder / case.volume))
+            volume = next(_loadedFrom(scan), None) or slicer.util.loadVolume(str(scan))
             labels = slicer.util.loadLabelVolume(str(self.folder / case.mask))
         except RuntimeError:
             text = _("{case}: the scan or its labels cannot be loaded. Were the files moved or damaged?")
             self._ui.caseMessageLabel.setText(text.format(case=case.name))
             return
         slicer.util.setSliceViewerLayers(background=volume, label=labels, fit=True)
+
+
+def _loadedFrom(path):
+    """Find the volumes of the scene that come from a file."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    stored = [(node, node.GetStorageNode()) for node in nodes]
+    return (node for node, storage in stored if storage is not None and Path(storage.GetFileName() or "") == path)
 
 
 def _row(case):

@@ -328,3 +328,20 @@ def test_a_case_whose_files_are_gone_is_told_in_one_line(labeled, folders):
     (folders.dataset / "sub-01_swi_microbleeds.nii.gz").unlink()
     click(labeled.ui.showCaseButton)
     assert "sub-01_swi" in labeled.ui.caseMessageLabel.text and "loaded" in labeled.ui.caseMessageLabel.text
+
+
+def test_a_case_that_is_looked_at_twice_is_loaded_once_and_with_its_newest_labels(labeled, marked):
+    click(labeled.ui.saveCaseButton)
+    labeled.ui.caseTable.setCurrentCell(0, 0)
+    slicer.mrmlScene.RemoveNode(marked.volume)
+    click(labeled.ui.showCaseButton)
+    (shown,) = slicer.util.getNodes("sub-01_swi").values()
+    choose(labeled, shown, marked.points)
+    marked.points.RemoveNthControlPoint(1)
+    wait_for_regions(labeled)
+    assert labeled.ui.saveCaseButton.text == "Replace the labels of sub-01_swi"
+    click(labeled.ui.saveCaseButton)
+    click(labeled.ui.showCaseButton)
+    scan, labels = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    assert scan is shown
+    assert slicer.util.arrayFromVolume(labels).max() == 1
