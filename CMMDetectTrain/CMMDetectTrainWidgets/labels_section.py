@@ -22,6 +22,7 @@ from .point_lists import loadPoints, loadReview, pointsOf, readerOf, sourceOf
 from .regions import COLUMNS, TIPS, correctedRegions, grownRegions
 from .simple_table import SimpleTable
 
+READ_TIP = _("Read the points of the file into the scene.")
 LONGEST_NAME = 40
 """Of a case on the button: a longer one would make the whole panel wider."""
 WAIT_MS = 120
@@ -232,8 +233,11 @@ class LabelsSection:
         rememberReader(name)
 
     def _onReadPoints(self, _checked=False):
-        path = self._ui.pointsPathLineEdit.currentPath
-        self._take(lambda scan: loadPoints(path, scan))
+        path = self._ui.pointsPathLineEdit.currentPath.strip()
+        if path:
+            self._take(lambda scan: loadPoints(path, scan))
+        else:
+            self._say(_("Choose the file with the points first."))
 
     def _onReview(self, _checked=False):
         self._take(lambda scan: (loadReview(self._parameters().labelVolume, scan), []))
@@ -284,6 +288,7 @@ class LabelsSection:
             self._table.fill([])
             self._say(_("The regions were deleted."))
         ui.readPointsButton.setEnabled(known)
+        ui.readPointsButton.setToolTip(READ_TIP if known else _("Choose the scan and its contrast first."))
         ui.reviewButton.setVisible(known and saved_review(volume) is not None)
         ui.editButton.setEnabled(self._nodes.of(volume) is not None)
         ui.growButton.setVisible(corrected or deleted)

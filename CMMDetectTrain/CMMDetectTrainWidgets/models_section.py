@@ -125,13 +125,22 @@ class ModelsSection:
             self._do(lambda: self._shelf().remove(name), _("{name} was deleted.").format(name=name))
 
     def _onImport(self, _checked=False):
-        source = Path(self._ui.importPathLineEdit.currentPath)
-        self._do(lambda: self._shelf().add(source), _("{file} was imported.").format(file=source.name))
+        source = self._pathIn(self._ui.importPathLineEdit)
+        if source is not None:
+            self._do(lambda: self._shelf().add(source), _("{file} was imported.").format(file=source.name))
 
     def _onExport(self, _checked=False):
-        name, target = self._model().name, Path(self._ui.exportPathLineEdit.currentPath)
-        done = _("{name} was exported to {file}.").format(name=name, file=target)
-        self._do(lambda: self._shelf().export(name, target), done)
+        name, target = self._model().name, self._pathIn(self._ui.exportPathLineEdit)
+        if target is not None:
+            done = _("{name} was exported to {file}.").format(name=name, file=target)
+            self._do(lambda: self._shelf().export(name, target), done)
+
+    def _pathIn(self, field):
+        """Give the path in a field; of an empty one say so, and give None."""
+        path = field.currentPath.strip()
+        if not path:
+            self._ui.modelMessageLabel.setText(_("Choose a file or a folder for the model first."))
+        return Path(path) if path else None
 
     def _do(self, change, done):
         """Do something to the shelf, say so, and list what is there then."""

@@ -345,3 +345,11 @@ def test_a_case_that_is_looked_at_twice_is_loaded_once_and_with_its_newest_label
     scan, labels = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     assert scan is shown
     assert slicer.util.arrayFromVolume(labels).max() == 1
+
+
+def test_reading_points_says_what_has_to_be_chosen_before(panel, marked):
+    assert panel.ui.readPointsButton.toolTip == "Choose the scan and its contrast first."
+    choose(panel, marked.volume)
+    assert "Read the points" in panel.ui.readPointsButton.toolTip
+    click(panel.ui.readPointsButton)
+    assert panel.ui.lesionMessageLabel.text == "Choose the file with the points first."

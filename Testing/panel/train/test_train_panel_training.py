@@ -217,6 +217,14 @@ def test_models_are_imported_exported_and_removed(ready, folders, confirmed):
     assert "no model bundle" in ready.ui.modelMessageLabel.text
 
 
+@pytest.mark.parametrize("button", ["importButton", "exportModelButton"])
+def test_a_model_goes_nowhere_before_a_place_is_chosen(ready, button):
+    ready.ui.modelTable.setCurrentCell(0, 0)
+    ready.ui.importPathLineEdit.currentPath = ""
+    click(getattr(ready.ui, button))
+    assert ready.ui.modelMessageLabel.text == "Choose a file or a folder for the model first."
+
+
 def test_cmmdetect_goes_back_to_its_own(ready, folders, open_module):
     ready.ui.modelTable.setCurrentCell(0, 0)
     click(ready.ui.useButton)
