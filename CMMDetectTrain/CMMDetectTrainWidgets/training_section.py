@@ -185,6 +185,7 @@ class TrainingSection:
         )
 
     def _onEstimate(self, _checked=False):
+        Path(slicer.app.temporaryPath).mkdir(parents=True, exist_ok=True)
         self._folder = tempfile.mkdtemp(prefix="cmmdetect-", dir=slicer.app.temporaryPath)
         job = self._newJob(task=ESTIMATE)
         self._run(job, lambda: write_job(job, Path(self._folder) / JOB_FILE), _("Estimating"))

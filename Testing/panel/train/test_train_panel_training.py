@@ -112,6 +112,14 @@ def test_the_time_is_estimated_before_anything_starts(ready, folders):
     assert [path.name for path in folders.models.iterdir()] == ["known"]
 
 
+def test_the_time_is_estimated_after_slicers_temporary_folder_was_cleared_away(ready, monkeypatch, tmp_path):
+    monkeypatch.setattr(type(slicer.app), "temporaryPath", str(tmp_path / "cleared" / "away"))
+    ready.ui.modelNameLineEdit.setText("site")
+    click(ready.ui.estimateButton)
+    assert ready.training.running
+    ready.training.close()
+
+
 def test_a_paused_training_goes_on_after_slicer_was_closed_and_stops_with_the_best(ready, folders, module):
     ready.ui.networksComboBox.setCurrentIndex(1)
     start_tiny_training(ready, "long", start=folders.models / "known", epochs=900, patience=900)
