@@ -72,7 +72,10 @@ class InputSection:
         try:
             parameters = self._parameters()
             self._contrast.update(parameters)
-            self._ui.modalityHintLabel.setText(self._contrast.hint(parameters))
+            hint = self._contrast.hint(parameters)
+            self._ui.modalityHintLabel.setText(hint)
+            # an empty one would still keep the contrast from reaching the edge that the other fields have
+            self._ui.modalityHintLabel.setVisible(bool(hint))
             self._updateMask(parameters)
             self._resultsField.show(parameters.resultsFolder or str(self._usualFolder()))
             self._modelField.show(parameters.model)

@@ -271,6 +271,18 @@ def test_an_unknown_contrast_has_to_be_chosen(panel, small_scan):
     assert panel.ui.modalityComboBox.currentIndex == 2
 
 
+def test_all_inputs_end_at_one_edge_when_nothing_tells_the_contrast(panel, volume):
+    volume.SetName("Volume")
+    panel.ui.inputVolumeSelector.setCurrentNode(None)
+    panel.ui.inputVolumeSelector.setCurrentNode(volume)
+    slicer_host.wait_until(lambda: True)
+    ends = {
+        box.mapTo(panel.parent, qt.QPoint(box.width, 0)).x()
+        for box in (panel.ui.modalityComboBox, panel.ui.methodComboBox)
+    }
+    assert len(ends) == 1
+
+
 @pytest.mark.parametrize(
     ("shape", "words"),
     [((1, 20, 20), "2D slice"), ((20, 20, 20), "the same value")],
