@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import slicer
@@ -50,6 +51,7 @@ class TrainingSection:
         self._unfinished = []
         self._epochs = []
         self._secondsLeft = None
+        self._estimated = None
         self._curves = Plot(_("Loss curves"), _("epoch"), _("loss"))
         ui.trainingLogTextEdit.setMaximumBlockCount(LOG_LINES)
         ui.trainingLogTextEdit.setVisible(False)
@@ -127,7 +129,7 @@ class TrainingSection:
         ui.widthSpinBox.setEnabled(not self._start())
         if problem and idle:
             ui.estimateLabel.setText(problem)
-        elif ui.estimateLabel.text in self._problems:
+        elif ui.estimateLabel.text in self._problems or (idle and self._isOutdated()):
             ui.estimateLabel.setText("")
 
     _problems = (
@@ -153,6 +155,14 @@ class TrainingSection:
             return self._problems[4]
         return ""
 
+    def _isOutdated(self):
+        """Whether something else would be trained now than what was estimated."""
+        return self._estimated is not None and self._parameters() is not None and self._estimated != self._toTrain()
+
+    def _toTrain(self):
+        """Describe what would be trained now: settings and cases, but not what the model will be called."""
+        return replace(self._describedJob(task=ESTIMATE), output=""), tuple(self._dataset.cases)
+
     def _trains(self):
         return self.running and self._job.task != ESTIMATE
 
@@ -164,6 +174,9 @@ class TrainingSection:
 
     def _newJob(self, **others):
         self._dataset.settle()
+        return self._describedJob(**others)
+
+    def _describedJob(self, **others):
         parameters, shelf = self._parameters(), self._shelf()
         name = self._ui.modelNameLineEdit.text.strip()
         old = shelf.in_use or (SHIPPED_BUNDLE if SHIPPED_BUNDLE.is_dir() else None)
@@ -188,6 +201,7 @@ class TrainingSection:
         Path(slicer.app.temporaryPath).mkdir(parents=True, exist_ok=True)
         self._folder = tempfile.mkdtemp(prefix="cmmdetect-", dir=slicer.app.temporaryPath)
         job = self._newJob(task=ESTIMATE)
+        self._estimated = self._toTrain()
         self._run(job, lambda: write_job(job, Path(self._folder) / JOB_FILE), _("Estimating"))
 
     def _onStart(self, _checked=False):

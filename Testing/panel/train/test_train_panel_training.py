@@ -112,6 +112,19 @@ def test_the_time_is_estimated_before_anything_starts(ready, folders):
     assert [path.name for path in folders.models.iterdir()] == ["known"]
 
 
+def test_an_estimate_goes_when_something_else_would_be_trained(ready, folders):
+    for widget, value in {"epochs": 2, "batch": 4, "patches": 8, "width": 2}.items():
+        getattr(ready.ui, f"{widget}SpinBox").setValue(value)
+    ready.ui.modelNameLineEdit.setText("site")
+    click(ready.ui.estimateButton)
+    wait_for_training(ready)
+    ready.ui.modelNameLineEdit.setText("another site")
+    ready.refresh()
+    assert "Learns from" in ready.ui.estimateLabel.text
+    ready.ui.epochsSpinBox.setValue(3)
+    assert ready.ui.estimateLabel.text == ""
+
+
 def test_the_time_is_estimated_after_slicers_temporary_folder_was_cleared_away(ready, monkeypatch, tmp_path):
     monkeypatch.setattr(type(slicer.app), "temporaryPath", str(tmp_path / "cleared" / "away"))
     ready.ui.modelNameLineEdit.setText("site")
