@@ -16,8 +16,10 @@ from .candidates import Candidate, Stage, at_stage, write_markups, write_table
 from .errors import OutputError
 from .file_names import check_name
 from .location import BrainFrame
-from .scan import Scan, write_image
+from .scan import IMAGE_SUFFIXES, Scan, write_image
 
+LABELS = "_microbleeds"
+"""Added to the name of a scan: the label map of its microbleeds, be they detected or true."""
 BESIDE = ".cmmdetect-"
 """How the folder begins in which results wait until all are written."""
 
@@ -70,15 +72,22 @@ def prepare_folder(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot write here ({error.strerror}); choose another -o") from None
 
 
+def is_detection(folder: Path, stem: str) -> bool:
+    """Whether the label map of a scan in a folder was detected and is no truth: a table of candidates is beside it."""
+    return (folder / _file_names(stem)["candidates"]).exists()
+
+
 def prepare_results(folder: Path, stem: str) -> None:
     """Make the output folder, and fail before any work is done if no results of that stem can be written there.
 
     Raises
     ------
     OutputError
-        If the folder cannot be made or written, or the names of the files would be too long.
+        If the folder cannot be made or written, the names of the files would be too long, or the folder holds a label
+        map of the scan that no detection has written.
     """
     prepare_folder(folder)
+    _check_truth(folder, stem)
     longest = max(_file_names(stem).values(), key=lambda name: len(name.encode()))
     try:
         # in a folder like that of `all_or_none`, and named like the file that `replacing` writes to first
@@ -93,12 +102,19 @@ def prepare_results(folder: Path, stem: str) -> None:
         ) from None
 
 
+def _check_truth(folder: Path, stem: str) -> None:
+    """Keep the microbleeds that somebody has marked: a detection has the same name, and hides those beside it."""
+    drawn = (folder / f"{stem}{LABELS}{suffix}" for suffix in IMAGE_SUFFIXES)
+    if not is_detection(folder, stem) and (truth := next((path for path in drawn if path.exists()), None)):
+        raise OutputError(f"{truth}: is there already and was not detected; choose another -o, so that it is kept")
+
+
 def _file_names(stem: str) -> dict[str, str]:
     """Give the names of the result files by what they hold."""
     return {
         "candidates": f"{stem}_candidates.tsv",
         "provenance": f"{stem}_candidates.json",
-        "microbleeds": f"{stem}_microbleeds.nii.gz",
+        "microbleeds": f"{stem}{LABELS}.nii.gz",
         "probability": f"{stem}_probability.nii.gz",
         **{f"markups_{stage}": f"{stem}_stage-{stage}.mrk.json" for stage in Stage},
     }

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .candidates import Candidate, Stage, write_markups, write_table
 from .region_growing import GrowthSettings, grow_lesion, lies_inside
-from .results import all_or_none
+from .results import LABELS, all_or_none
 from .review import ReviewSession
 from .review_records import position_of
 from .scan import Modality, Scan, guess_modality, to_voxel, write_image
@@ -120,7 +120,7 @@ def export_training_case(session: ReviewSession, scan: Scan, dataset: Path) -> d
     stem = session.scan.name
     if guess_modality(stem) is None:
         stem += f"_{BIDS_NAMES[scan.modality]}"
-    names = {"scan": f"{stem}.nii.gz", "labels": f"{stem}_microbleeds.nii.gz"}
+    names = {"scan": f"{stem}.nii.gz", "labels": f"{stem}{LABELS}.nii.gz"}
     regions = accepted_regions(session, scan)
     with all_or_none(dataset) as beside:
         write_image(beside / names["scan"], scan.array, scan.affine)

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from CMMDetectLib.errors import InputError, OutputError
-from CMMDetectLib.results import prepare_folder
+from CMMDetectLib.results import LABELS, is_detection, prepare_folder
 from CMMDetectLib.review_export import BIDS_NAMES
 from CMMDetectLib.review_file import content_checksum
 from CMMDetectLib.scan import IMAGE_SUFFIXES, Modality, Scan, guess_modality, read_scan, stem_of, write_image
 from CMMDetectLib.tables import MISSING, read_tsv, write_tsv
 
-from .evaluation_set import LABELS, ScanEntry, files_in, find_scans
+from .evaluation_set import ScanEntry, files_in, find_scans
 
 TABLE = "cases.tsv"
 SAME_POINTS_MM = 0.1
@@ -138,7 +138,7 @@ def read_cases(dataset: Path) -> list[TrainingCase]:
         return []
     masks = (path for path in files_in(dataset) if f"{LABELS}." in path.name)
     # find_scans takes an empty data set for a mistake; here it is one that was just begun
-    if all(mask.with_name(mask.name.partition(LABELS)[0] + "_candidates.tsv").exists() for mask in masks):
+    if all(is_detection(mask.parent, mask.name.partition(LABELS)[0]) for mask in masks):
         return []
     rows = _read_table(dataset / TABLE)
     return [_case_of(entry, dataset, rows) for entry in find_scans(dataset)]

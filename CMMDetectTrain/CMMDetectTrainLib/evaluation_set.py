@@ -22,6 +22,7 @@ from CMMDetectLib.candidates import MISSING
 from CMMDetectLib.clusters import TOUCHING
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.orientation import canonical_turn
+from CMMDetectLib.results import LABELS, is_detection
 from CMMDetectLib.scan import (
     IMAGE_SUFFIXES,
     Modality,
@@ -40,7 +41,6 @@ from .metrics import Lesion
 from .simulation.dataset import read_truth
 from .simulation.truth import TruthRecord
 
-LABELS = "_microbleeds"
 IntArray = NDArray[np.int32]
 
 
@@ -104,7 +104,7 @@ def find_scans(
     entries = []
     for name in sorted(images):
         stem = name.removesuffix(LABELS)
-        labels = [path for path in images[name] if not path.with_name(f"{stem}_candidates.tsv").exists()]
+        labels = [path for path in images[name] if not is_detection(path.parent, stem)]
         subject = stem.split("_")[0] if stem.startswith("sub-") else stem
         kind = guess_modality(stem) or wanted
         if name == stem or not labels or (subjects and subject not in subjects) or (wanted and kind is not wanted):

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from CMMDetectLib.errors import CMMDetectError, InputError
 from CMMDetectLib.preprocessing import find_brain
 from CMMDetectLib.progress import Tick
-from CMMDetectLib.results import all_or_none
+from CMMDetectLib.results import LABELS, all_or_none
 from CMMDetectLib.scan import read_mask, read_scan, write_image
 
-from .evaluation_set import LABELS, ScanEntry, read_lesions
+from .evaluation_set import ScanEntry, read_lesions
 from .simulation.insertion import Insertion, insert_microbleeds
 from .simulation.protocols import Protocol
 

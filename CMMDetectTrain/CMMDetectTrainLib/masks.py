@@ -18,7 +18,7 @@ from CMMDetectLib.cli import OneLineParser, tell
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.orientation import canonical_turn
 from CMMDetectLib.region_growing import GrowthSettings
-from CMMDetectLib.results import all_or_none
+from CMMDetectLib.results import LABELS, all_or_none, is_detection
 from CMMDetectLib.scan import Modality, Scan, read_scan, replacing, stem_of, write_image
 from CMMDetectLib.tables import MISSING, write_tsv
 
@@ -139,7 +139,8 @@ def make_masks(
     Raises
     ------
     InputError
-        If the points cannot be read, or a file that is read, or the description (.json) of one, would be overwritten.
+        If the points cannot be read, a file that is read, or the description (.json) of one, would be overwritten, or
+        the label map lay where it is taken for a detection.
     OutputError
         If a file cannot be written; earlier files are then untouched.
     """
@@ -172,6 +173,11 @@ def _name_files(output: Path, inputs: Sequence[Path]) -> MaskFiles:
     for file in asdict(files).values():
         if file.resolve() in read:
             raise InputError(f"{file}: would be overwritten by the results; choose another name with -o")
+    if stem.endswith(LABELS) and is_detection(output.parent, stem.removesuffix(LABELS)):
+        raise InputError(
+            f"{output}: would be taken for what was detected, whose table of candidates is beside it; "
+            "choose another folder with -o"
+        )
     return files
 
 

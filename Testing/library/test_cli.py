@@ -226,6 +226,17 @@ def test_a_folder_too_deep_for_the_results_is_told_before_the_work(tmp_path):
         prepare_results(folder, "a_swi")
 
 
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
+def test_microbleeds_that_somebody_marked_are_never_taken_for_an_old_result(stripped_scan, tmp_path, capsys, ending):
+    truth = tmp_path / f"sub-01_swi_microbleeds{ending}"
+    truth.write_text("days of work")
+    command = ["detect", str(stripped_scan), "-o", str(tmp_path), "--method", "classical"]
+    assert f"{truth}: is there already and was not detected" in refused(capsys, command)
+    assert truth.read_text() == "days of work"
+    (tmp_path / "sub-01_swi_candidates.tsv").touch()  # beside which it is an earlier detection
+    prepare_results(tmp_path, "sub-01_swi")
+
+
 @pytest.mark.parametrize(
     "options",
     [

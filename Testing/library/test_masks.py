@@ -122,6 +122,16 @@ def test_a_folder_in_the_place_of_a_result_leaves_all_earlier_results_whole(stri
     assert (tmp_path / "m.nii.gz").read_text() == "earlier"
 
 
+def test_masks_are_not_written_where_they_would_be_taken_for_a_detection(stripped_scan, points, tmp_path, capsys):
+    (tmp_path / "sub-01_swi_candidates.tsv").touch()
+    output = tmp_path / "sub-01_swi_microbleeds.nii.gz"
+    assert masks(stripped_scan, points, "-o", output) == EXIT_INPUT
+    assert "would be taken for what was detected" in capsys.readouterr().err
+    assert not output.exists()
+    (tmp_path / "labels").mkdir()
+    assert masks(stripped_scan, points, "-o", tmp_path / "labels" / output.name) == 0
+
+
 def test_the_description_of_a_scan_is_not_overwritten(stripped_scan, points, tmp_path, capsys):
     scan, sidecar = tmp_path / "sub-02_swi.nii", tmp_path / "sub-02_swi.json"
     nib.save(nib.load(stripped_scan), scan)
