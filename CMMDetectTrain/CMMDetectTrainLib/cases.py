@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +179,7 @@ def case_of_scan(
     if not (found := read_shelf(shelf, source)):
         write_shelf(shelf, [_arrays_of_scan(entry, brain_extraction, given_brain, voxel)], source)
         found = read_shelf(shelf, source)
-    return found[0]
+    return replace(found[0], subject=entry.subject)
 
 
 def seen_key(voxel: NetworkVoxel) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,8 @@ def evaluate_dataset(
             progress = Progress(_share_of(listener, entry.name, number, len(entries)))
             record = evaluate_scan(entry, detector, given_brain, progress)
             write_json(path, asdict(record))
-        records.append(record)
+        # the table of participants may have been written since
+        records.append(replace(record, subject=entry.subject, groups={**record.groups, **entry.groups}))
     return records
 
 

@@ -1,13 +1,15 @@
 """A data set with known microbleeds, as the evaluation reads it.
 
 It is a folder with scans and, for each, a label map ``<scan>_microbleeds.nii.gz`` on the scan's grid, beside it or
-anywhere in the folder: what ``cmmdetect simulate`` writes, or a site's own scans with masks. Where the truth table of
-a simulated scan lies beside the map, its regions, visibility and mimics are used.
+anywhere in the folder: what ``cmmdetect simulate`` writes, or a site's own scans with masks. The names tell which
+scans are of one subject, see `subject_of`. Where the truth table of a simulated scan lies beside the map, its regions,
+visibility and mimics are used.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +43,8 @@ from .metrics import Lesion
 from .simulation.dataset import read_truth
 from .simulation.truth import TruthRecord
 
+ENTITY = r"_(?:ses|acq|ce|rec|dir|run|echo|part|chunk)-"
+"""What BIDS tells scans of a subject apart by; others put it behind names of their own."""
 IntArray = NDArray[np.int32]
 
 
@@ -105,7 +109,7 @@ def find_scans(
     for name in sorted(images):
         stem = name.removesuffix(LABELS)
         labels = [path for path in images[name] if not is_detection(path.parent, stem)]
-        subject = stem.split("_")[0] if stem.startswith("sub-") else stem
+        subject = subject_of(stem)
         kind = guess_modality(stem) or wanted
         if name == stem or not labels or (subjects and subject not in subjects) or (wanted and kind is not wanted):
             continue
@@ -125,6 +129,18 @@ def find_scans(
     if not entries:
         raise InputError(f"{dataset}: no scan with truth here; beside <scan>.nii.gz put <scan>{LABELS}.nii.gz")
     return entries
+
+
+def subject_of(name: str) -> str:
+    """Tell whose scan it is by its name, so that all of a person's scans are learnt from or none is.
+
+    >>> [subject_of(name) for name in ("sub-01_ses-2_swi", "P01_ses-2_run-1_T2starw", "P01_swi", "patient_7")]
+    ['sub-01', 'P01', 'P01', 'patient_7']
+    """
+    if name.startswith("sub-"):
+        return name.partition("_")[0]
+    without_modality = name.rpartition("_")[0] if guess_modality(name) else name
+    return re.split(ENTITY, without_modality)[0] or name
 
 
 def check_named(subjects: Sequence[str], entries: Iterable[ScanEntry], where: str) -> None:

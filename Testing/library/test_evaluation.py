@@ -180,6 +180,18 @@ def test_a_scan_whose_files_changed_is_evaluated_again(dataset, evaluated, tmp_p
     assert (output / "scans" / "sub-01_swi.json").read_bytes() == untouched
 
 
+def test_scans_are_grouped_by_a_table_of_participants_that_was_written_after_they_were_evaluated(
+    dataset, evaluated, tmp_path, monkeypatch
+):
+    shutil.copytree(dataset, tmp_path / "set")
+    shutil.copytree(evaluated, tmp_path / "out")
+    (tmp_path / "set" / "participants.tsv").write_text("participant_id\tprotocol\nsub-01\tnorth\nsub-02\tsouth\n")
+    monkeypatch.setattr(Detector, "detect", None)  # nothing is detected again
+    assert evaluate(tmp_path / "set", "-o", tmp_path / "out") == 0
+    groups = json.loads((tmp_path / "out" / "metrics.json").read_text())["groups_of_scans"]
+    assert list(groups["protocol"]) == ["north", "south"]
+
+
 def test_results_of_other_settings_are_never_mixed(dataset, evaluated, capsys):
     assert evaluate(dataset, "-o", evaluated, "--th-detection", "0.5") == EXIT_INPUT
     assert "another method or other settings" in capsys.readouterr().err
@@ -292,6 +304,15 @@ def test_tilted_slices_of_3_mm_are_grouped_as_such(tmp_path):
     assert 2.999 < max(read_scan(scan).spacing_mm) < 3.0
     (record,) = evaluate_dataset(find_scans(tmp_path), ClassicalMethod(), tmp_path / "out")
     assert record.groups["slice thickness"] == "3 mm and more"
+
+
+def test_scans_of_one_person_are_of_one_subject_whatever_modality_or_session_their_names_tell(tmp_path):
+    names = ["P01_swi", "P01_T2starw", "P02_ses-1_swi", "P02_ses-2_run-1_swi", "sub-P02_ses-1_swi"]
+    for name in names:
+        save(tmp_path / f"{name}.nii.gz", stripped_brain())
+        save(tmp_path / f"{name}_microbleeds.nii.gz", lesion_labels())
+    subjects = {entry.name: entry.subject for entry in find_scans(tmp_path)}
+    assert subjects == dict(zip(names, ["P01", "P01", "P02", "P02", "sub-P02"], strict=True))
 
 
 def test_what_was_detected_is_not_taken_for_truth(tmp_path):
