@@ -78,18 +78,20 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 def _ablation(options: argparse.Namespace) -> None:
     with training_packages("experiment"):
         from .ablation import PARTS, STEPS, run_ablation
+        from .case_list import checked_scans
         from .evaluation_set import find_scans
     plan = plan_of(options)
-    training, test = (find_scans(Path(folder), options.modality) for folder in (options.dataset, options.test))
+    training = checked_scans(Path(options.dataset), options.modality)
+    test = find_scans(Path(options.test), options.modality)
     _run(options, partial(run_ablation, training, test, plan), list(STEPS), PARTS)
 
 
 def _cross_validation(options: argparse.Namespace) -> None:
     with training_packages("experiment"):
+        from .case_list import checked_scans
         from .cross_validation import MEAN, POOLED, fold_name, run_cross_validation
-        from .evaluation_set import find_scans
     plan = plan_of(options)
-    entries = find_scans(Path(options.dataset), options.modality)
+    entries = checked_scans(Path(options.dataset), options.modality)
     names = [*(fold_name(number) for number in range(1, options.folds + 1)), POOLED, MEAN]
     _run(options, partial(run_cross_validation, entries, options.folds, plan), names, 2 * options.folds)
 
