@@ -14,11 +14,11 @@ from CMMDetectLib.networks import Student, Teacher
 from CMMDetectLib.paper_method import PaperMethod
 
 from . import distributed
-from .bundle_training import NETWORKS, TrainedBundle, TrainingPlan
+from .bundle_training import NETWORKS, TrainedBundle, TrainingPlan, check_scans
 from .evaluation_set import ScanEntry
 from .experiment_report import Panels, curves_of, write_experiment
-from .experiments import REPORT, Bench, PaperRow, check_separate, describe_entries, describe_plan, row_of
-from .splits import check_validating
+from .experiments import REPORT, Bench, PaperRow, describe_entries, describe_plan, row_of
+from .splits import check_separate, check_validating
 from .validation import validate
 
 STEPS = {
@@ -54,8 +54,9 @@ def run_ablation(training: Sequence[ScanEntry], test: Sequence[ScanEntry], plan:
     """
     if plan.start is not None:
         raise InputError("the ablation trains everything from the beginning; give a plan without start")
-    check_separate(training, test)
     check_validating(plan.validation_subjects, {entry.subject for entry in training})
+    check_separate(training, test)
+    check_scans(training, plan)
     sets = {"training": describe_entries(training), "test": describe_entries(test)}
     bench.claim({"experiment": "ablation", "plan": describe_plan(plan), **sets})
     others = tuple(name for name in plan.channels if name != FRST)

@@ -24,12 +24,11 @@ from CMMDetectLib.results import prepare_folder
 
 from . import distributed
 from .cases import Case, case_of_scan
-from .evaluation_set import ScanEntry, has_microbleeds
+from .evaluation_set import ScanEntry
 from .network_training import NetworkTraining, Reported
 from .report_page import ReportFigure
-from .roles import LEAST_SUBJECTS
 from .simulated_cases import simulated_cases
-from .splits import SplitCases, check_subjects, check_validating, split_cases
+from .splits import SplitCases, check_microbleeds, check_subjects, check_twins, check_validating, split_cases
 from .training import EpochRecord, fingerprint
 from .training_figures import feature_figure, loss_figure
 from .training_job import work_folder
@@ -96,6 +95,20 @@ def train_bundle(
     return _Run(entries, plan, output, compute, Progress(listener, STEPS)).train(reported, should_stop)
 
 
+def check_scans(entries: Sequence[ScanEntry], plan: TrainingPlan) -> None:
+    """Make sure that there is something to learn from and to be judged by, and that no subject is both.
+
+    Raises
+    ------
+    InputError
+        If there is not, or a scan goes by the names of two subjects.
+    """
+    # simulated patches have microbleeds of their own
+    if not plan.simulated_patches or not plan.validation_subjects:
+        check_microbleeds(entries, plan.validation_subjects, "student" in plan.networks)
+    check_twins(entries)
+
+
 class _Run:
     def __init__(
         self, entries: Sequence[ScanEntry], plan: TrainingPlan, output: Path, compute: Compute, progress: Progress
@@ -126,25 +139,13 @@ class _Run:
         if not path.exists():
             if self.output.exists() and (not self.output.is_dir() or any(self.output.iterdir())):
                 raise InputError(f"{self.output}: exists already; choose another -o")
-            self._check_microbleeds()
+            check_scans(self.entries, self.plan)
             prepare_folder(self.work)
             write_json(path, plan)
         elif _read_plan(path) != plan:
             raise InputError(
                 f"{self.work}: holds the training of another plan or other scans; choose another -o or delete it"
             )
-
-    def _check_microbleeds(self) -> None:
-        """Find two subjects with microbleeds, before the long preparation and a folder that refuses other subjects."""
-        if self.plan.validation_subjects:
-            return
-        bearing: set[str] = set()
-        for entry in self.entries:
-            if entry.subject not in bearing and has_microbleeds(entry):
-                bearing.add(entry.subject)
-            if len(bearing) == LEAST_SUBJECTS:
-                return
-        check_subjects(len(bearing))
 
     def _scan_cases(self) -> list[Case]:
         def prepare_all() -> list[Case]:

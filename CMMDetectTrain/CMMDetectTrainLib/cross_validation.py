@@ -23,6 +23,7 @@ from .evaluation_set import ScanEntry, has_microbleeds
 from .experiment_report import curves_of, write_experiment
 from .experiments import METRICS, NO_INTERVAL, REPORT, Bench, Row, describe_entries, describe_plan, row_of
 from .metrics import Rule, ScanRecord
+from .splits import check_twins
 
 POOLED = "All folds pooled"
 MEAN = "Mean of folds"
@@ -48,6 +49,7 @@ def run_cross_validation(entries: Sequence[ScanEntry], folds: int, plan: Trainin
             "cross-validation draws the validation subjects of each fold; leave --validation-subjects out"
         )
     # before the folder is claimed: one that holds a refused experiment would refuse the right one
+    check_twins(entries)
     parts = split_folds(entries, folds, plan.seed)
     run = {"experiment": "cross-validation", "folds": folds, "plan": describe_plan(plan)}
     bench.claim({**run, "scans": describe_entries(entries)})

@@ -25,6 +25,7 @@ from CMMDetectLib.clusters import TOUCHING
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.orientation import canonical_turn
 from CMMDetectLib.results import LABELS, is_detection
+from CMMDetectLib.review_file import content_checksum
 from CMMDetectLib.scan import (
     IMAGE_SUFFIXES,
     Modality,
@@ -81,6 +82,10 @@ class ScanEntry:
         files = [self.scan, self.labels, self.truth_file("_truth.tsv"), self.truth_file("_mimics.nii.gz")]
         files += [self.brain] if with_brain and self.brain else []
         return {path.name: checksum(path) for path in files if path.is_file()}
+
+    def content(self) -> str:
+        """Checksum of what the scan shows, whatever its file's format and name; see `content_checksum`."""
+        return content_checksum(read_scan(self.scan, self.modality))
 
 
 def find_scans(

@@ -224,22 +224,6 @@ def describe_plan(plan: TrainingPlan) -> dict[str, Any]:
     return {**content, "epochs": epochs, "patience": plan.schedule.patience}
 
 
-def check_separate(training: Sequence[ScanEntry], test: Sequence[ScanEntry]) -> None:
-    """Make sure that nothing is tested on what it was trained with.
-
-    Subjects of two data sets may have the same name, so the content of the scans decides.
-
-    Raises
-    ------
-    InputError
-        If a scan is in both.
-    """
-    known = {entry.checksums(False)[entry.scan.name]: entry for entry in training}
-    for entry in test:
-        if same := known.get(entry.checksums(False)[entry.scan.name]):
-            raise InputError(f"{entry.scan}: is {same.scan} of the training data; test with other subjects")
-
-
 def share_folder(shared: Path, place: Path) -> None:
     """Let a folder be another one's content; where the system has no links it stays one of its own."""
     if place.exists():

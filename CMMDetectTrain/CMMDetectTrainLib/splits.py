@@ -11,6 +11,7 @@ from CMMDetectLib.errors import InputError
 from CMMDetectLib.network_grid import Shape
 
 from .cases import Case
+from .evaluation_set import ScanEntry, has_microbleeds
 from .patches import SplitPlaces, grid_places
 from .roles import LEAST_SUBJECTS
 
@@ -111,6 +112,66 @@ def check_validating(chosen: Collection[str], there: Collection[str]) -> None:
         raise InputError(f"{unknown[0]}: not among the subjects that were given, so it cannot validate")
     if chosen and set(chosen) == set(there):
         raise InputError("all subjects are to validate; leave some to learn from")
+
+
+def check_microbleeds(entries: Iterable[ScanEntry], chosen: Collection[str], to_judge: bool = True) -> None:
+    """Find microbleeds to learn from and, among the chosen validation subjects, to be judged by.
+
+    Before the long preparation, and before a folder is claimed: one that holds refused subjects would refuse others.
+
+    Parameters
+    ----------
+    chosen : validation subjects; where none are chosen, two subjects with microbleeds are enough, and they are drawn
+    to_judge : whether the chosen ones must have microbleeds
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    bearing: set[str] = set()
+    for entry in entries:
+        if entry.subject not in bearing and has_microbleeds(entry):
+            bearing.add(entry.subject)
+        if not chosen and len(bearing) == LEAST_SUBJECTS:
+            return
+    if not chosen:
+        check_subjects(len(bearing))
+    if chosen and not bearing - set(chosen):
+        raise InputError("only validation subjects have visible microbleeds; leave some to learn from")
+    if chosen and to_judge and not bearing & set(chosen):
+        raise InputError("no validation subject has visible microbleeds; choose some that have, to judge training by")
+
+
+def check_twins(entries: Iterable[ScanEntry]) -> None:
+    """Make sure that no scan goes by the names of two subjects: one would be learnt from and the other tested on.
+
+    Raises
+    ------
+    InputError
+        With the names of both.
+    """
+    known: dict[str, ScanEntry] = {}
+    for entry in entries:
+        same = known.setdefault(entry.content(), entry)
+        if same.subject != entry.subject:
+            raise InputError(f"{entry.scan}: is the same scan as {same.scan}, of another subject; keep one of them")
+
+
+def check_separate(training: Iterable[ScanEntry], test: Iterable[ScanEntry]) -> None:
+    """Make sure that nothing is tested on what it was trained with.
+
+    Subjects of two data sets may have the same name, so the content of the scans decides.
+
+    Raises
+    ------
+    InputError
+        If a scan is in both.
+    """
+    known = {entry.content(): entry for entry in training}
+    for entry in test:
+        if same := known.get(entry.content()):
+            raise InputError(f"{entry.scan}: is {same.scan} of the training data; test with other subjects")
 
 
 def split_grid(split: SplitCases, shape: Shape) -> SplitPlaces:

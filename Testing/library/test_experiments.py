@@ -1,6 +1,7 @@
 """The paper's experiments: rows as soon as they are known, the same ones after an interruption, one report."""
 
 import csv
+import gzip
 import json
 import shutil
 from dataclasses import replace
@@ -24,10 +25,12 @@ from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectTrainLib import bundle_training, cli, cross_validation, evaluation, experiments, validation
 from CMMDetectTrainLib.ablation import STEPS, classifier_arm, run_ablation
 from CMMDetectTrainLib.bundle_training import TrainedBundle, TrainingPlan
+from CMMDetectTrainLib.case_list import CaseStatus, set_status
 from CMMDetectTrainLib.evaluation_set import find_scans
-from CMMDetectTrainLib.experiments import Bench, PaperRow, RowTable, check_separate, copy_files, row_of, share_folder
+from CMMDetectTrainLib.experiments import Bench, PaperRow, RowTable, copy_files, row_of, share_folder
 from CMMDetectTrainLib.metrics import Finding, Lesion, ScanRecord
 from CMMDetectTrainLib.report_page import ReportFigure
+from CMMDetectTrainLib.splits import check_separate
 from CMMDetectTrainLib.summary import summarize
 
 SHAPE, SPACING = (36, 40, 20), (1.0, 1.0, 2.0)
@@ -146,10 +149,52 @@ def test_nothing_is_tested_on_what_it_was_trained_with(tmp_path):
     (test / "sub-02_swi.nii.gz").write_bytes((training / "sub-01_swi.nii.gz").read_bytes())
     with pytest.raises(InputError, match=r"sub-02_swi\.nii\.gz: is .*sub-01_swi\.nii\.gz of the training data"):
         check_separate(find_scans(training), find_scans(test))
+    # in another file format it is the same scan, too
+    (test / "sub-02_swi.nii.gz").unlink()
+    (test / "sub-02_swi.nii").write_bytes(gzip.decompress((training / "sub-01_swi.nii.gz").read_bytes()))
+    with pytest.raises(InputError, match=r"sub-02_swi\.nii: is .*sub-01_swi\.nii\.gz of the training data"):
+        check_separate(find_scans(training), find_scans(test))
 
 
-def test_the_ablation_trains_with_frst_whatever_channels_were_asked_for(tmp_path, monkeypatch):
-    planned = []
+@pytest.mark.parametrize("kind", ["ablation", "cross-validation"])
+def test_a_scan_under_the_names_of_two_subjects_is_refused_before_it_is_learnt_from_and_tested_on(
+    tmp_path, capsys, kind
+):
+    data, test = write_set(tmp_path / "data", 4, seed=1), write_set(tmp_path / "test", 2, seed=2)
+    shutil.copy(data / "sub-01_swi.nii.gz", data / "sub-03_swi.nii.gz")
+    folders = [data, test] if kind == "ablation" else [data]
+    assert run(kind, *folders, "-o", tmp_path / "out", TINY) == EXIT_INPUT
+    assert "sub-03_swi.nii.gz: is the same scan as" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_ablation_without_microbleeds_to_learn_from_leaves_the_folder_to_the_right_one(sets, tmp_path, capsys):
+    clean = write_set(tmp_path / "clean", 3, seed=3, clean=2)
+    assert run("ablation", clean, sets[1], "-o", tmp_path / "out", TINY) == EXIT_INPUT
+    assert "at least two subjects with visible microbleeds" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["ablation", "cross-validation"])
+def test_experiments_learn_from_checked_cases_alone(sets, tmp_path, monkeypatch, kind):
+    data = shutil.copytree(sets[0], tmp_path / "data")
+    set_status(data, "sub-01_swi", CaseStatus.TO_CHECK)
+    learnt = set()
+
+    def train(entries, *_):
+        learnt.update(entry.name for entry in entries)
+        raise CancelledError("enough")
+
+    monkeypatch.setattr(experiments, "train_bundle", train)
+    folders = [data, sets[1]] if kind == "ablation" else [data]
+    assert (
+        run(kind, *folders, "-o", tmp_path / "out", f"{TINY} --folds 2" if len(folders) == 1 else TINY) == EXIT_INPUT
+    )
+    assert learnt and "sub-01_swi" not in learnt
+
+
+def test_the_ablation_trains_with_frst_whatever_channels_were_asked_for(sets, tmp_path, monkeypatch):
+    planned, entries = [], [find_scans(folder) for folder in sets]
 
     def train(_bench, _training, plan, _name):
         planned.append(set(plan.channels))
@@ -159,7 +204,7 @@ def test_the_ablation_trains_with_frst_whatever_channels_were_asked_for(tmp_path
     bench = Bench(output=tmp_path / "out", table=None, compute=choose_compute("cpu"))
     for channels in (("image",), PAPER_CHANNELS):
         with pytest.raises(CancelledError):
-            run_ablation([], [], TrainingPlan(name="any", channels=channels), bench)
+            run_ablation(*entries, TrainingPlan(name="any", channels=channels), bench)
         shutil.rmtree(tmp_path / "out")
     assert planned == [{"image", "frst"}] * 2
 

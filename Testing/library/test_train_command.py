@@ -1,6 +1,7 @@
 """``cmmdetect train``: its options, what it refuses, and a whole run from coordinates to an evaluated bundle."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -186,6 +187,34 @@ def test_subjects_without_microbleeds_leave_the_folder_to_the_right_command(smal
     nib.save(clean, small_set / "sub-02_swi_microbleeds.nii.gz")
     assert main(["train", str(small_set), "-o", str(tmp_path / "made")]) == EXIT_INPUT
     assert "at least two subjects with visible microbleeds" in capsys.readouterr().err
+    assert not work_folder(tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("validating", "told"),
+    [
+        ("sub-02", "no validation subject has visible microbleeds; choose some that have"),
+        ("sub-01", "only validation subjects have visible microbleeds; leave some to learn from"),
+    ],
+)
+def test_a_training_without_microbleeds_on_either_side_of_its_split_is_refused_before_hours_of_work(
+    small_set, tmp_path, capsys, validating, told
+):
+    image = nib.load(small_set / "sub-02_swi_microbleeds.nii.gz")
+    clean = nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine)
+    nib.save(clean, small_set / "sub-02_swi_microbleeds.nii.gz")
+    options = ["--validation-subjects", validating]
+    assert main(["train", str(small_set), "-o", str(tmp_path / "made"), *options]) == EXIT_INPUT
+    assert told in capsys.readouterr().err
+    assert not work_folder(tmp_path / "made").exists()
+
+
+def test_a_scan_of_two_names_is_refused_before_one_of_them_validates_what_the_other_taught(
+    small_set, tmp_path, capsys
+):
+    shutil.copy(small_set / "sub-01_swi.nii.gz", small_set / "sub-02_swi.nii.gz")
+    assert main(["train", str(small_set), "-o", str(tmp_path / "made")]) == EXIT_INPUT
+    assert "sub-02_swi.nii.gz: is the same scan as" in capsys.readouterr().err
     assert not work_folder(tmp_path / "made").exists()
 
 
