@@ -219,6 +219,11 @@ def _read_delimited(path: Path, scan: Scan) -> list[AnnotatedPoint]:
         raise InputError(f"{path}: the header has the column {twice} more than once; leave one of them")
     points = []
     for number, cells in enumerate(rows, 1):
+        if any(cell.strip() for cell in cells[len(names) :]):
+            raise InputError(
+                f"{path}: point {number} has more cells than the header: {cells}; "
+                "write decimal points, and commas of a text in quotation marks"
+            )
         row = dict(zip(names, (cell.strip() for cell in cells), strict=False))
         position = _numbers(row, axes, path, number)
         label = next((row[column] for column in NAME_COLUMNS if row.get(column)), f"point {number}")
@@ -284,7 +289,7 @@ def _signs(system: str, path: Path) -> tuple[float, float, float]:
 
 
 def _rows_of(text: str, delimiter: str, path: Path, comment: str | None = None) -> Iterator[list[str]]:
-    """Give the cells of each line that is neither empty nor a comment.
+    """Give the cells of each line that has any and is no comment.
 
     Every line is read by itself: one quotation mark too many would else make a cell of all the lines behind it.
     """
@@ -297,7 +302,9 @@ def _rows_of(text: str, delimiter: str, path: Path, comment: str | None = None) 
             raise InputError(f"{path}: line {number} is no row of a table ({error})") from None
         if cells[-1].endswith("\n"):
             raise InputError(broken_cell(path, number))
-        yield cells
+        # spreadsheet programs write rows whose cells were emptied
+        if any(cell.strip() for cell in cells):
+            yield cells
 
 
 def _numbers(row: Mapping[str, str], columns: str, path: Path, number: int) -> list[float]:

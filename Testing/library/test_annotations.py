@@ -222,6 +222,7 @@ def test_points_that_cannot_be_used_are_reported_by_name_and_the_rest_goes_on(wr
         ("a.tsv", "x\ty\tz\n1\t2\tthree\n", "point 1 has no three numbers in x, y, z"),
         ("a.tsv", "x\ty\tz\n1\t2\n", "point 1 has no three numbers in x, y, z"),
         ("a.csv", "i,j,k\n1,2,nan\n", "point 1 has no three numbers in i, j, k"),
+        ("a.csv", "name,x,y,z\na,1,2,3\nb,12,5,-3,1,40,2\n", "point 2 has more cells than the header"),
         ("a.mrk.json", "{", "not a point list of 3D Slicer"),
         ("a.mrk.json", "[]", "not a point list of 3D Slicer"),
         ("a.mrk.json", "[" * 100_000, "not a point list of 3D Slicer"),
@@ -294,6 +295,14 @@ def test_quoted_notes_as_spreadsheets_write_them_are_read(write, scan):
     text = 'name,x,y,z,note\r\n"left, deep",1,2,3,"the ""big"" one"\r\nb,4,5,6,5" off\r\n'
     points, problems = read_points(write("a.csv", text), scan)
     assert [(point.name, point.position_mm) for point in points] == [("left, deep", (1, 2, 3)), ("b", (4, 5, 6))]
+    assert problems == []
+
+
+@pytest.mark.parametrize("emptied", ["", ",,,,", " , ,,"])
+def test_rows_that_were_emptied_in_a_spreadsheet_are_no_points(write, scan, emptied):
+    text = f"{emptied}\r\nname,x,y,z,\r\na,1,2,3,\r\n{emptied}\r\nb,4,5,6,,\r\n{emptied}\r\n"
+    points, problems = read_points(write("a.csv", text), scan)
+    assert [(point.name, point.position_mm) for point in points] == [("a", (1, 2, 3)), ("b", (4, 5, 6))]
     assert problems == []
 
 
