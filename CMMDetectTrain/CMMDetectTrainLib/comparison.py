@@ -21,6 +21,7 @@ from .metrics import (
     Rule,
     ScanRecord,
     bootstrap_weights,
+    can_spread,
     count,
     estimate,
     ratios,
@@ -135,14 +136,15 @@ def paired_difference(old: Ratio, new: Ratio, weights: FloatArray) -> Estimate:
     Parameters
     ----------
     old, new : of the same scans
-    weights : (B, S), from `bootstrap_weights`; no interval with no rows
+    weights : (B, S), from `bootstrap_weights`
+        There is no interval where there is none of either ratio, see `metrics.estimate`.
     """
     if not (old[1].sum() > 0 and new[1].sum() > 0):
         return Estimate(None, None, None)
     value = float(new[0].sum() / new[1].sum() - old[0].sum() / old[1].sum())
     bottoms = [weights @ bottom for _, bottom in (old, new)]
     defined = (bottoms[0] > 0) & (bottoms[1] > 0)
-    if not defined.any():
+    if not defined.any() or not can_spread(weights, (old[1] > 0) | (new[1] > 0)):
         return Estimate(value, None, None)
     ratio_of_old, ratio_of_new = (
         (weights @ top)[defined] / bottom[defined] for (top, _), bottom in zip((old, new), bottoms, strict=True)

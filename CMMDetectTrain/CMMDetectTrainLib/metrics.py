@@ -231,14 +231,19 @@ def estimate(numerator: FloatArray, denominator: FloatArray, weights: FloatArray
     if not denominator.sum() > 0:
         return Estimate(None, None, None)
     value = float(numerator.sum() / denominator.sum())
-    counting = weights[:, denominator > 0]
-    if (counting == counting[:, :1]).all():
+    if not can_spread(weights, denominator > 0):
         return Estimate(value, None, None)
     top, bottom = weights @ numerator, weights @ denominator
     drawn = top[bottom > 0] / bottom[bottom > 0]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Estimate(value, float(low), float(high))
+
+
+def can_spread(weights: FloatArray, counting: NDArray[np.bool_]) -> bool:
+    """Whether the scans that count, (S,), come from several subjects, as the weights of `bootstrap_weights` tell."""
+    drawn = weights[:, counting]
+    return not bool((drawn == drawn[:, :1]).all())
 
 
 def bootstrap_weights(subjects: Sequence[str], seed: int = 0, draws: int = DRAWS) -> FloatArray:

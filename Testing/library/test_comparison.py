@@ -110,6 +110,14 @@ def test_the_interval_of_the_difference_is_that_of_pairs():
     assert unpaired.low < 0 < unpaired.high
 
 
+def test_a_difference_in_one_subject_alone_has_no_interval_that_looks_sure():
+    found = compare([(4, 0, 1), (0, 0, 2), (0, 0, 3)], [(4, 2, 0), (0, 0, 2), (0, 0, 1)])
+    tpr, fp_avg = found.metrics["tpr"], found.metrics["fp_avg"]
+    assert [item.value for item in (tpr.old, tpr.new, tpr.difference)] == [0, 0.5, 0.5]
+    assert all(item.low is None for item in (tpr.old, tpr.new, tpr.difference))
+    assert fp_avg.difference.low < fp_avg.difference.high
+
+
 def test_the_froc_curves_of_both_are_there_to_be_drawn():
     found = compare([(4, 2, 1)] * 6, [(4, 3, 2)] * 6)
     assert found.froc["new"]["tpr"][-1] == pytest.approx(0.75)
