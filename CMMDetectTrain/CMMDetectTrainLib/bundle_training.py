@@ -31,7 +31,7 @@ from .simulated_cases import simulated_cases
 from .splits import SplitCases, check_microbleeds, check_subjects, check_twins, check_validating, split_cases
 from .training import EpochRecord, fingerprint
 from .training_figures import feature_figure, loss_figure
-from .training_job import work_folder
+from .training_job import TRAINING_FILE, work_folder
 from .training_plan import NETWORKS, TrainingPlan, plan_as_json
 from .validation import Validated, validate
 
@@ -217,10 +217,11 @@ class _Run:
         bundle = write_bundle(finished, validated.description, networks)
         record = {
             "plan": plan_as_json(self.plan, self.start),
+            "training_subjects": sorted({entry.subject for entry in self.entries} - set(split.subjects)),
             "validation_subjects": split.subjects,
             "curves": {name: [asdict(point) for point in curve] for name, curve in training.curves.items()},
         }
-        write_json(finished / "training.json", record)
+        write_json(finished / TRAINING_FILE, record)
         _put_in_place(finished, self.output, self.work / "replaced")
         return TrainedBundle(replace(bundle, folder=self.output), training.curves, validated, split.subjects)
 

@@ -32,17 +32,20 @@ def assign_roles(
     validation_share: float = 0.2,
     test_share: float = 0.2,
     tested_before: Collection[str] = (),
+    learnt_before: Collection[str] = (),
 ) -> Roles:
     """Split subjects, those with and those without microbleeds alike.
 
-    Whether a subject is held back follows from its name and not from chance, so that a later model of a grown data
-    set is compared on subjects that no earlier one has learnt from.
+    Whether a subject is held back follows from its name and not from chance, so that the models of a data set are
+    compared on the same subjects. In one that has grown these can be others: then not, if there are enough, those that
+    an earlier model has learnt from.
 
     Parameters
     ----------
     microbleeds : number of each subject
     validation_share, test_share : of the subjects; at least one with microbleeds each, if there are three
-    tested_before : subjects that the model to start from was compared on; they are held back first
+    tested_before : subjects that the models to compare were compared on; they are held back first
+    learnt_before : subjects that these have learnt from or chosen thresholds by; they are held back last
 
     Raises
     ------
@@ -53,7 +56,11 @@ def assign_roles(
     >>> len(roles.training), len(roles.validation), len(roles.test)
     (3, 1, 1)
     """
-    order = sorted(microbleeds, key=lambda subject: (subject not in tested_before, _digest(subject)))
+
+    def wanted_last(subject: str) -> tuple[bool, bool, str]:
+        return subject in learnt_before, subject not in tested_before, _digest(subject)
+
+    order = sorted(microbleeds, key=wanted_last)
     with_microbleeds = [subject for subject in order if microbleeds[subject]]
     without = [subject for subject in order if not microbleeds[subject]]
     if len(with_microbleeds) < LEAST_SUBJECTS:

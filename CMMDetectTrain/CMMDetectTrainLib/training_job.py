@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WORK_SUFFIX = ".training"
 """Added to the name of the bundle: see `work_folder`."""
-JOB_FILE, COMPARISON_FILE = "job.json", "comparison.json"
+JOB_FILE, COMPARISON_FILE, TRAINING_FILE = "job.json", "comparison.json", "training.json"
 PAUSE, STOP, EPOCHS = ".cancel", ".stop", ".epochs"
 """Added to the name of the job file: files that pause it, end it with the best so far, keep its losses."""
 TRAIN, ESTIMATE = "train", "estimate"
@@ -194,8 +194,17 @@ def unfinished_jobs(models: Path) -> list[TrainingJob]:
 
 def read_comparison(bundle: Path) -> dict[str, Any] | None:
     """Read what a bundle's comparison with an older one showed; None if it never was compared."""
+    return _read_record(bundle / COMPARISON_FILE)
+
+
+def read_training(bundle: Path) -> dict[str, Any] | None:
+    """Read how a bundle was trained, and from whom; None if it does not tell."""
+    return _read_record(bundle / TRAINING_FILE)
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads((bundle / COMPARISON_FILE).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

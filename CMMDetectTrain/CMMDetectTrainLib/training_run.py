@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from CMMDetectLib.bundle import read_bundle
 from CMMDetectLib.candidates import write_json
@@ -26,7 +26,7 @@ from .inserted_scans import insert_into_scans
 from .machine import check_machine, disk_needed, memory_needed
 from .metrics import ScanRecord
 from .roles import Roles, assign_roles
-from .training_job import COMPARISON_FILE, TrainingJob, read_comparison
+from .training_job import COMPARISON_FILE, TrainingJob, read_comparison, read_training
 
 if TYPE_CHECKING:
     from CMMDetectLib.devices import Compute
@@ -144,7 +144,7 @@ def prepare_cases(job: TrainingJob, tick: Tick) -> Prepared:
         microbleeds[entry.subject] += sum(lesion.counted for lesion in lesions)
         voxels[entry.name] = scan.array.size
         tick(number / len(entries))
-    roles = assign_roles(microbleeds, job.validation_share, job.test_share, _tested_before(job))
+    roles = assign_roles(microbleeds, job.validation_share, job.test_share, *_known_before(job))
     by_role = {role: roles.of(role, entries) for role in ("training", "validation", "test")}
     return Prepared(
         entries=by_role,
@@ -218,11 +218,18 @@ def _old_method(job: TrainingJob, entries: Sequence[ScanEntry], compute: Compute
     return PaperMethod(bundle, compute), bundle.description.name
 
 
-def _tested_before(job: TrainingJob) -> list[str]:
-    """Subjects that the bundle to begin with never learnt from, as far as it says."""
-    known = read_comparison(Path(job.start)) if job.start else None
-    found = known.get("test_subjects") if known else None
-    return [str(subject) for subject in found] if isinstance(found, list) else []
+def _known_before(job: TrainingJob) -> tuple[set[str], set[str]]:
+    """Subjects that the bundles to begin with and to compare with were compared on, and that they have learnt from."""
+    bundles = [Path(folder) for folder in (job.start, job.old) if folder]
+    compared = [read_comparison(folder) for folder in bundles]
+    learnt = [read_training(folder) for folder in bundles]
+    tested = _subjects(compared, "test_subjects")
+    return tested, _subjects(learnt, "training_subjects") | _subjects(learnt, "validation_subjects")
+
+
+def _subjects(records: Iterable[Mapping[str, Any] | None], name: str) -> set[str]:
+    found = [record.get(name) for record in records if record]
+    return {str(subject) for some in found if isinstance(some, list) for subject in some}
 
 
 def _part(listener: Listener | None, name: str) -> Listener | None:

@@ -86,6 +86,7 @@ def test_a_trained_bundle_is_whole_and_says_what_it_learnt_from(trained, dataset
     assert bundle.description.metrics["overlap"]["detection"]["tpr"]["value"] == 1
     record = json.loads((output / "training.json").read_text())
     assert record["validation_subjects"] == result.validation_subjects
+    assert set(record["training_subjects"]) == subjects
     assert set(record["curves"]) == {"teacher", "student"}
     assert "Loss curves" in (output / "validation" / "report.html").read_text(encoding="utf-8")
     assert not [path for path in output.parent.iterdir() if path not in (output, work_folder(output))]

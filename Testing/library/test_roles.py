@@ -29,6 +29,19 @@ def test_who_was_held_back_is_held_back_when_the_data_set_has_grown():
     assert set(before.test) <= set(after.test)
 
 
+def test_no_model_is_compared_on_subjects_that_it_has_learnt_from_however_the_data_set_grows():
+    learnt, tested = set(), set()
+    for count in range(5, 60, 3):
+        roles = assign_roles({f"sub-{number * 7}": number % 3 for number in range(count)}, 0.2, 0.2, tested, learnt)
+        assert not learnt & set(roles.test), count
+        assert tested <= set(roles.test), count
+        learnt, tested = {*learnt, *roles.training, *roles.validation}, set(roles.test)
+
+
+def test_where_all_have_been_learnt_from_some_are_held_back_all_the_same():
+    assert assign_roles(many(10), learnt_before=many(10)) == assign_roles(many(10))
+
+
 def test_nothing_is_held_back_where_that_is_not_wanted():
     assert assign_roles(many(10), test_share=0).test == ()
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,7 +32,7 @@ from CMMDetectTrainLib.training_job import (
     unfinished_jobs,
     write_job,
 )
-from CMMDetectTrainLib.training_run import estimate_job, run_training
+from CMMDetectTrainLib.training_run import estimate_job, prepare_cases, run_training
 from training_sets import known_bundle, tiny_job, write_training_set
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +85,15 @@ def test_old_and_new_are_compared_on_subjects_that_nothing_was_learnt_from(train
     written = json.loads((trained.result.bundle / "training.json").read_text())
     assert not set(saved["test_subjects"]) & set(written["validation_subjects"])
     assert "2 scans of 2 subjects" in read_bundle(trained.result.bundle).description.trained_on
+
+
+@pytest.mark.parametrize("which", ["start", "old"])
+def test_subjects_that_a_model_to_compare_has_learnt_from_are_not_held_back(dataset, known, tmp_path, which):
+    job = tiny_job(dataset, tmp_path / "site", **{which: str(known)})
+    held_back = prepare_cases(job, lambda _: None).roles.test
+    earlier = shutil.copytree(known, tmp_path / "earlier")
+    (earlier / "training.json").write_text(json.dumps({"training_subjects": held_back}))
+    assert not set(held_back) & set(prepare_cases(replace(job, **{which: str(earlier)}), lambda _: None).roles.test)
 
 
 def test_progress_rises_from_reading_to_comparing_and_every_epoch_tells_the_time_left(trained):
