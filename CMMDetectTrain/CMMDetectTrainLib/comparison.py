@@ -137,7 +137,7 @@ def paired_difference(old: Ratio, new: Ratio, weights: FloatArray) -> Estimate:
     ----------
     old, new : of the same scans
     weights : (B, S), from `bootstrap_weights`
-        There is no interval where there is none of either ratio, see `metrics.estimate`.
+        With no rows there is no interval, nor where all that counts comes from one subject.
     """
     if not (old[1].sum() > 0 and new[1].sum() > 0):
         return Estimate(None, None, None)
