@@ -167,7 +167,7 @@ def check_named(subjects: Sequence[str], entries: Iterable[ScanEntry], where: st
 
 
 def files_in(dataset: Path) -> list[Path]:
-    """List the files of a data set but for hidden ones and those in hidden folders.
+    """List the files of a data set but for hidden ones and those in hidden folders; also where links to folders lead.
 
     Raises
     ------
@@ -179,9 +179,15 @@ def files_in(dataset: Path) -> list[Path]:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})")
 
     found: list[Path] = []
-    for folder, folders, names in os.walk(dataset, onerror=refuse):
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(dataset, onerror=refuse, followlinks=True):
         if not os.access(folder, os.X_OK):
             raise InputError(f"{folder}: its files cannot be read (permission denied)")
+        if (real := os.path.realpath(folder)) in seen:
+            # a link to a folder around it goes round in circles
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(folder) / name for name in names if not name.startswith(".")]
     return sorted(found)

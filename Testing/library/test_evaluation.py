@@ -293,6 +293,14 @@ def test_a_data_set_of_links_is_found_by_the_names_of_the_links(dataset, tmp_pat
     assert [entry.name for entry in find_scans(tmp_path)] == [entry.name for entry in find_scans(dataset)]
 
 
+def test_subjects_whose_folders_are_links_are_not_left_out_and_links_in_circles_end(dataset, tmp_path):
+    shutil.copytree(dataset / "derivatives", tmp_path / "set" / "derivatives")
+    shutil.copytree(dataset / "sub-01", tmp_path / "set" / "sub-01")
+    (tmp_path / "set" / "sub-02").symlink_to(dataset / "sub-02", target_is_directory=True)
+    (tmp_path / "set" / "derivatives" / "raw").symlink_to(tmp_path / "set", target_is_directory=True)
+    assert [entry.name for entry in find_scans(tmp_path / "set")] == ["sub-01_swi", "sub-02_swi"]
+
+
 def test_tilted_slices_of_3_mm_are_grouped_as_such(tmp_path):
     tilt, angle = np.eye(4), np.deg2rad(1)
     tilt[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
