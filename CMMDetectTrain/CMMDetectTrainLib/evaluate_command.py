@@ -34,9 +34,10 @@ def add_evaluate(commands: argparse._SubParsersAction[OneLineParser]) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     with training_packages("evaluate"):
         from .evaluation import evaluate_dataset, write_evaluation
-        from .evaluation_set import find_scans
+        from .evaluation_set import check_brains, find_scans
     check_there(Path(options.dataset), "no such folder")
     entries = find_scans(Path(options.dataset), options.modality, options.subjects)
+    masks = check_brains(entries, options.brain_masks)
     job, output = method_job(options), Path(options.output)
     # before the long run: whether the model was made for each modality
     for modality in sorted({entry.modality for entry in entries}):
@@ -49,7 +50,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         "data set": name_of(Path(options.dataset)),
         "method": described["method"],
         **({"model": f"{bundle['name']} {bundle['version']}"} if bundle else {}),
-        "brain": "masks of the data set" if options.brain_masks else "extracted",
+        "brain": f"masks of the data set in {masks} of {len(entries)} scans" if options.brain_masks else "extracted",
     }
     summary = write_evaluation(output, records, method.settings, about)
     large = summary["large_lesions"]["stages"][Rule.CENTER]

@@ -166,6 +166,22 @@ def check_named(subjects: Sequence[str], entries: Iterable[ScanEntry], where: st
         raise InputError(f"{where}: no scan with truth of {names}; name subjects as their files do, such as sub-01")
 
 
+def check_brains(entries: Sequence[ScanEntry], wanted: bool) -> int:
+    """Count the scans that have a brain mask in the data set.
+
+    Raises
+    ------
+    InputError
+        If they are wanted and there is none.
+    """
+    count = sum(entry.brain is not None for entry in entries)
+    if wanted and not count:
+        raise InputError(
+            "--brain-masks: no scan has one; beside <scan>.nii.gz put <scan>_brain.nii.gz, or leave it out"
+        )
+    return count
+
+
 def files_in(dataset: Path) -> list[Path]:
     """List the files of a data set but for hidden ones and those in hidden folders; also where links to folders lead.
 

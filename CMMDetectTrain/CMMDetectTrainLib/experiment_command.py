@@ -79,10 +79,11 @@ def _ablation(options: argparse.Namespace) -> None:
     with training_packages("experiment"):
         from .ablation import PARTS, STEPS, run_ablation
         from .case_list import checked_scans
-        from .evaluation_set import find_scans
+        from .evaluation_set import check_brains, find_scans
     plan = plan_of(options)
     training = checked_scans(Path(options.dataset), options.modality)
     test = find_scans(Path(options.test), options.modality)
+    check_brains([*training, *test], plan.given_brain)
     _run(options, partial(run_ablation, training, test, plan), list(STEPS), PARTS)
 
 
@@ -90,15 +91,17 @@ def _cross_validation(options: argparse.Namespace) -> None:
     with training_packages("experiment"):
         from .case_list import checked_scans
         from .cross_validation import MEAN, POOLED, fold_name, run_cross_validation
+        from .evaluation_set import check_brains
     plan = plan_of(options)
     entries = checked_scans(Path(options.dataset), options.modality)
+    check_brains(entries, plan.given_brain)
     names = [*(fold_name(number) for number in range(1, options.folds + 1)), POOLED, MEAN]
     _run(options, partial(run_cross_validation, entries, options.folds, plan), names, 2 * options.folds)
 
 
 def _generalization(options: argparse.Namespace) -> None:
     with training_packages("experiment"):
-        from .evaluation_set import check_named, find_scans
+        from .evaluation_set import check_brains, check_named, find_scans
         from .generalization import make_trials, run_generalization
     folders = [Path(folder).resolve() for folder in options.datasets]
     names = [folder.name for folder in folders]
@@ -107,7 +110,9 @@ def _generalization(options: argparse.Namespace) -> None:
     methods = {name: _method(name, options) for name in dict.fromkeys(options.methods)}
     chosen = options.modality, options.subjects
     datasets = {folder.name: find_scans(folder, *chosen, all_here=False) for folder in folders}
-    check_named(options.subjects, chain(*datasets.values()), ", ".join(options.datasets))
+    entries = list(chain(*datasets.values()))
+    check_named(options.subjects, entries, ", ".join(options.datasets))
+    check_brains(entries, options.brain_masks)
     trials = make_trials(datasets, methods)
     _run(options, partial(run_generalization, trials), [trial.name for trial in trials], len(trials))
 

@@ -136,9 +136,11 @@ def _train(options: argparse.Namespace) -> None:
         from . import distributed
         from .bundle_training import train_bundle
         from .case_list import checked_scans
+        from .evaluation_set import check_brains
     plan, output = plan_of(options), Path(options.output)
     check_there(Path(options.dataset), "no such folder")
     entries = checked_scans(Path(options.dataset), options.modality, options.subjects)
+    check_brains(entries, plan.given_brain)
     _check_resume(output, options.resume)
 
     def report(network: str, record: EpochRecord) -> None:

@@ -192,6 +192,17 @@ def test_scans_are_grouped_by_a_table_of_participants_that_was_written_after_the
     assert list(groups["protocol"]) == ["north", "south"]
 
 
+def test_the_report_says_in_how_many_scans_the_brain_was_given(dataset, tmp_path, capsys):
+    data, output = shutil.copytree(dataset, tmp_path / "set"), tmp_path / "out"
+    assert evaluate(data, "-o", output, "--brain-masks") == EXIT_INPUT
+    assert "--brain-masks: no scan has one" in capsys.readouterr().err
+    assert not output.exists()
+    save(data / "sub-01_swi_brain.nii.gz", (stripped_brain() > 0).astype(np.uint8))
+    assert evaluate(data, "-o", output, "--brain-masks") == 0
+    about = json.loads((output / "metrics.json").read_text())["about"]
+    assert about["brain"] == "masks of the data set in 1 of 2 scans"
+
+
 def test_results_of_other_settings_are_never_mixed(dataset, evaluated, capsys):
     assert evaluate(dataset, "-o", evaluated, "--th-detection", "0.5") == EXIT_INPUT
     assert "another method or other settings" in capsys.readouterr().err
