@@ -21,6 +21,7 @@ from CMMDetectLib.networks import Student
 from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.progress import Listener, Progress
 from CMMDetectLib.results import prepare_folder
+from CMMDetectLib.scan import guess_modality
 
 from . import distributed
 from .cases import Case, case_of_scan
@@ -135,7 +136,10 @@ class _Run:
     def _claim(self) -> None:
         """Write whose work folder this is, or hold it against what is there."""
         path, plan = self.work / "plan.json", plan_as_json(self.plan, self.start)
-        plan["scans"] = [entry.name for entry in self.entries]
+        # what a name does not tell the user has told, and may have told otherwise before
+        plan["scans"] = [
+            entry.name if guess_modality(entry.name) else f"{entry.name} ({entry.modality})" for entry in self.entries
+        ]
         if not path.exists():
             if self.output.exists() and (not self.output.is_dir() or any(self.output.iterdir())):
                 raise InputError(f"{self.output}: exists already; choose another -o")

@@ -44,7 +44,8 @@ def evaluate_dataset(
     """Detect in every scan and hold the candidates against the truth.
 
     Each scan's record is written to ``scans/`` in the output folder as soon as it is known. A scan whose record is
-    there is not detected again unless its files have changed, so an interrupted evaluation goes on where it stopped.
+    there is not detected again unless its files have changed or it was taken for one of another modality, so an
+    interrupted evaluation goes on where it stopped.
 
     Parameters
     ----------
@@ -67,13 +68,17 @@ def evaluate_dataset(
     for number, entry in enumerate(entries):
         path = output / "scans" / f"{entry.name}.json"
         record = read_record(path) if path.exists() else None
-        if record is None or record.sha256 != entry.checksums(given_brain):
+        if record is None or not _is_current(record, entry, given_brain):
             progress = Progress(_share_of(listener, entry.name, number, len(entries)))
             record = evaluate_scan(entry, detector, given_brain, progress)
             write_json(path, asdict(record))
         # the table of participants may have been written since
         records.append(replace(record, subject=entry.subject, groups={**record.groups, **entry.groups}))
     return records
+
+
+def _is_current(record: ScanRecord, entry: ScanEntry, given_brain: bool) -> bool:
+    return record.sha256 == entry.checksums(given_brain) and record.groups.get("modality") == entry.modality
 
 
 def evaluate_scan(entry: ScanEntry, detector: Detector, given_brain: bool, progress: Progress) -> ScanRecord:

@@ -179,6 +179,19 @@ def test_a_plan_that_was_damaged_is_one_line(dataset, start, tmp_path):
         train_bundle(find_scans(dataset), plan_of(start), tmp_path / "bundle", CPU)
 
 
+def test_a_training_does_not_go_on_with_scans_taken_for_another_modality(start, tmp_path):
+    for number, name in enumerate(("first", "second")):
+        write_scan(tmp_path / "set", name, seed=number)
+
+    def stop(step, *_):
+        raise CancelledError
+
+    for modality, outcome in (("swi", CancelledError), ("qsm", InputError), ("swi", CancelledError)):
+        entries = find_scans(tmp_path / "set", modality)
+        with pytest.raises(outcome):
+            train_bundle(entries, plan_of(start), tmp_path / "bundle", CPU, listener=stop)
+
+
 def test_a_folder_with_something_else_is_left_alone(dataset, start, tmp_path):
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "thesis.tex").write_text("mine")

@@ -180,6 +180,18 @@ def test_a_scan_whose_files_changed_is_evaluated_again(dataset, evaluated, tmp_p
     assert (output / "scans" / "sub-01_swi.json").read_bytes() == untouched
 
 
+def test_a_scan_that_was_taken_for_one_of_another_modality_is_evaluated_again(tmp_path):
+    save(tmp_path / "set" / "patient.nii.gz", stripped_brain())
+    save(tmp_path / "set" / "patient_microbleeds.nii.gz", lesion_labels())
+
+    def final_tpr(modality: str) -> float:
+        assert evaluate(tmp_path / "set", "-o", tmp_path / "out", "--modality", modality) == 0
+        metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+        return metrics["stages"]["overlap"]["final"]["tpr"]["value"]
+
+    assert [final_tpr(modality) for modality in ("swi", "qsm", "swi")] == [1, 0, 1]
+
+
 def test_scans_are_grouped_by_a_table_of_participants_that_was_written_after_they_were_evaluated(
     dataset, evaluated, tmp_path, monkeypatch
 ):
