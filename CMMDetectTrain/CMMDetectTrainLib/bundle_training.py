@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +25,7 @@ from CMMDetectLib.scan import guess_modality
 from . import distributed
 from .cases import Case, case_of_scan
 from .evaluation_set import ScanEntry
+from .json_file import read_object
 from .network_training import NetworkTraining, Reported
 from .report_page import ReportFigure
 from .simulated_cases import simulated_cases
@@ -146,7 +146,7 @@ class _Run:
             check_scans(self.entries, self.plan)
             prepare_folder(self.work)
             write_json(path, plan)
-        elif _read_plan(path) != plan:
+        elif read_object(path, f"delete {self.work} to train again from the start") != plan:
             raise InputError(
                 f"{self.work}: holds the training of another plan or other scans; choose another -o or delete it"
             )
@@ -234,13 +234,6 @@ class _Run:
             return []
         features = feature_figure(cast(Student, student), training.validation_candidates, self.plan.seed)
         return [loss_figure(training.curves), *([features] if features else [])]
-
-
-def _read_plan(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        raise InputError(f"{path}: damaged; delete {path.parent} to train again from the start") from None
 
 
 def _put_in_place(finished: Path, output: Path, replaced: Path) -> None:
