@@ -180,7 +180,8 @@ def _with_inserted(job: TrainingJob, prepared: Prepared, progress: Progress) -> 
     entries = prepared.entries["training"]
     if not job.inserted:
         return entries
-    folder = job.work / f"inserted-{job.inserted}-{job.field_t:g}T-{job.seed}"
+    # hidden: where the models lie in the data set, copies would be taken for its own scans
+    folder = job.work / f".inserted-{job.inserted}-{job.field_t:g}T-{job.seed}"
     with progress.step("insertion") as tick:
         return insert_into_scans(
             entries, folder, job.inserted, job.field_t, job.seed, tick, job.brain_extraction, job.brain_masks

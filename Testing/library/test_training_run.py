@@ -185,6 +185,22 @@ def test_simulated_microbleeds_go_into_training_scans_and_into_no_other(quick_jo
     assert written == {path: path.stat().st_mtime_ns for path in seen["scans"]}
 
 
+def test_a_training_with_simulated_microbleeds_goes_on_where_its_model_lies_in_the_data_set(
+    quick_job, dataset, tmp_path
+):
+    data = shutil.copytree(dataset, tmp_path / "data")
+    job = replace(quick_job, dataset=str(data), output=str(data / "models" / "site"), inserted=1)
+
+    def pause(step: str, _fraction: float, _message: str) -> None:
+        if step == "detector":
+            raise CancelledError
+
+    with pytest.raises(CancelledError):
+        run_training(job, pause)
+    assert [entry.name for entry in find_scans(data)] == [entry.name for entry in find_scans(dataset)]
+    run_training(job)
+
+
 def test_a_paused_training_goes_on_to_the_same_weights(quick_job, tmp_path):
     job = replace(quick_job, epochs=3)
     whole = run_training(replace(job, output=str(tmp_path / "whole")))
