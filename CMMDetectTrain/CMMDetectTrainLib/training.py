@@ -232,9 +232,7 @@ class _Training:
         torch.manual_seed(_seed_of(self.schedule.seed, self.state.epoch, self.state.step, distributed.rank()))
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._loss(self.shared, batch)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise InputError(f"{self.task.name}: the loss is no number any more; train with a smaller learning rate")
+        value = self._checked(float(loss.detach()))
         loss.backward()
         self.optimizer.step()
         if self.mean:
@@ -264,7 +262,7 @@ class _Training:
             count += size
             self._report(self.state.step)
         total, all_patches = distributed.summed([total, float(count)], self.compute)
-        return total / all_patches
+        return self._checked(total / all_patches)
 
     def _close_epoch(self, validation_loss: float) -> None:
         state = self.state
@@ -283,6 +281,11 @@ class _Training:
         state.epoch, state.step, state.loss_sum, state.seconds = state.epoch + 1, 0, 0.0, 0.0
         self._save()
         self.watch.finished(record)
+
+    def _checked(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            raise InputError(f"{self.task.name}: the loss is no number any more; train with a smaller learning rate")
+        return loss
 
     def _judged(self) -> nn.Module:
         """Give the network that validates and is kept."""

@@ -332,6 +332,11 @@ def test_a_loss_that_is_no_number_ends_the_training_in_one_line(tmp_path):
         fit(bad, Schedule(epochs=1), CPU, tmp_path)
 
 
+def test_no_weights_are_kept_whose_validation_is_no_number(tmp_path):
+    with pytest.raises(InputError, match="smaller learning rate"):
+        fit(losses_are([math.nan, math.nan]), Schedule(epochs=2), CPU, tmp_path)
+
+
 @pytest.mark.parametrize("part", ["draw", "validation"])
 def test_a_task_without_patches_is_one_line(tmp_path, part):
     empty = TensorDataset(torch.zeros(0, 1, 1, 1, 1))
