@@ -102,11 +102,14 @@ def _cross_validation(options: argparse.Namespace) -> None:
 def _generalization(options: argparse.Namespace) -> None:
     with training_packages("experiment"):
         from .evaluation_set import check_brains, check_named, find_scans
-        from .generalization import make_trials, run_generalization
+        from .generalization import folder_name, make_trials, run_generalization
     folders = [Path(folder).resolve() for folder in options.datasets]
-    names = [folder.name for folder in folders]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"{twice[0]}: two data sets have this name, by which the rows are told apart; rename one")
+    names = [folder_name(folder.name).lower() for folder in folders]
+    if twice := [folder.name for folder, name in zip(folders, names, strict=True) if names.count(name) > 1]:
+        raise InputError(
+            f"{twice[0]}: two data sets have this name, or one that differs in signs or capitals alone, "
+            "by which rows and folders are told apart; rename one"
+        )
     methods = {name: _method(name, options) for name in dict.fromkeys(options.methods)}
     chosen = options.modality, options.subjects
     datasets = {folder.name: find_scans(folder, *chosen, all_here=False) for folder in folders}

@@ -47,6 +47,15 @@ def make_trials(datasets: Mapping[str, Sequence[ScanEntry]], methods: Mapping[st
     ]
 
 
+def folder_name(name: str) -> str:
+    """Give a trial, or a data set, a name that any system takes for a folder's.
+
+    >>> folder_name("site_A (swi), paper")
+    'site-A-swi-paper'
+    """
+    return "-".join("".join(c if c.isalnum() else " " for c in name).split())
+
+
 def run_generalization(trials: Sequence[Trial], bench: Bench) -> None:
     """Measure every trial.
 
@@ -67,8 +76,7 @@ def run_generalization(trials: Sequence[Trial], bench: Bench) -> None:
         }
     )
     for trial in trials:
-        folder = "-".join("".join(c if c.isalnum() else " " for c in trial.name).split())
-        _, summaries[trial.name] = bench.measure(trial.entries, trial.method, folder)
+        _, summaries[trial.name] = bench.measure(trial.entries, trial.method, folder_name(trial.name))
         for stage in Stage:
             bench.table.add(row_of(trial.name, stage, summaries[trial.name]))
     panels = {

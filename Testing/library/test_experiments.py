@@ -362,6 +362,14 @@ def test_one_model_is_measured_on_data_sets_of_any_modality_beside_the_floor(set
     assert "What the paper found" in page and "289" in page
 
 
+def test_data_sets_whose_evaluations_would_lie_in_one_folder_are_refused(sets, tmp_path, capsys):
+    folders = [shutil.copytree(sets[number], tmp_path / name) for number, name in enumerate(("site-A", "site_A"))]
+    command = ("generalization", *folders, "-o", tmp_path / "out", "--methods blob --brain-masks")
+    assert run(*command) == EXIT_INPUT
+    assert "site-A: two data sets have this name" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_generalization_says_what_is_missing(sets, tmp_path, capsys):
     command = ("generalization", *sets, "-o", tmp_path / "x", "--methods blob --subjects")
     assert run(*command, "sub-01 sub-98 sub-99") == EXIT_INPUT
@@ -373,7 +381,8 @@ def test_generalization_says_what_is_missing(sets, tmp_path, capsys):
     (tmp_path / "x" / "rows.tsv").write_text("row\tstages\nsub-01\tfinal\n")
     assert run(*command, "sub-01") == EXIT_INPUT
     assert "rows.tsv: not the rows of an experiment" in capsys.readouterr().err
-    assert run("generalization", sets[0], sets[0], "-o", tmp_path / "x", "--methods blob") == EXIT_INPUT
-    assert "two data sets have this name" in capsys.readouterr().err
+    for other in (sets[0], tmp_path / "Train"):
+        assert run("generalization", sets[0], other, "-o", tmp_path / "x", "--methods blob") == EXIT_INPUT
+        assert "two data sets have this name" in capsys.readouterr().err
     assert run("generalization", sets[0], "-o", tmp_path / "x", "--model", tmp_path) == EXIT_INPUT
     assert "no model bundle" in capsys.readouterr().err
