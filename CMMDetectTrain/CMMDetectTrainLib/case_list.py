@@ -178,8 +178,8 @@ def add_case(dataset: Path, new: NewCase, again: bool = False) -> TrainingCase:
     Raises
     ------
     InputError
-        If the scan is there already, under this name or another, if its name is that of another scan, or if the
-        points are those of another subject.
+        If the scan is there already, under this name or another, if its name is that of another scan, if the points
+        are those of another subject, or if the folder holds what was detected in the scan.
     OutputError
         If the data set cannot be written.
     """
@@ -193,6 +193,11 @@ def add_case(dataset: Path, new: NewCase, again: bool = False) -> TrainingCase:
     checksum = content_checksum(new.scan)
     old = _same_scan(cases, new, checksum, again)
     _check_points(cases, new)
+    if old is None and is_detection(dataset, new.name):
+        raise InputError(
+            f"{dataset}: holds what was detected in {new.name}, for which its labels would be taken; "
+            "choose another folder for the data set"
+        )
     volume = _volume_in(dataset, new, checksum)
     is_new = not (dataset / volume).exists()
     case = TrainingCase(

@@ -137,6 +137,15 @@ def flip(length: int) -> np.ndarray:
     return matrix
 
 
+def test_no_case_is_saved_where_it_would_be_taken_for_a_detection_and_be_gone(tmp_path):
+    (tmp_path / "sub-01_swi_candidates.tsv").touch()
+    (tmp_path / "sub-01_swi_microbleeds.nii.gz").write_text("detected")
+    with pytest.raises(InputError, match=r"holds what was detected in sub-01_swi, .* choose another folder"):
+        add_case(tmp_path, new_case())
+    assert (tmp_path / "sub-01_swi_microbleeds.nii.gz").read_text() == "detected"
+    assert add_case(tmp_path, new_case("sub-02_swi", 1)).name == "sub-02_swi"
+
+
 def test_cases_to_check_are_listed_but_not_learnt_from(tmp_path):
     add_case(tmp_path, new_case("sub-01_swi", 0))
     add_case(tmp_path, new_case("sub-02_swi", 1, status=CaseStatus.TO_CHECK))
