@@ -1,7 +1,8 @@
-"""A folder with one DICOM series, read as one volume after checking that it is one."""
+"""A folder with one DICOM series, or one file of many frames, read as one volume after checking that it is one."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,13 @@ IMAGE_POSITION = "0020|0032"
 IMAGE_ORIENTATION = "0020|0037"
 GAP_TOLERANCE = 0.1
 """Largest departure of a slice distance from the median, as a fraction: more is a missing slice."""
+ORIENTATION_TOLERANCE = 1e-4
+"""Of direction cosines: scanners and converters write those of one stack with other last digits."""
+MAGIC_START, MAGIC = 128, b"DICM"
+FRAME_POSITION = re.compile(
+    rb"\x20\x00\x13\x91(?:SQ\0\0)?.{4}\xfe\xff\x00\xe0.{4}\x20\x00\x32\x00.{4}([-+.\\\dEe ]+)", re.DOTALL
+)
+"""The position in the Plane Position Sequence of a frame, which ITK keeps to itself; with and without types."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +36,31 @@ class SliceFile:
     """What the header of one DICOM file says about its slice."""
 
     path: str
-    echo_time: str
-    orientation: str
+    echo_time_ms: float
+    """0 where the header does not say."""
+    orientation: NDArray[np.float64]
     position_mm: float
     """Along the normal of the slice."""
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a file is one of DICOM, or a folder, which must then hold some."""
+    if path.is_dir():
+        return True
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MAGIC_START + len(MAGIC))[MAGIC_START:] == MAGIC
+    except OSError:
+        return False
+
+
 def read_dicom_series(folder: Path, echo: int | None = None) -> sitk.Image:
     """Read the one DICOM series in a folder; ``echo`` (from 1, by echo time) picks one of several echoes.
+
+    Parameters
+    ----------
+    folder : with the series, or the file of one that is all in one file
+    echo : which of several echoes, from 1, by echo time
 
     Raises
     ------
@@ -48,10 +73,7 @@ def read_dicom_series(folder: Path, echo: int | None = None) -> sitk.Image:
 
 
 def _read(folder: Path, echo: int | None) -> sitk.Image:
-    for path in folder.iterdir():
-        check_name(path)
-    files = list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), _only_series(folder)))
-    slices = _pick_echo([_read_header(name, folder) for name in files], echo, folder)
+    slices = _pick_echo([_read_header(name, folder) for name in _files(folder)], echo, folder)
     if len(slices) == 1:
         return _read_multiframe(slices[0].path, folder)
     ordered = sorted(slices, key=lambda item: item.position_mm)
@@ -61,6 +83,14 @@ def _read(folder: Path, echo: int | None) -> sitk.Image:
         return sitk.ReadImage([item.path for item in ordered], sitk.sitkFloat32)
     except RuntimeError:
         raise InputError(f"{folder}: the DICOM slices differ in size or cannot be decoded") from None
+
+
+def _files(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return [str(folder)]
+    for path in folder.iterdir():
+        check_name(path)
+    return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), _only_series(folder)))
 
 
 def _only_series(folder: Path) -> str:
@@ -93,14 +123,14 @@ def _read_header(path: str, folder: Path) -> SliceFile:
     try:
         reader = _information(path)
         header = _header(reader)
-        orientation = header.get(IMAGE_ORIENTATION, "1\\0\\0\\0\\1\\0")
-        row, column = _numbers(orientation).reshape(2, 3)
+        row, column = orientation = _numbers(header.get(IMAGE_ORIENTATION, "1\\0\\0\\0\\1\\0")).reshape(2, 3)
         position = _numbers(header.get(IMAGE_POSITION, "0\\0\\0"))
+        echo_time_ms = float(header.get(ECHO_TIME) or 0)
     except (RuntimeError, ValueError):
         raise InputError(f"{folder}: {Path(path).name} is not a readable DICOM image") from None
     if reader.GetNumberOfComponents() != 1:
         raise InputError(f"{folder}: {Path(path).name} is in color; give the series that the scanner made, in gray")
-    return SliceFile(path, header.get(ECHO_TIME, ""), orientation, float(np.cross(row, column) @ position))
+    return SliceFile(path, echo_time_ms, orientation, float(np.cross(row, column) @ position))
 
 
 def _numbers(text: str) -> NDArray[np.float64]:
@@ -108,17 +138,17 @@ def _numbers(text: str) -> NDArray[np.float64]:
 
 
 def _pick_echo(slices: list[SliceFile], echo: int | None, folder: Path) -> list[SliceFile]:
-    times = sorted({item.echo_time for item in slices}, key=lambda text: float(text or 0))
+    times = sorted({item.echo_time_ms for item in slices})
     if len(times) == 1 and echo in (None, 1):
         return slices
     if echo is None or not 1 <= echo <= len(times):
-        listed = ", ".join(f"--echo {number} ({time} ms)" for number, time in enumerate(times, 1))
+        listed = ", ".join(f"--echo {number} ({time:g} ms)" for number, time in enumerate(times, 1))
         raise InputError(f"{folder}: the series has {len(times)} echo times; choose {listed}")
-    return [item for item in slices if item.echo_time == times[echo - 1]]
+    return [item for item in slices if item.echo_time_ms == times[echo - 1]]
 
 
 def _check_regular(ordered: Sequence[SliceFile], folder: Path) -> None:
-    if len({item.orientation for item in ordered}) > 1:
+    if np.ptp([item.orientation for item in ordered], axis=0).max() > ORIENTATION_TOLERANCE:
         raise InputError(f"{folder}: the DICOM slices have different orientations; give one stack a folder")
     position = np.array([item.position_mm for item in ordered])
     if max(Counter(position.round(3)).values()) > 1:
@@ -137,4 +167,22 @@ def _read_multiframe(path: str, folder: Path) -> sitk.Image:
     image = sitk.ReadImage(path)
     if image.GetDimension() != 3 or min(image.GetSize()) == 1:
         raise InputError(f"{folder}: one DICOM slice; a whole series is needed")
+    _check_frames(path, image.GetSize()[2], folder)
     return image
+
+
+def _check_frames(path: str, count: int, folder: Path) -> None:
+    """Refuse frames that are no stack in its order: ITK takes them for one, with spacings of its own."""
+    wrong = f"{folder}: the {count} frames of {Path(path).name}"
+    try:
+        found = [_numbers(text.decode()) for text in FRAME_POSITION.findall(Path(path).read_bytes())]
+        positions = np.array(found).reshape(count, 3)
+    except ValueError:
+        raise InputError(f"{wrong} do not say where they lie; convert it to NIfTI") from None
+    places = len(np.unique(positions.round(3), axis=0))
+    if places < count:
+        raise InputError(f"{wrong} lie at {places} positions (echoes, magnitude and phase?); convert one to NIfTI")
+    steps = np.diff(positions, axis=0)
+    step = np.median(steps, axis=0)
+    if np.linalg.norm(steps - step, axis=1).max() > GAP_TOLERANCE * np.linalg.norm(step):
+        raise InputError(f"{wrong} are not evenly spaced one behind the other; convert it to NIfTI")

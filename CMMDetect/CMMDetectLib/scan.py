@@ -21,7 +21,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import ArrayLike, NDArray
 
-from .dicom_series import read_dicom_series
+from .dicom_series import is_dicom, read_dicom_series
 from .errors import InputError, OutputError
 from .file_names import check_name, check_there
 from .itk_messages import without_messages
@@ -180,7 +180,7 @@ def read_scan(path: Path | str, modality: str | None = None, echo: int | None = 
             f"{path}: the name does not end in _swi, _T2starw or _Chimap; "
             "say --modality swi, --modality t2star or --modality qsm"
         )
-    image = read_dicom_series(path, echo) if path.is_dir() else read_volume(path, echo)
+    image = read_dicom_series(path, echo) if is_dicom(path) else read_volume(path, echo)
     array, affine = _array_and_affine(image)
     _check_values(array, path)
     _check_spacing(affine, path)

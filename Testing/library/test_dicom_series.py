@@ -5,7 +5,13 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import (
+    EnhancedMRImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MRImageStorage,
+    generate_uid,
+)
 
 import phantoms
 from CMMDetectLib.errors import InputError
@@ -119,3 +125,95 @@ def test_a_slice_cut_off_in_its_header_counts_as_missing(tmp_path):
     victim.write_bytes(victim.read_bytes()[:300])
     with pytest.raises(InputError, match=r"a slice is missing|not a readable DICOM image|are mixed"):
         read_scan(folder, "swi")
+
+
+def test_slices_whose_orientations_differ_in_the_last_digit_are_one_stack(tmp_path):
+    folder = write_series(tmp_path / "dicom")
+    for number, path in enumerate(folder.iterdir()):
+        item = pydicom.dcmread(path)
+        item.ImageOrientationPatient = [f"{float(value):.{5 + number}f}" for value in item.ImageOrientationPatient]
+        item.save_as(path)
+    scan = read_scan(folder, "swi")
+    assert np.array_equal(scan.array, ARRAY)
+    assert np.abs(scan.affine - AFFINE).max() < 1e-3
+
+
+def test_slices_of_another_orientation_are_refused(tmp_path):
+    folder = write_series(tmp_path / "dicom", slices=range(4))
+    write_series(folder, slices=[4], ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+    with pytest.raises(InputError, match="different orientations"):
+        read_scan(folder, "swi")
+
+
+def test_one_echo_time_written_in_two_ways_is_one_echo(tmp_path):
+    folder = write_series(tmp_path / "dicom", slices=range(3), EchoTime="20")
+    assert np.array_equal(read_scan(write_series(folder, slices=(3, 4), EchoTime="20.0"), "swi").array, ARRAY)
+
+
+def test_an_echo_time_that_is_no_number_is_refused_in_one_line(tmp_path):
+    folder = write_series(tmp_path / "dicom")
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"DS\x04\x0020.0", b"DS\x04\x00n/a "))
+    with pytest.raises(InputError, match=r"dicom: .*\.dcm is not a readable DICOM image"):
+        read_scan(folder, "swi")
+
+
+def write_frames(folder: Path, frames: Iterable[int], syntax: str = ExplicitVRLittleEndian) -> Path:
+    """Write slices of ARRAY as the frames of one file, in that order."""
+    item = pydicom.dcmread(next(write_series(folder, slices=[0]).iterdir()))
+    path = folder / "frames.dcm"
+    Path(item.filename).rename(path)
+    measures, direction = Dataset(), Dataset()
+    direction.ImageOrientationPatient = item.ImageOrientationPatient
+    measures.PixelSpacing, measures.SliceThickness, measures.SpacingBetweenSlices = [0.9, 0.8], 3.0, 3.0
+    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "EchoTime"):
+        delattr(item, name)
+    shared, of_frames, positions = Dataset(), [], np.diag([-1, -1, 1, 1]) @ AFFINE
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [direction], [measures]
+    for k in frames:
+        place, frame = Dataset(), Dataset()
+        place.ImagePositionPatient = [f"{value:.10g}" for value in (positions @ [0, 0, k, 1])[:3]]
+        frame.PlanePositionSequence = [place]
+        of_frames.append(frame)
+    item.SOPClassUID = item.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
+    item.file_meta.TransferSyntaxUID = syntax
+    item.SharedFunctionalGroupsSequence, item.PerFrameFunctionalGroupsSequence = [shared], of_frames
+    item.NumberOfFrames = len(of_frames)
+    item.PixelData = b"".join(ARRAY[:, :, k].T.tobytes() for k in frames)
+    item["PixelData"].VR = "OW"
+    pydicom.dcmwrite(path, item, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_file_of_many_frames_comes_in_with_its_voxels_and_world_coordinates(tmp_path, syntax, order):
+    path = write_frames(tmp_path / "dicom", range(5)[::order], syntax)
+    for scan in (read_scan(path.parent, "swi"), read_scan(path, "swi")):
+        assert np.array_equal(scan.array, ARRAY[:, :, ::order])
+        assert np.abs(scan.affine[:, :3] - AFFINE[:, :3] * [1, 1, order]).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        ((0, 1, 2, 3, 4, 0, 1, 2, 3, 4), r"10 frames of frames\.dcm lie at 5 positions \(echoes"),
+        ((0, 0, 1, 1, 2, 2), "6 frames of .* lie at 3 positions"),
+        ((0, 1, 3, 4), "4 frames of .* are not evenly spaced"),
+        ((0, 2, 4, 1, 3), "5 frames of .* are not evenly spaced"),
+    ],
+)
+def test_frames_that_are_no_stack_are_refused_instead_of_stacked(tmp_path, frames, expected):
+    path = write_frames(tmp_path / "dicom", frames)
+    for place in (path.parent, path):
+        with pytest.raises(InputError, match=expected):
+            read_scan(place, "swi")
+
+
+def test_frames_without_positions_are_refused(tmp_path):
+    path = write_frames(tmp_path / "dicom", range(5))
+    item = pydicom.dcmread(path)
+    del item.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence
+    item.save_as(path)
+    with pytest.raises(InputError, match=r"5 frames of .* do not say where they lie"):
+        read_scan(path.parent, "swi")
