@@ -30,6 +30,8 @@ BACKGROUND_SHARE = 0.25
 #: Ripples that interpolation leaves in the background of a stripped scan, in parts of its highest values.
 RIPPLE = 0.05
 CROP_MARGIN_MM = 5.0
+#: Share of a brain below 0 from which it is no magnitude; interpolation leaves few such voxels, and at its edge.
+NEGATIVE_SHARE = 0.2
 BIAS_GRID_MM, BIAS_KNOTS_MM = 8.0, 80.0
 #: Below this volume a bias field cannot be told from anatomy.
 BIAS_MINIMUM_ML = 100.0
@@ -94,7 +96,7 @@ def prepare(scan: Scan, mask: BoolArray | None = None, brain_extraction: str = "
     Raises
     ------
     InputError
-        If the mask is empty, on another grid or holds no signal, or none can be found.
+        If the mask is empty, on another grid or holds no signal or no magnitude, or none can be found.
     """
     source = "given"
     if mask is None:
@@ -114,8 +116,19 @@ def prepare(scan: Scan, mask: BoolArray | None = None, brain_extraction: str = "
 def _normalized(scan: Scan, array: FloatArray, mask: BoolArray) -> tuple[FloatArray, float]:
     """Normalize a crop of a scan as its modality wants it; see `normalize_magnitude`."""
     if scan.modality.lesions_are_dark:
+        _check_magnitude(array[mask])
         return normalize_magnitude(_without_bias(array, mask, scan.spacing_mm), mask)
     return normalize_susceptibility(array, mask)
+
+
+def _check_magnitude(values: FloatArray) -> None:
+    """Refuse a phase, a susceptibility map and intensities that were centered: what is dark cannot be told in them."""
+    share, positive = (np.count_nonzero(side) / values.size for side in (values < 0, values > 0))
+    if positive and share > NEGATIVE_SHARE:
+        raise InputError(
+            f"{100 * share:.0f} % of the brain is below 0, as in phase, susceptibility or standardized intensities; "
+            "give the magnitude or SWI as the scanner made it, or say --modality qsm"
+        )
 
 
 def normalize_magnitude(array: FloatArray, mask: BoolArray) -> tuple[FloatArray, float]:

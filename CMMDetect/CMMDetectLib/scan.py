@@ -8,6 +8,7 @@ the other place with LPS is the point lists of 3D Slicer.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -50,6 +51,8 @@ class Modality(StrEnum):
 
 
 BIDS_SUFFIXES = {"swi": Modality.SWI, "t2starw": Modality.T2STAR, "chimap": Modality.QSM}
+NO_MAGNITUDE = re.compile(r"(?:^|_)part-(?:phase|real|imag)(?=_)", re.IGNORECASE)
+"""In the BIDS name of what belongs to a magnitude image and has the same suffix."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ def read_scan(path: Path | str, modality: str | None = None, echo: int | None = 
     ------
     InputError
         If the file cannot be read, is not one finite, varying 3D volume with a regular grid, or neither the
-        option nor the name tells the modality.
+        option nor the name tells the modality, or the name says that it is a phase.
     """
     path = Path(path)
     check_there(path)
@@ -180,6 +183,8 @@ def read_scan(path: Path | str, modality: str | None = None, echo: int | None = 
             f"{path}: the name does not end in _swi, _T2starw or _Chimap; "
             "say --modality swi, --modality t2star or --modality qsm"
         )
+    if not modality and NO_MAGNITUDE.search(name):
+        raise InputError(f"{path}: by its name no magnitude; give the file with part-mag, or say --modality {kind}")
     image = read_dicom_series(path, echo) if is_dicom(path) else read_volume(path, echo)
     array, affine = _array_and_affine(image)
     _check_values(array, path)

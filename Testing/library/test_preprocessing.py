@@ -224,6 +224,20 @@ class TestTheImage:
         with pytest.raises(InputError, match=r"no signal above 0.*--mask"):
             normalize_magnitude(np.zeros((4, 4, 4), np.float32), np.ones((4, 4, 4), bool))
 
+    def test_a_phase_and_standardized_intensities_are_refused_instead_of_searched(self):
+        scan = tissue_piece()
+        standardized = (scan.array - scan.array.mean()) / scan.array.std()
+        for array in (standardized, np.angle(np.exp(1j * scan.array))):
+            with pytest.raises(
+                InputError, match=r"sub-01: \d+ % of the brain is below 0, as in phase.*--modality qsm"
+            ):
+                prepare(replace(scan, array=array), np.ones(array.shape, bool))
+
+    def test_ripples_below_0_are_no_reason_to_refuse_a_scan(self):
+        scan = tissue_piece()
+        rippled = np.where(np.random.default_rng(1).random(scan.array.shape) < 0.1, -scan.array, scan.array)
+        assert prepare(replace(scan, array=rippled)).tissue_signal == pytest.approx(300, rel=0.02)
+
 
 class TestSusceptibility:
     def test_lesions_are_bright_calcification_is_dark(self):

@@ -110,6 +110,14 @@ def test_the_modality_is_read_from_a_bids_name(tmp_path, name, modality):
     assert read_scan(save(tmp_path / f"{name}.nii.gz")).modality == modality
 
 
+@pytest.mark.parametrize("part", ["phase", "real", "imag"])
+def test_what_belongs_to_a_magnitude_is_not_taken_for_it_by_its_name(tmp_path, part):
+    path = save(tmp_path / f"sub-01_part-{part}_T2starw.nii.gz")
+    with pytest.raises(InputError, match=r"no magnitude; give the file with part-mag, or say --modality t2star"):
+        read_scan(path)
+    assert read_scan(path, "t2star").modality == "t2star"
+
+
 def test_a_linked_scan_has_the_name_that_the_user_gave(tmp_path, monkeypatch):
     (tmp_path / "annex").mkdir()
     for key in ("MD5E-s1234--0cc175b9", "sub-02_T2starw"):
