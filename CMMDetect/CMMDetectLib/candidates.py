@@ -6,7 +6,6 @@ candidate on or says why not, so that a reader can see every stage and rescue an
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -175,10 +174,7 @@ def read_table(path: Path) -> list[Candidate]:
         If the file cannot be read or is no such table.
     """
     names = [field.name for field in fields(Candidate)]
-    try:
-        rows = read_cells(path)
-    except (OSError, UnicodeDecodeError, csv.Error):
-        raise InputError(f"{path}: no table of candidates can be read here") from None
+    rows = read_cells(path)
     if not rows or rows[0] != names:
         raise InputError(f"{path}: not a table of candidates; its columns must be {', '.join(names)}")
     filled = ((line, row) for line, row in enumerate(rows[1:], 2) if any(cell.strip() for cell in row))
@@ -240,9 +236,10 @@ def _parse_row(row: Mapping[str, str], path: Path, line: int) -> Candidate:
         raise InputError(broken_cell(path, line))
     try:
         for field in fields(Candidate):
-            text = row[field.name]
-            number = str(field.type).startswith("float")
-            values[field.name] = None if text == MISSING else float(text) if number else text
+            text, kind = row[field.name], str(field.type)
+            # who fills in a row in a spreadsheet leaves cells empty
+            is_missing = text == MISSING or (kind.endswith("None") and not text.strip())
+            values[field.name] = None if is_missing else float(text) if kind.startswith("float") else text
         return Candidate(**{**values, "stage": Stage(values["stage"])})
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: line {line} is not a candidate ({error})") from None

@@ -35,12 +35,19 @@ def read_cells(path: Path) -> list[list[str]]:
 
     Raises
     ------
-    OSError, UnicodeDecodeError, csv.Error
-        If they cannot be read.
+    InputError
+        If the file cannot be read or is not in UTF-8.
     """
-    # spreadsheet programs put a byte order mark before the header
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        return list(csv.reader(stream, delimiter="\t"))
+    try:
+        # spreadsheet programs put a byte order mark before the header
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return list(csv.reader(stream, delimiter="\t"))
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file in UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except csv.Error as error:
+        raise InputError(f"{path}: not a table ({error})") from None
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
@@ -52,14 +59,7 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
         If the file cannot be read, is not in UTF-8, or a cell has a line break, as all rows behind a quotation mark
         that is not closed.
     """
-    try:
-        rows = read_cells(path)
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file in UTF-8; save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except csv.Error as error:
-        raise InputError(f"{path}: not a table ({error})") from None
+    rows = read_cells(path)
     for line, row in enumerate(rows, 1):
         if any("\n" in cell for cell in row):
             raise InputError(broken_cell(path, line))

@@ -65,6 +65,22 @@ def test_a_table_that_a_spreadsheet_program_saved_with_its_mark_and_empty_lines_
     assert read_table(tmp_path / "t.tsv") == expected
 
 
+def test_cells_that_were_left_empty_in_a_spreadsheet_are_missing_values(tmp_path):
+    write_table(tmp_path / "t.tsv", CANDIDATES, {})
+    expected = read_table(tmp_path / "t.tsv")
+    text = (tmp_path / "t.tsv").read_text(encoding="utf-8")
+    (tmp_path / "t.tsv").write_text(text.replace("n/a", ""), encoding="utf-8")
+    assert read_table(tmp_path / "t.tsv") == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_a_table_saved_in_another_encoding_says_what_to_save_it_as(tmp_path, encoding):
+    write_table(tmp_path / "t.tsv", CANDIDATES, {})
+    (tmp_path / "t.tsv").write_text((tmp_path / "t.tsv").read_text(encoding="utf-8"), encoding=encoding)
+    with pytest.raises(InputError, match=r"t\.tsv: not a text file in UTF-8; save it as UTF-8"):
+        read_table(tmp_path / "t.tsv")
+
+
 def test_an_empty_list_makes_a_table_with_its_header_alone(tmp_path):
     write_table(tmp_path / "t.tsv", [], {})
     assert read_table(tmp_path / "t.tsv") == []
