@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -138,6 +139,7 @@ def _changed(settings: Settings, job: DetectionJob) -> Settings:
         if not 0 < value <= 1:
             raise InputError(f"--{name.replace('_', '-')} {value:g}: must lie above 0 and not above 1")
     for name, value in cutoffs.items():
-        if not value >= 0:
-            raise InputError(f"--{name.replace('_', '-')} {value:g}: must not be negative")
+        # JSON, in which the results and a review keep it, has no infinity
+        if not 0 <= value < math.inf:
+            raise InputError(f"--{name.replace('_', '-')} {value:g}: must not be negative, nor infinite")
     return replace(settings, **thresholds, cutoffs=replace(settings.cutoffs, **cutoffs))

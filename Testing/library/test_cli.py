@@ -158,6 +158,8 @@ def refused(capsys: pytest.CaptureFixture[str], command: list[str]) -> str:
         (["--echo", "2"], "there is no echo 2"),
         (["--th-detection", "1.5"], "--th-detection 1.5: must lie above 0 and not above 1"),
         (["--min-volume-mm3", "-1"], "--min-volume-mm3 -1: must not be negative"),
+        (["--max-ellipticity", "inf"], "--max-ellipticity inf: must not be negative, nor infinite"),
+        (["--min-skull-distance-mm", "nan"], "--min-skull-distance-mm nan: must not be negative"),
         (["--th-discrimination", "high"], "invalid float value"),
         (["--device", "tpu"], "choose from"),
     ],
