@@ -118,7 +118,7 @@ def export_training_case(session: ReviewSession, scan: Scan, dataset: Path) -> d
         If the files cannot be written.
     """
     stem = session.scan.name
-    if guess_modality(stem) is None:
+    if guess_modality(stem) is not scan.modality:  # the name tells none, or not the one that the reader chose
         stem += f"_{BIDS_NAMES[scan.modality]}"
     names = {"scan": f"{stem}.nii.gz", "labels": f"{stem}{LABELS}.nii.gz"}
     regions = accepted_regions(session, scan)

@@ -158,6 +158,13 @@ def test_a_training_scan_without_a_bids_name_gets_its_modality(session, scan, tm
     assert len(read_lesions(entry, read_scan(entry.scan))[0]) == 1
 
 
+def test_a_training_scan_whose_name_tells_another_modality_than_the_reader_has_the_readers(session, scan, tmp_path):
+    magnitude = Scan(scan.array, scan.affine, Modality.T2STAR, scan.name)
+    export_training_case(session, magnitude, tmp_path)
+    (entry,) = find_scans(tmp_path)
+    assert (entry.name, entry.modality) == ("sub-01_swi_T2starw", Modality.T2STAR)
+
+
 def test_a_folder_that_cannot_be_written_gives_one_line(session, scan, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError) as caught:
