@@ -314,7 +314,9 @@ def _without_vessel(
     start, inner = np.array([part.start for part in box]), mask[box]
     ends = np.array([[at - part.start, part.stop - 1 - at] for part, at in zip(box, center, strict=True)])
     at_caps = ends >= near.caps_vox[:, None]
-    if not _follows_vessel(near, inner, bool(at_caps[slice_axis(near.spacing_mm.tolist())].all())):
+    through = np.arange(3) == slice_axis(near.spacing_mm.tolist())
+    # of a region that ends at the caps on all sides nobody knows whether it is higher than wide
+    if not _follows_vessel(near, inner, bool(at_caps[through].all() and not at_caps[~through].all())):
         return mask, {GrowthFlag.CAPPED} if at_caps.any() else set()
     sampling = np.where(near.thick, FAR_MM, near.spacing_mm)
     depth = ndimage.distance_transform_edt(np.pad(inner, 1), sampling=sampling)[1:-1, 1:-1, 1:-1]

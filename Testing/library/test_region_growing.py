@@ -84,6 +84,15 @@ def test_the_largest_microbleed_does_not_exceed_the_caps_and_says_so(spacing, mo
     assert GrowthFlag.CAPPED in lesion.flags
 
 
+@BOTH
+@pytest.mark.parametrize("spacing", [(0.3, 0.3, 1.0), (0.4, 0.4, 1.0)], ids=str)
+def test_a_large_microbleed_on_small_pixels_is_no_vessel_because_its_caps_are_higher_than_wide(spacing, modality):
+    lesion = grow_at_voxel(scan_of(ball(spacing, 8.0), spacing, modality), middle_of(spacing) / spacing)
+    assert lesion.found
+    assert lesion.flags == (GrowthFlag.CAPPED,)
+    assert lesion.mask.shape == (11, 11, 7)
+
+
 def test_the_caps_lie_across_the_thick_slices_whatever_axis_they_are_on():
     spacing = (3.0, 0.8, 0.8)
     scan = scan_of(ball(spacing, 9.0), spacing, Modality.SWI)
