@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -215,9 +216,11 @@ class ReviewSession:
     def add(self, position_mm: ArrayLike, certainty: Certainty | None = None) -> str:
         """Add a microbleed that the detector missed, as accepted; give its id (``cmb-r001``)."""
         x, y, z = _position(position_mm).tolist()
-        number = self.state.last_added + 1
+        # a table that was reviewed brings points of its own
+        free = (number for number in count(self.state.last_added + 1) if _added(number) not in self._history.items)
+        number = next(free)
         sure = Certainty(certainty).value if certainty else None
-        item = Candidate(id=f"cmb-r{number:03d}", x=x, y=y, z=z, stage=Stage.FINAL, origin=Origin.READER.value)
+        item = Candidate(id=_added(number), x=x, y=y, z=z, stage=Stage.FINAL, origin=Origin.READER.value)
         item = self._signed(replace(item, verdict=Verdict.ACCEPTED.value, certainty=sure))
         self.state = replace(self.state, last_added=number)
         self._do(Change(f"Add {item.id}", (self._history.addition(item),)))
@@ -371,6 +374,11 @@ class ReviewSession:
         finally:
             if self.save is not None:
                 self.save(self)
+
+
+def _added(number: int) -> str:
+    """Name a point that the reader adds."""
+    return f"cmb-r{number:03d}"
 
 
 def _position(position_mm: ArrayLike) -> NDArray[np.float64]:

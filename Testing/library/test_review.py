@@ -99,6 +99,15 @@ def test_a_position_that_is_none_is_refused_and_changes_nothing(position):
     assert session.candidates == CANDIDATES
 
 
+def test_a_point_of_a_reviewed_table_stays_when_another_is_added():
+    known = replace(CANDIDATES[0], id="cmb-r001", origin="reader", verdict="accepted")
+    session = session_of([known])
+    assert session.add((80, 0, 0)) == "cmb-r002"
+    assert session["cmb-r001"] == known
+    session.undo()
+    assert session.candidates == [known]
+
+
 def test_a_missed_microbleed_is_added_as_accepted_and_its_name_is_never_used_again():
     session = session_of(reader="Ada")
     first = session.add((1, 2, 3), Certainty.POSSIBLE)
