@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from .errors import InputError
+
 HEADER_SIZE = 348
+NIFTI_2_HEADER_SIZE = 540
 WRITTEN_START = 352
 """Where ITK begins the voxels of the files that it writes."""
 GZIP_TRAILER = 4
@@ -39,6 +42,8 @@ def count_nonfinite(path: Path) -> int:
         If the file ends before the data that its header announces, or the header announces what cannot be.
     OSError
         If the file cannot be read or decompressed.
+    InputError
+        If the file is NIfTI-2, which ITK does not read.
     """
     is_pair = path.name.lower().endswith(PAIR)
     header_file, voxel_file = (_of_pair(path, suffix) for suffix in PAIR) if is_pair else (path, path)
@@ -46,7 +51,10 @@ def count_nonfinite(path: Path) -> int:
         return 0
     content = _content(header_file)
     header = np.frombuffer(content[:HEADER_SIZE], np.uint8)
-    order = next((mark for mark in "<>" if _field(header, mark + "i4", 0) == HEADER_SIZE), None)
+    size_of = {mark: int(_field(header, mark + "i4", 0)) for mark in "<>"}
+    if NIFTI_2_HEADER_SIZE in size_of.values():
+        raise InputError(f"{path}: NIfTI-2, which cannot be read here; save it as NIfTI-1")
+    order = next((mark for mark, size in size_of.items() if size == HEADER_SIZE), None)
     if order is None:
         return 0
     if len(header) < HEADER_SIZE:

@@ -196,6 +196,7 @@ BAD_FILES = {
     "beyond float32": (lambda path: save(path, ARRAY.astype(np.float64) * 1e40), "too large; divide them"),
     "beyond float32 in sum": (lambda path: save(path, 1e306 * ARRAY.astype(np.float64)), "too large; divide them"),
     "0 in float32": (lambda path: save(path, ARRAY.astype(np.float64) * 1e-60), "every voxel has the value 0"),
+    "NIfTI-2": (lambda path: nib.save(nib.Nifti2Image(ARRAY, OBLIQUE), path) or path, r"NIfTI-2.*as NIfTI-1"),
     "micrometer voxels": (lambda path: save(path, affine=np.diag([800, 800, 3000, 1.0])), "cannot be right"),
 }
 
