@@ -1,4 +1,4 @@
-"""Which candidates are the same lesion: two stated rules, and near-duplicates.
+"""Which candidates are the same lesion: two stated rules.
 
 Published rules differ, and so do the numbers that they give. Here are two, on arrays and points only:
 
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 CENTER_DISTANCE_MM = 3.0
@@ -113,24 +112,6 @@ def match_centers(
     rest = _assign(distance[np.ix_(free, optional)], in_reach[np.ix_(free, optional)], None)
     candidate_of[optional] = np.where(rest >= 0, np.append(free, -1)[rest], -1)
     return Match(candidate_of, ~np.isin(np.arange(len(points)), candidate_of) & ~excused)
-
-
-def near_duplicates(points_mm: ArrayLike, within_mm: float) -> NDArray[np.intp]:
-    """Find the pairs of points that are so close that they may mark the same lesion twice.
-
-    Returns
-    -------
-    (P, 2) int
-        Indices of each pair, the lower first, in ascending order.
-
-    >>> near_duplicates([[0, 0, 0], [9, 0, 0], [0, 2, 0]], within_mm=3.0)
-    array([[0, 2]])
-    """
-    points = np.reshape(np.asarray(points_mm, np.float64), (-1, 3))
-    if len(points) < 2:
-        return np.zeros((0, 2), np.intp)
-    pairs = cKDTree(points).query_pairs(within_mm, output_type="ndarray")
-    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
 def _assign(

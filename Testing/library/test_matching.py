@@ -9,7 +9,6 @@ from CMMDetectLib.matching import (
     CENTER_DISTANCE_MM,
     match_centers,
     match_overlap,
-    near_duplicates,
     shared_voxels,
 )
 
@@ -108,10 +107,3 @@ def test_nothing_matches_nothing():
         for found in (by_center, by_overlap):
             assert found.candidate_of.tolist() == [-1] * len(lesions)
             assert found.is_false.tolist() == [True] * len(candidates)
-
-
-def test_near_duplicates_are_pairs_of_close_points():
-    marks = [[5, 0, 0], [0, 0, 0], [0, 2.9, 0], [0, 0, 3.1]]
-    assert near_duplicates(marks, within_mm=3.0).tolist() == [[1, 2]]
-    assert near_duplicates([[0, 0, 0]], within_mm=3.0).shape == (0, 2)
-    assert near_duplicates([], within_mm=3.0).shape == (0, 2)
