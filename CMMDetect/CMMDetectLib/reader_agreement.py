@@ -14,7 +14,7 @@ import numpy as np
 
 from .candidates import Candidate, write_json
 from .errors import InputError
-from .review import Clock, ReviewSession, utc_now
+from .review import ReviewSession
 from .review_records import Verdict, free_id, marked_position, pair_up, position_of
 from .review_state import ReviewState
 from .tables import write_tsv
@@ -156,7 +156,7 @@ def write_agreement(path: Path, agreement: Agreement) -> None:
     write_json(path.with_suffix(".json"), agreement.summary())
 
 
-def adjudicate(first: ReviewSession, second: ReviewSession, reader: str = "", clock: Clock = utc_now) -> ReviewSession:
+def adjudicate(first: ReviewSession, second: ReviewSession, reader: str = "") -> ReviewSession:
     """Begin a third session: what both readers say is taken over, the rest is undecided with both words in the note.
 
     Raises
@@ -172,7 +172,7 @@ def adjudicate(first: ReviewSession, second: ReviewSession, reader: str = "", cl
         taken.add(name)
         candidates.append(replace(_settled(lesion, names), id=name))
     added = max(first.state.last_added, second.state.last_added)
-    return ReviewSession(first.scan, candidates, first.run, ReviewState(reader=reader, last_added=added), clock)
+    return ReviewSession(first.scan, candidates, first.run, ReviewState(reader=reader, last_added=added))
 
 
 def _union(first: ReviewSession, second: ReviewSession) -> list[ComparedLesion]:

@@ -129,10 +129,8 @@ class ReviewSession:
         undecided = verdicts.count(Verdict.UNDECIDED)
         return ReviewProgress(len(verdicts), len(verdicts) - undecided, verdicts.count(Verdict.ACCEPTED))
 
-    def nearby(
-        self, position_mm: ArrayLike, within_mm: float = NEARBY_MM, but: str | None = None
-    ) -> list[tuple[Candidate, float]]:
-        """Find the visible candidates near a point (RAS mm), the nearest first, with their distance in mm.
+    def nearby(self, position_mm: ArrayLike, but: str | None = None) -> list[tuple[Candidate, float]]:
+        """Find the visible candidates within 5 mm of a point (RAS mm), the nearest first, with their distance in mm.
 
         Parameters
         ----------
@@ -140,7 +138,7 @@ class ReviewSession:
         """
         items = [item for item in self.visible if item.id != but]
         distances = np.linalg.norm(positions_of(items) - _position(position_mm), axis=1)
-        near = np.flatnonzero(distances <= within_mm)
+        near = np.flatnonzero(distances <= NEARBY_MM)
         return [(items[at], float(distances[at])) for at in near[np.argsort(distances[near], kind="stable")]]
 
     # ------------------------------------------------------------------ going through the list

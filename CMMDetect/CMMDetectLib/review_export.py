@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .candidates import Candidate, Stage, write_markups, write_table
-from .region_growing import GrowthSettings, grow_lesion, lies_inside
+from .region_growing import grow_lesion, lies_inside
 from .results import LABELS, all_or_none
 from .review import ReviewSession
 from .review_records import position_of
@@ -40,7 +40,7 @@ class AcceptedRegions:
     flags: tuple[str, ...]
 
 
-def accepted_regions(session: ReviewSession, scan: Scan, settings: GrowthSettings | None = None) -> AcceptedRegions:
+def accepted_regions(session: ReviewSession, scan: Scan) -> AcceptedRegions:
     """Grow the region of every accepted microbleed from where the reader put it (paper, section 3.1).
 
     Where regions meet a voxel belongs to the earlier one in the list.
@@ -52,7 +52,7 @@ def accepted_regions(session: ReviewSession, scan: Scan, settings: GrowthSetting
         if not lies_inside(scan, to_voxel(scan.affine, position_of(item))):
             flags.append(OUTSIDE)
             continue
-        lesion = grow_lesion(scan, position_of(item), settings)
+        lesion = grow_lesion(scan, position_of(item))
         part, mask = labels[lesion.box], lesion.mask
         if not lesion.found:
             part, mask = _sphere(labels, scan, position_of(item))

@@ -19,7 +19,7 @@ from typing import Any
 from .candidates import Candidate, Stage
 from .errors import InputError, OutputError
 from .orientation import canonical_turn
-from .review import Clock, ReviewSession, utc_now
+from .review import ReviewSession
 from .review_records import free_id
 from .review_state import BlindRead, ReviewState, ScanIdentity
 from .scan import Scan, replacing
@@ -148,13 +148,12 @@ def to_text(session: ReviewSession) -> str:
     return "{\n" + "".join(lines) + f' "candidates": [\n{rows}\n ]\n}}\n'
 
 
-def from_text(text: str, source: str = "the scene's review", clock: Clock = utc_now) -> ReviewSession:
+def from_text(text: str, source: str = "the scene's review") -> ReviewSession:
     """Make a session from its text.
 
     Parameters
     ----------
     source : what an error names
-    clock : gives the time of decisions
 
     Raises
     ------
@@ -172,7 +171,7 @@ def from_text(text: str, source: str = "the scene's review", clock: Clock = utc_
     try:
         candidates = [_candidate(record) for record in content["candidates"]]
         scan = ScanIdentity(**content["scan"])
-        return ReviewSession(scan, candidates, dict(content["run"]), _state(content), clock)
+        return ReviewSession(scan, candidates, dict(content["run"]), _state(content))
     except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
         problem = " ".join(str(error).split())
         raise InputError(f"{source}: a damaged review ({problem}); put a copy back") from None
@@ -190,7 +189,7 @@ def write_review(path: Path, session: ReviewSession) -> None:
         beside.write_text(to_text(session), encoding="utf-8")
 
 
-def read_review(path: Path, clock: Clock = utc_now) -> ReviewSession:
+def read_review(path: Path) -> ReviewSession:
     """Read a session; the file is left as it is.
 
     Raises
@@ -202,12 +201,10 @@ def read_review(path: Path, clock: Clock = utc_now) -> ReviewSession:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{path}: no review can be read here; it is missing, closed to you or damaged") from None
-    return from_text(text, str(path), clock)
+    return from_text(text, str(path))
 
 
-def open_review(
-    path: Path, scan: ScanIdentity, scene_text: str | None = None, clock: Clock = utc_now
-) -> OpenedReview | None:
+def open_review(path: Path, scan: ScanIdentity, scene_text: str | None = None) -> OpenedReview | None:
     """Go on with the review of a scan from its file, the scene's copy, or the newer of both; None if there is none.
 
     Where the copies differ the older one is kept beside the file. The session saves itself to the file from now on.
@@ -217,8 +214,8 @@ def open_review(
     InputError
         If a copy is damaged or belongs to another scan. `set_aside` moves a file away that stands in the way.
     """
-    filed = read_review(path, clock) if path.exists() else None
-    in_scene = from_text(scene_text, clock=clock) if scene_text else None
+    filed = read_review(path) if path.exists() else None
+    in_scene = from_text(scene_text) if scene_text else None
     for session, source in ((filed, str(path)), (in_scene, "the scene's review")):
         if session is not None:
             _check_scan(session, scan, source)
