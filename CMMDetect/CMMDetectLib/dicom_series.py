@@ -105,7 +105,12 @@ def _only_series(folder: Path) -> str:
 
 def _describe(folder: str, series: str) -> str:
     files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(folder, series)
-    return f"{_header(_information(files[0])).get(SERIES_DESCRIPTION, 'unnamed')}, {len(files)} files"
+    name = _header(_information(files[0])).get(SERIES_DESCRIPTION, "unnamed")
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # ITK gives the bytes of other character sets as they are
+        name = name.encode(errors="surrogateescape").decode("latin-1")
+    return f"{name}, {len(files)} files"
 
 
 def _information(path: str) -> sitk.ImageFileReader:

@@ -100,6 +100,13 @@ def test_two_series_in_one_folder_are_listed(tmp_path):
         read_scan(write_series(tmp_path / "dicom", "2", slices=range(3)), "swi")
 
 
+def test_the_names_of_series_are_told_in_the_letters_that_scanners_write(tmp_path):
+    folder = write_series(tmp_path / "dicom", "1", SpecificCharacterSet="ISO_IR 192", SeriesDescription="größer")
+    write_series(folder, "2", SpecificCharacterSet="ISO_IR 100", SeriesDescription="Schädel")
+    with pytest.raises(InputError, match=r"mixed \(größer, 5 files; Schädel, 5 files\)"):
+        read_scan(folder, "swi")
+
+
 def test_two_images_at_one_position_are_refused(tmp_path):
     folder = write_series(tmp_path / "dicom")
     content = next(folder.iterdir()).read_bytes()
