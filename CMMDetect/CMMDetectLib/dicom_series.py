@@ -16,6 +16,7 @@ from .errors import InputError
 from .file_names import check_name
 from .itk_messages import without_messages
 
+IMAGE_TYPE, COMPLEX_COMPONENT = "0008|0008", "0008|9208"
 ECHO_TIME = "0018|0081"
 SERIES_DESCRIPTION = "0008|103e"
 IMAGE_POSITION = "0020|0032"
@@ -41,6 +42,7 @@ class SliceFile:
     orientation: NDArray[np.float64]
     position_mm: float
     """Along the normal of the slice."""
+    is_phase: bool
 
 
 def is_dicom(path: Path) -> bool:
@@ -54,26 +56,29 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def read_dicom_series(folder: Path, echo: int | None = None) -> sitk.Image:
+def read_dicom_series(folder: Path, echo: int | None = None, may_be_phase: bool = True) -> sitk.Image:
     """Read the one DICOM series in a folder; ``echo`` (from 1, by echo time) picks one of several echoes.
 
     Parameters
     ----------
     folder : with the series, or the file of one that is all in one file
     echo : which of several echoes, from 1, by echo time
+    may_be_phase : whether the header may say that it is one; a phase of a scanner has the values of a magnitude
 
     Raises
     ------
     InputError
         If the folder holds no DICOM files or several series, several echoes and ``echo`` does not say which,
-        if slices are missing or doubled, or their pixels are colors.
+        if slices are missing or doubled, their pixels are colors, or they are a phase and must not be.
     """
     with without_messages():
-        return _read(folder, echo)
+        return _read(folder, echo, may_be_phase)
 
 
-def _read(folder: Path, echo: int | None) -> sitk.Image:
+def _read(folder: Path, echo: int | None, may_be_phase: bool) -> sitk.Image:
     slices = _pick_echo([_read_header(name, folder) for name in _files(folder)], echo, folder)
+    if not may_be_phase and all(item.is_phase for item in slices):
+        raise InputError(f"{folder}: by its header a phase; give the series of the magnitude or SWI")
     if len(slices) == 1:
         return _read_multiframe(slices[0].path, folder)
     ordered = sorted(slices, key=lambda item: item.position_mm)
@@ -135,7 +140,8 @@ def _read_header(path: str, folder: Path) -> SliceFile:
         raise InputError(f"{folder}: {Path(path).name} is not a readable DICOM image") from None
     if reader.GetNumberOfComponents() != 1:
         raise InputError(f"{folder}: {Path(path).name} is in color; give the series that the scanner made, in gray")
-    return SliceFile(path, echo_time_ms, orientation, float(np.cross(row, column) @ position))
+    is_phase = "P" in header.get(IMAGE_TYPE, "").split("\\") or header.get(COMPLEX_COMPONENT) == "PHASE"
+    return SliceFile(path, echo_time_ms, orientation, float(np.cross(row, column) @ position), is_phase)
 
 
 def _numbers(text: str) -> NDArray[np.float64]:

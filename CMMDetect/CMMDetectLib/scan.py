@@ -185,7 +185,10 @@ def read_scan(path: Path | str, modality: str | None = None, echo: int | None = 
         )
     if not modality and NO_MAGNITUDE.search(name):
         raise InputError(f"{path}: by its name no magnitude; give the file with part-mag, or say --modality {kind}")
-    image = read_dicom_series(path, echo) if is_dicom(path) else read_volume(path, echo)
+    if is_dicom(path):
+        image = read_dicom_series(path, echo, may_be_phase=not kind.lesions_are_dark)
+    else:
+        image = read_volume(path, echo)
     array, affine = _array_and_affine(image)
     _check_values(array, path)
     _check_spacing(affine, path)

@@ -89,6 +89,27 @@ def test_a_series_in_color_is_refused(tmp_path):
         read_scan(write_series(tmp_path / "dicom", **color, **bytes_of), "swi")
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]},
+        {"ImageType": ["ORIGINAL", "PRIMARY", "PHASE MAP", "P", "FFE"]},
+        {"ComplexImageComponent": "PHASE"},
+    ],
+)
+def test_the_phase_of_a_scanner_is_not_taken_for_a_magnitude(tmp_path, header):
+    folder = write_series(tmp_path / "dicom", **header)
+    with pytest.raises(InputError, match="dicom: by its header a phase; give the series of the magnitude"):
+        read_scan(folder, "swi")
+    assert np.array_equal(read_scan(folder, "qsm").array, ARRAY)
+
+
+@pytest.mark.parametrize("kind", ["M", "SWI", "PROJECTION IMAGE"])
+def test_what_is_no_phase_by_its_header_is_read(tmp_path, kind):
+    folder = write_series(tmp_path / "dicom", ImageType=["ORIGINAL", "PRIMARY", kind])
+    assert np.array_equal(read_scan(folder, "swi").array, ARRAY)
+
+
 def test_a_missing_slice_is_named(tmp_path):
     with pytest.raises(InputError, match=r"slices 2 and 3 are 6.00 mm apart, the others 3.00 mm"):
         read_scan(write_series(tmp_path / "dicom", slices=(0, 1, 3, 4)), "swi")
