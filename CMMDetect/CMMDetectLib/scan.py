@@ -28,13 +28,15 @@ from .file_names import check_name, check_there
 from .itk_messages import without_messages
 from .nifti_file import is_whole
 from .orientation import Turn, turn_along
-from .volume_file import last_line, nonfinite_problem, read_volume
+from .volume_file import SHEARED, last_line, nonfinite_problem, read_volume
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
 PLAUSIBLE_SPACING_MM = (0.05, 20.0)
 LARGEST_VALUE = float(np.finfo(np.float32).max)
 SAME_GRID_TOLERANCE_VOX = 0.1
+RIGHT_ANGLE_TOLERANCE = 1e-3
+"""Largest cosine between two axes: 0.2 mm over a head."""
 
 
 class Modality(StrEnum):
@@ -97,6 +99,16 @@ def spacing_of(affine: NDArray[np.float64]) -> tuple[float, float, float]:
     """
     i, j, k = np.linalg.norm(affine[:3, :3], axis=0)
     return float(i), float(j), float(k)
+
+
+def is_right_angled(affine: NDArray[np.float64]) -> bool:
+    """Whether the axes of a grid stand at right angles.
+
+    >>> is_right_angled(np.diag([-0.8, 0.8, 3.0, 1.0])), is_right_angled(np.eye(4) + 0.01 * np.eye(4, k=1))
+    (True, False)
+    """
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() <= RIGHT_ANGLE_TOLERANCE)
 
 
 def to_world(affine: NDArray[np.float64], ijk: ArrayLike) -> NDArray[np.float64]:
@@ -191,7 +203,7 @@ def read_scan(path: Path | str, modality: str | None = None, echo: int | None = 
         image = read_volume(path, echo)
     array, affine = _array_and_affine(image)
     _check_values(array, path)
-    _check_spacing(affine, path)
+    _check_grid(affine, path)
     return Scan(array.astype(np.float32, copy=False), affine, kind, name, path)
 
 
@@ -247,9 +259,11 @@ def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) ->
     Raises
     ------
     OutputError
-        If the file cannot be written.
+        If the file cannot be written, or the grid is sheared, which NIfTI would keep as another one.
     """
     check_name(path, OutputError)
+    if not is_right_angled(affine):
+        raise OutputError(f"{path}: cannot be written; {SHEARED}")
     with replacing(path) as beside:
         with without_messages():
             sitk.WriteImage(as_image(array, affine), str(beside), useCompression=True, compressionLevel=1)
@@ -337,11 +351,13 @@ def _finite_range(array: NDArray[Any], path: Path) -> tuple[float, float]:
     return low, high
 
 
-def _check_spacing(affine: NDArray[np.float64], path: Path) -> None:
+def _check_grid(affine: NDArray[np.float64], path: Path) -> None:
     low, high = PLAUSIBLE_SPACING_MM
     if not all(low <= step <= high for step in spacing_of(affine)):
         spacing = " x ".join(f"{step:g}" for step in spacing_of(affine))
         raise InputError(f"{path}: a voxel of {spacing} mm cannot be right; mend the header's voxel size")
+    if not is_right_angled(affine):
+        raise InputError(f"{path}: {SHEARED}")
 
 
 def _onto_grid(array: NDArray[Any], affine: NDArray[np.float64], scan: Scan) -> NDArray[Any] | None:

@@ -12,6 +12,8 @@ from .errors import InputError
 from .itk_messages import without_messages
 from .nifti_file import count_nonfinite, is_nifti
 
+SHEARED = "the orientation matrix is singular or sheared; resample it to a right-angled grid"
+
 
 def read_volume(path: Path, echo: int | None = None, may_choose: bool = True) -> sitk.Image:
     """Read a file as one 3D image of real numbers.
@@ -83,7 +85,7 @@ def _reading_problem(error: Exception) -> str:
     if any(part in text for part in ("determine ImageIO", "Not a gzipped file", "not recognized as a NIFTI")):
         return "not an image that can be read; NIfTI, NRRD or a folder with a DICOM series is needed"
     if "orthonormal" in text or "singular" in text.lower() or "determinant" in text:
-        return "the orientation matrix is singular or sheared; resample it to a right-angled grid"
+        return SHEARED
     if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile) or any(
         part in text for part in ("trouble reading", "MetaImageIO")
     ):

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from CMMDetectLib.bundle import read_bundle
 from CMMDetectLib.candidates import write_json
 from CMMDetectLib.errors import InputError
-from CMMDetectLib.scan import PLAUSIBLE_SPACING_MM, Modality, guess_modality, write_image
+from CMMDetectLib.scan import PLAUSIBLE_SPACING_MM, Modality, guess_modality, is_right_angled, write_image
 from CMMDetectLib.scene import affine_of
 
 from .installation import modelFolder, networksReady
@@ -161,6 +161,8 @@ def _problemOfVolume(volume):
     transform = volume.GetParentTransformNode()
     if transform is not None and not transform.IsTransformToWorldLinear():
         return _("The scan is bent by a transform. Harden the transform in the Data module first.")
+    if not is_right_angled(affine_of(volume)):
+        return _("A transform has sheared the scan. Resample it to a right-angled grid first.")
     return ""
 
 

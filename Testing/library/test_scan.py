@@ -14,6 +14,7 @@ from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.scan import (
     Modality,
     Scan,
+    as_image,
     read_labels,
     read_mask,
     read_scan,
@@ -329,6 +330,17 @@ def test_a_label_map_on_another_grid_or_missing_is_refused_by_its_name(tmp_path,
         read_labels(save(tmp_path / "labels.nii.gz", np.ones((3, 4, 5), np.uint8)), scan)
     with pytest.raises(InputError, match=r"no such file \(label map\)"):
         read_labels(tmp_path / "nowhere.nii.gz", scan)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz"])
+def test_a_sheared_grid_is_neither_read_nor_written_as_another_one(tmp_path, suffix):
+    image = as_image(ARRAY, OBLIQUE @ (np.eye(4) + 0.05 * np.eye(4, k=1)))
+    sitk.WriteImage(image, str(tmp_path / "a_swi.nrrd"))
+    with pytest.raises(InputError, match=r"a_swi\.nrrd: the orientation matrix is singular or sheared"):
+        read_scan(tmp_path / "a_swi.nrrd")
+    with pytest.raises(OutputError, match=rf"b{suffix}: cannot be written; the orientation matrix .* sheared"):
+        write_image(tmp_path / f"b{suffix}", ARRAY, OBLIQUE @ (np.eye(4) + 0.05 * np.eye(4, k=1)))
+    assert [path.name for path in tmp_path.iterdir()] == ["a_swi.nrrd"]
 
 
 def test_an_earlier_file_stays_when_writing_fails(tmp_path):

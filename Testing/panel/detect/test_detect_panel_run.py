@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import qt
 import slicer
+import vtk
 from detect_steps import centers_of_views, take_run
 from PySide6.QtTest import QTest
 
@@ -292,6 +293,17 @@ def test_a_volume_that_cannot_work_is_refused_before_the_run(panel, shape, words
     panel.ui.inputVolumeSelector.setCurrentNode(node)
     assert words in problem(panel)
     assert not panel.ui.applyButton.isEnabled()
+
+
+def test_a_scan_that_a_transform_has_sheared_is_refused_before_the_run(panel, volume):
+    matrix = vtk.vtkMatrix4x4()
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    volume.SetAndObserveTransformNodeID(transform.GetID())
+    assert panel.ui.applyButton.isEnabled()
+    matrix.SetElement(0, 1, 0.05)
+    transform.SetMatrixTransformToParent(matrix)
+    panel.update()
+    assert "sheared" in problem(panel)
 
 
 def test_a_mask_on_other_voxels_is_refused(panel, small_scan):
