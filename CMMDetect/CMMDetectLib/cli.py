@@ -62,13 +62,17 @@ def run_command(parser: OneLineParser, arguments: Sequence[str] | None = None) -
         _check_names(options)
         options.run(options)
     except CMMDetectError as error:
-        line = str(error).replace("\n", "\\n")  # a file's name may hold a line break
-        sys.stderr.write(f"cmmdetect: {line}\n")
+        _complain(str(error).replace("\n", "\\n"))  # a file's name may hold a line break
         return EXIT_INPUT
     except KeyboardInterrupt:
-        sys.stderr.write("cmmdetect: interrupted\n")
+        _complain("interrupted")
         return EXIT_INTERRUPTED
     return 0
+
+
+def _complain(line: str) -> None:
+    if sys.stderr is not None:  # a service may start programs without one
+        sys.stderr.write(f"cmmdetect: {line}\n")
 
 
 def _check_names(options: argparse.Namespace) -> None:
@@ -82,11 +86,15 @@ def _check_names(options: argparse.Namespace) -> None:
 def tell(*lines: str | Table) -> None:
     """Print results on the standard output as they are: names may look like markup, and paths are not broken.
 
+    A program that was started without one tells nobody.
+
     Raises
     ------
     OutputError
         If nothing can be written there.
     """
+    if sys.stdout is None:
+        return
     # a name may have letters that the terminal's encoding lacks
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -118,6 +118,13 @@ def test_results_that_cannot_be_told_end_in_one_line(stripped_scan, tmp_path):
     assert names(tmp_path) >= outputs("sub-01_swi")
 
 
+def test_without_standard_outputs_a_run_ends_as_it_does_with_them(stripped_scan, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["detect", str(stripped_scan), "-o", str(tmp_path / "out"), "--method", "classical"]) == 0
+    assert main(["detect", str(tmp_path / "nowhere_swi.nii"), "-o", str(tmp_path / "out")]) == EXIT_INPUT
+
+
 def test_a_run_leaves_no_line_in_a_log_of_errors(stripped_scan, tmp_path):
     ended = cmmdetect("detect", str(stripped_scan), "-o", str(tmp_path), stdout=subprocess.DEVNULL)
     assert (ended.returncode, ended.stderr) == (0, "")
