@@ -71,8 +71,10 @@ def run_command(parser: OneLineParser, arguments: Sequence[str] | None = None) -
 
 
 def _complain(line: str) -> None:
-    if sys.stderr is not None:  # a service may start programs without one
-        sys.stderr.write(f"cmmdetect: {line}\n")
+    """Say in one line on the error output what is wrong, if there is one that can be written."""
+    with suppress(OSError):
+        if sys.stderr is not None:
+            sys.stderr.write(f"cmmdetect: {line}\n")
 
 
 def _check_names(options: argparse.Namespace) -> None:

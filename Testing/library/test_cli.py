@@ -125,6 +125,13 @@ def test_without_standard_outputs_a_run_ends_as_it_does_with_them(stripped_scan,
     assert main(["detect", str(tmp_path / "nowhere_swi.nii"), "-o", str(tmp_path / "out")]) == EXIT_INPUT
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_wrong_input_is_told_by_the_exit_status_where_the_log_of_errors_is_full(tmp_path):
+    command = [sys.executable, "-m", "CMMDetectTrainLib.cli", "detect", str(tmp_path / "nowhere_swi.nii"), "-o", "x"]
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run(command, stderr=full, check=False).returncode == EXIT_INPUT
+
+
 def test_a_run_leaves_no_line_in_a_log_of_errors(stripped_scan, tmp_path):
     ended = cmmdetect("detect", str(stripped_scan), "-o", str(tmp_path), stdout=subprocess.DEVNULL)
     assert (ended.returncode, ended.stderr) == (0, "")
