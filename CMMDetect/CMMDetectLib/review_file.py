@@ -161,7 +161,7 @@ def from_text(text: str, source: str = "the scene's review") -> ReviewSession:
         If the text is damaged, no review, or written by a newer version.
     """
     try:
-        content = json.loads(text)
+        content = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise InputError(f"{source}: damaged or no review of CMMDetect; move it away, or put a copy back") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -170,9 +170,9 @@ def from_text(text: str, source: str = "the scene's review") -> ReviewSession:
         raise InputError(f"{source}: written by a newer version of CMMDetect; update CMMDetect to open it")
     try:
         candidates = [_candidate(record) for record in content["candidates"]]
-        scan = ScanIdentity(**content["scan"])
+        scan = _scan(content["scan"])
         return ReviewSession(scan, candidates, dict(content["run"]), _state(content))
-    except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, InputError) as error:
         problem = " ".join(str(error).split())
         raise InputError(f"{source}: a damaged review ({problem}); put a copy back") from None
 
@@ -288,6 +288,17 @@ def _record(candidate: Candidate) -> dict[str, Any]:
 
 def _candidate(record: Mapping[str, Any]) -> Candidate:
     return Candidate(**{**record, "stage": Stage(record["stage"])})
+
+
+def _scan(record: Mapping[str, Any]) -> ScanIdentity:
+    if not all(value is None or isinstance(value, str) for value in record.values()):
+        raise TypeError("what identifies the scan must be texts")
+    return ScanIdentity(**record)
+
+
+def _refuse(constant: str) -> None:
+    """Refuse the NaN and Infinity that Python takes for JSON: a session with them could not be saved."""
+    raise ValueError(constant)
 
 
 def _state(content: Mapping[str, Any]) -> ReviewState:

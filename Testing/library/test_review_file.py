@@ -181,6 +181,9 @@ DAMAGED = {
     "not a number": GOOD.replace('"x": 10.0', '"x": NaN'),
     "twice the same": GOOD.replace("cmb-0002", "cmb-0001"),
     "scan missing": GOOD.replace('"sha256"', '"md5"'),
+    "infinity in the run": GOOD.replace('"classical"', "Infinity"),
+    "endless revision": GOOD.replace('"revision": 0', '"revision": 1e999'),
+    "list for a checksum": GOOD.replace(f'"{"a" * 64}"', "[]"),
     "nesting": "[" * 100000,
 }
 
