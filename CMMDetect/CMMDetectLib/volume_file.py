@@ -13,6 +13,7 @@ from .itk_messages import without_messages
 from .nifti_file import count_nonfinite, is_nifti
 
 SHEARED = "the orientation matrix is singular or sheared; resample it to a right-angled grid"
+DAMAGED = "the file is cut off or damaged; copy or convert it again"
 
 
 def read_volume(path: Path, echo: int | None = None, may_choose: bool = True) -> sitk.Image:
@@ -64,6 +65,8 @@ def _without_single_axes(image: sitk.Image) -> sitk.Image:
 
 def _pick_echo(image: sitk.Image, echo: int | None, path: Path) -> sitk.Image:
     size = image.GetSize()
+    if 0 in size:
+        raise InputError(f"{path}: {DAMAGED}")
     if len(size) == 2 or min(size[:3]) == 1:
         raise InputError(f"{path}: this is one 2D slice; a 3D volume is needed")
     if len(size) > 4:
@@ -89,5 +92,5 @@ def _reading_problem(error: Exception) -> str:
     if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile) or any(
         part in text for part in ("trouble reading", "MetaImageIO")
     ):
-        return "the file is cut off or damaged; copy or convert it again"
+        return DAMAGED
     return f"cannot be read ({last_line(error)})"

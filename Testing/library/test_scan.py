@@ -239,6 +239,14 @@ def test_an_uncompressed_file_that_is_cut_off_is_refused(tmp_path, suffix):
         read_scan(truncated(path))
 
 
+def test_a_header_that_announces_no_voxels_is_refused(tmp_path):
+    path = tmp_path / "a_swi.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(ARRAY), str(path))
+    path.write_bytes(path.read_bytes().replace(b"DimSize = 5 9 7", b"DimSize = 5 0 7"))
+    with pytest.raises(InputError, match=r"a_swi\.mha: the file is cut off or damaged"):
+        read_scan(path)
+
+
 def test_an_nrrd_with_nan_is_refused(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(with_value(np.nan)), str(tmp_path / "a_swi.nrrd"))
     with pytest.raises(InputError, match="1 voxels are NaN"):
