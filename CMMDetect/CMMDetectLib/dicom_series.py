@@ -68,11 +68,14 @@ def read_dicom_series(folder: Path, echo: int | None = None, may_be_phase: bool 
     Raises
     ------
     InputError
-        If the folder holds no DICOM files or several series, several echoes and ``echo`` does not say which,
-        if slices are missing or doubled, their pixels are colors, or they are a phase and must not be.
+        If the folder holds no DICOM files, damaged ones or several series, several echoes and ``echo`` does not say
+        which, if slices are missing or doubled, their pixels are colors, or they are a phase and must not be.
     """
-    with without_messages():
-        return _read(folder, echo, may_be_phase)
+    try:
+        with without_messages():
+            return _read(folder, echo, may_be_phase)
+    except RuntimeError:
+        raise InputError(f"{folder}: damaged DICOM, or of a kind that cannot be decoded; export it again") from None
 
 
 def _read(folder: Path, echo: int | None, may_be_phase: bool) -> sitk.Image:
@@ -134,7 +137,7 @@ def _read_header(path: str, folder: Path) -> SliceFile:
         reader = _information(path)
         header = _header(reader)
         row, column = orientation = _numbers(header.get(IMAGE_ORIENTATION, "1\\0\\0\\0\\1\\0")).reshape(2, 3)
-        position = _numbers(header.get(IMAGE_POSITION, "0\\0\\0"))
+        position = _numbers(header.get(IMAGE_POSITION, "0\\0\\0")).reshape(3)
         echo_time_ms = float(header.get(ECHO_TIME) or 0)
     except (RuntimeError, ValueError):
         raise InputError(f"{folder}: {Path(path).name} is not a readable DICOM image") from None

@@ -245,3 +245,20 @@ def test_frames_without_positions_are_refused(tmp_path):
     item.save_as(path)
     with pytest.raises(InputError, match=r"5 frames of .* do not say where they lie"):
         read_scan(path.parent, "swi")
+
+
+def test_frames_whose_orientation_is_none_are_refused_in_one_line(tmp_path):
+    path = write_frames(tmp_path / "dicom", range(5))
+    item = pydicom.dcmread(path)
+    item.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = [1, 0, 0, 1, 0, 0]
+    item.save_as(path)
+    for place in (path.parent, path):
+        with pytest.raises(InputError, match="damaged DICOM"):
+            read_scan(place, "swi")
+
+
+def test_a_position_that_is_none_is_refused_in_one_line(tmp_path):
+    folder = write_series(tmp_path / "dicom", slices=range(4))
+    write_series(folder, slices=[4], ImagePositionPatient=[0, 0])
+    with pytest.raises(InputError, match=r"dicom: .*\.dcm is not a readable DICOM image"):
+        read_scan(folder, "swi")
