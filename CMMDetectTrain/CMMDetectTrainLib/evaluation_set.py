@@ -47,6 +47,8 @@ from .simulation.truth import TruthRecord
 ENTITY = r"_(?:ses|acq|ce|rec|dir|run|echo|part|chunk)-"
 """What BIDS tells scans of a subject apart by; others put it behind names of their own."""
 IntArray = NDArray[np.int32]
+WIDEST_MM = 50.0
+"""Extent of a label from which it is no microbleed, which are up to 10 mm wide, but a class of them or a region."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,8 +221,8 @@ def read_lesions(entry: ScanEntry, scan: Scan) -> tuple[tuple[Lesion, ...], IntA
     Raises
     ------
     InputError
-        If the map cannot be read, lies on another grid or has a negative label, or the truth table is none or lists
-        fewer microbleeds than the map has labels.
+        If the map cannot be read, lies on another grid or has a negative label or one that is no lesion's, or the
+        truth table is none or lists fewer microbleeds than the map has labels.
     """
     table = entry.truth_file("_truth.tsv")
     truth = [item for item in read_truth(table) if item.kind == "microbleed"] if table.exists() else None
@@ -228,6 +230,7 @@ def read_lesions(entry: ScanEntry, scan: Scan) -> tuple[tuple[Lesion, ...], IntA
     records: Sequence[TruthRecord] = truth or ()
     if truth is None:
         labels, numbers = _numbered(labels)
+        _check_extent(entry.labels, labels, numbers, scan)
     else:
         numbers = list(range(1, len(records) + 1))
     lesions = []
@@ -366,3 +369,13 @@ def _numbered(labels: IntArray) -> tuple[IntArray, list[int]]:
     numbered = np.zeros(labels.shape, np.int32)
     numbered[inside] = places + 1
     return numbered, numbers.tolist()
+
+
+def _check_extent(path: Path, labels: IntArray, numbers: Sequence[int], scan: Scan) -> None:
+    """Refuse what is counted as one lesion and cannot be: raters may number classes, say 1 sure and 2 possible."""
+    for number, box in zip(numbers, ndimage.find_objects(labels), strict=True):
+        extent = np.array([part.stop - part.start for part in box]) * scan.spacing_mm
+        if extent.max() > WIDEST_MM:
+            raise InputError(
+                f"{path}: lesion {number} is {extent.max():.0f} mm wide; number every microbleed, or give all the same"
+            )

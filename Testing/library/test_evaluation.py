@@ -399,6 +399,18 @@ def test_a_huge_label_takes_no_memory_and_keeps_its_name(tmp_path):
     assert sorted(np.unique(numbered)) == [0, 1, 2, 3]
 
 
+def test_numbers_of_classes_are_not_taken_for_two_scattered_microbleeds(tmp_path):
+    scan = read_scan(save(tmp_path / "a_swi.nii.gz", stripped_brain()))
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[4, 10, 10] = labels[60, 10, 10] = 1
+    labels[30, 30, 20] = 2
+    save(tmp_path / "a_swi_microbleeds.nii.gz", labels)
+    with pytest.raises(InputError, match=r"a_swi_microbleeds\.nii\.gz: lesion 1 is \d+ mm wide; number every"):
+        read_lesions(find_scans(tmp_path)[0], scan)
+    save(tmp_path / "a_swi_microbleeds.nii.gz", (labels > 0).astype(np.uint8))
+    assert len(read_lesions(find_scans(tmp_path)[0], scan)[0]) == 3
+
+
 def test_a_negative_label_is_refused_by_the_name_of_its_file(tmp_path):
     scan = read_scan(save(tmp_path / "a_swi.nii.gz", stripped_brain()))
     save(tmp_path / "a_swi_microbleeds.nii.gz", -lesion_labels())
