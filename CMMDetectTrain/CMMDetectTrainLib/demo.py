@@ -16,10 +16,10 @@ from CMMDetectLib.scan import Modality, Scan, replacing, to_voxel, write_image
 from CMMDetectLib.tables import write_tsv
 
 from .seeds import check_seed
-from .simulation.dataset import Progress, write_truth
+from .simulation.dataset import Progress
 from .simulation.protocols import find_protocol
 from .simulation.simulate import SimulatedScan, simulate_scan
-from .simulation.truth import TruthRecord
+from .simulation.truth_files import TruthRecord, write_truth
 
 Detect = Callable[[Scan], Sequence[Candidate]]
 PROTOCOL = "fast"

@@ -41,8 +41,7 @@ from CMMDetectLib.tables import read_tsv
 
 from .conspicuity import conspicuity
 from .metrics import Lesion
-from .simulation.dataset import read_truth
-from .simulation.truth import TruthRecord
+from .simulation.truth_files import TruthRecord, read_truth
 
 ENTITY = r"_(?:ses|acq|ce|rec|dir|run|echo|part|chunk)-"
 """What BIDS tells scans of a subject apart by; others put it behind names of their own."""

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from CMMDetectWidgets.installation import failuresInOneLine, installNetworks, networksReady
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "CMMDetectTrain-requirements.txt"
-PACKAGES = ("matplotlib", "sklearn")
+PACKAGES = ("matplotlib", "sklearn", "threadpoolctl")
 """Modules of the requirements, beside what the networks need anyway."""
 
 

@@ -15,8 +15,7 @@ from CMMDetectTrainLib.augmentation import Augmentation
 from CMMDetectTrainLib.cases import CATALOG, NOT_JUDGED, CaseArrays, case_of_scan, read_shelf, write_shelf
 from CMMDetectTrainLib.evaluation_set import find_scans
 from CMMDetectTrainLib.patches import PatchSet, Sampling, draw_epoch, grid_places
-from CMMDetectTrainLib.simulation.dataset import write_truth
-from CMMDetectTrainLib.simulation.truth import Truth, TruthRecord
+from CMMDetectTrainLib.simulation.truth_files import Truth, TruthRecord, write_truth
 from small_scans import SHAPE, lesion_positions, stripped_brain
 from test_evaluation import AFFINE, lesion_labels, save
 from training_cases import SMALL, make_case

@@ -27,8 +27,7 @@ from CMMDetectTrainLib.evaluation_set import find_scans, read_lesions, read_mimi
 from CMMDetectTrainLib.metrics import Rule
 from CMMDetectTrainLib.report_figures import attribute_figure
 from CMMDetectTrainLib.report_page import ReportFigure
-from CMMDetectTrainLib.simulation.dataset import write_truth
-from CMMDetectTrainLib.simulation.truth import Truth, TruthRecord
+from CMMDetectTrainLib.simulation.truth_files import Truth, TruthRecord, write_truth
 from small_scans import LESIONS_MM, SHAPE, SPACING_MM, lesion_positions, stripped_brain
 
 AFFINE = phantoms.affine(SPACING_MM)

@@ -24,6 +24,7 @@ from CMMDetectTrainLib.simulation.modulation import LEAN
 from CMMDetectTrainLib.simulation.patches import PatchSource
 from CMMDetectTrainLib.simulation.protocols import PRESETS, Protocol
 from CMMDetectTrainLib.simulation.simulate import SimulatedScan, simulate_scan
+from CMMDetectTrainLib.simulation.truth_files import read_truth
 
 SMALL = Protocol(
     "small", spacing_mm=(2.0, 2.0, 4.0), shape=(96, 112, 30), apodization=0.5, tilt_deg=10.0, qsm_method="true"
@@ -103,7 +104,7 @@ def test_a_data_set_is_written_whole_and_goes_on_where_it_stopped(
         scan = read_scan(folder / "sub-001" / f"{name}.nii.gz")
         np.testing.assert_array_equal(scan.array, simulated.images[scan.modality])
         np.testing.assert_allclose(scan.affine, simulated.grid.affine, atol=1e-4)
-        records = dataset.read_truth(folder / "derivatives" / "truth" / "sub-001" / f"{name}_truth.tsv")
+        records = read_truth(folder / "derivatives" / "truth" / "sub-001" / f"{name}_truth.tsv")
         assert records == simulated.truth[scan.modality].records
         assert (folder / "derivatives" / "truth" / "sub-001" / f"{name}_microbleeds.nii.gz").is_file()
     assert (folder / "sub-001" / "anat" / "sub-001_part-phase_T2starw.nii.gz").is_file()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,13 +17,13 @@ from CMMDetectLib.candidates import write_json
 from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.scan import Modality, write_image
-from CMMDetectLib.tables import MISSING, read_tsv, write_tsv
+from CMMDetectLib.tables import write_tsv
 
 from ..json_file import read_object
 from ..seeds import check_seed
 from .protocols import Protocol, draw_protocol, find_protocol
 from .simulate import SimulatedScan, simulate_scan
-from .truth import Truth, TruthRecord
+from .truth_files import write_truth
 
 Progress = Callable[[float, str], None]
 FOLDERS = {Modality.SWI: ("swi", "swi"), Modality.T2STAR: ("anat", "T2starw"), Modality.QSM: ("anat", "Chimap")}
@@ -178,48 +178,6 @@ def _put_in_place(beside: Path, place: Path) -> None:
         # another run of the same data set was faster, with the same files: the seed of a subject decides them
         if not place.is_dir():
             raise
-
-
-def write_truth(folder: Path, stem: str, truth: Truth, affine: np.ndarray) -> None:
-    """Write a truth table and the label maps of microbleeds and mimics.
-
-    Raises
-    ------
-    OutputError
-        If a file cannot be written.
-    """
-    names = [field.name for field in fields(TruthRecord)]
-    write_tsv(folder / f"{stem}_truth.tsv", names, (_row(record) for record in truth.records))
-    write_image(folder / f"{stem}_microbleeds.nii.gz", truth.microbleeds, affine)
-    write_image(folder / f"{stem}_mimics.nii.gz", truth.mimics, affine)
-
-
-def _row(record: TruthRecord) -> dict[str, Any]:
-    return {**asdict(record), "visible": int(record.visible)}
-
-
-def read_truth(path: Path) -> tuple[TruthRecord, ...]:
-    """Read a truth table.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read or is none.
-    """
-    names = [field.name for field in fields(TruthRecord)]
-    rows = read_tsv(path)
-    try:
-        return tuple(TruthRecord(**{name: _parsed(name, row[name]) for name in names}) for row in rows)
-    except (KeyError, ValueError, TypeError):
-        raise InputError(f"{path}: not a truth table; its columns must be {', '.join(names)}") from None
-
-
-def _parsed(name: str, text: str) -> Any:
-    if name in ("id", "kind", "region"):
-        return text
-    if name == "visible":
-        return text == "1"
-    return None if text == MISSING else float(text)
 
 
 def _sidecar(protocol: Protocol, modality: Modality, seed: int) -> dict[str, Any]:

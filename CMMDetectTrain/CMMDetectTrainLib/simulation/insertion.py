@@ -19,7 +19,8 @@ from .modulation import modulation_of_deposit
 from .protocols import Protocol
 from .resolution import acquire_kspace
 from .swi import darkening
-from .truth import Shown, Truth, View, tell_truth
+from .truth import Shown, View, tell_truth
+from .truth_files import Truth
 
 Array = NDArray[np.float32]
 LEAST_DEPTH_MM = 3.0

@@ -31,7 +31,8 @@ from .protocols import Protocol, draw_protocol, draw_protocol_like
 from .sampling import SampledTissue, sample_tissue, tissue_on
 from .scanner import expose
 from .simulate import make_image, view_of
-from .truth import Shown, Truth, tell_truth
+from .truth import Shown, tell_truth
+from .truth_files import Truth
 from .vasculature import Vessels, draw_vessels
 
 Array = NDArray[np.float32]

@@ -22,7 +22,8 @@ from .qsm import susceptibility_map
 from .resolution import extended
 from .scanner import Exposure, expose
 from .swi import susceptibility_weighted
-from .truth import Shown, Truth, View, tell_truth
+from .truth import Shown, View, tell_truth
+from .truth_files import Truth
 from .vasculature import draw_vessels
 
 Array = NDArray[np.float32]

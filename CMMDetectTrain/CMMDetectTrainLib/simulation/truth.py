@@ -19,6 +19,7 @@ from .modulation import Modulation
 from .protocols import Protocol
 from .resolution import acquire_kspace
 from .swi import darkening
+from .truth_files import Truth, TruthRecord
 
 Array = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -32,51 +33,6 @@ LEAST_CONTRAST_LEFT = 0.25
 #: and more than the ring around it varies, in its deviations (`contrast_to_ring`).
 LEAST_DEVIATIONS = 2.0
 NEIGHBORS = np.ones((3, 3, 3), bool)
-
-
-@dataclass(frozen=True)
-class TruthRecord:
-    """One row of the truth table.
-
-    Attributes
-    ----------
-    id : 'cmb-0001' or 'mimic-0001'; the number is the label in the mask of microbleeds or of mimics
-    kind : 'microbleed' or the mimic's name
-    region : name in `REGIONS`
-    x, y, z : center, RAS mm
-    moment_ppm_mm3 : susceptibility times volume; None for what the anatomy itself makes
-    true_diameter_mm : of the sphere with the true volume (of a vessel: its caliber)
-    apparent_diameter_mm : of the circle with the area of the largest slice of the mask
-    volume_mm3 : of the mask
-    visible : whether this modality shows it, above noise and apart from dark surroundings
-    """
-
-    id: str
-    kind: str
-    region: str
-    x: float
-    y: float
-    z: float
-    moment_ppm_mm3: float | None
-    true_diameter_mm: float
-    apparent_diameter_mm: float
-    volume_mm3: float
-    visible: bool
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Truth of one scan of one modality.
-
-    Attributes
-    ----------
-    records : microbleeds, then mimics
-    microbleeds, mimics : (I, J, K) label maps; the number of the record's id
-    """
-
-    records: tuple[TruthRecord, ...]
-    microbleeds: NDArray[np.uint16]
-    mimics: NDArray[np.uint16]
 
 
 @dataclass(frozen=True)

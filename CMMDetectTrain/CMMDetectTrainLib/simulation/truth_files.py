@@ -1,0 +1,101 @@
+"""The truth of a simulated scan as it is kept: a table with a row a microbleed and a mimic, and their label maps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from CMMDetectLib.errors import InputError
+from CMMDetectLib.scan import write_image
+from CMMDetectLib.tables import MISSING, read_tsv, write_tsv
+
+
+@dataclass(frozen=True)
+class TruthRecord:
+    """One row of the truth table.
+
+    Attributes
+    ----------
+    id : 'cmb-0001' or 'mimic-0001'; the number is the label in the mask of microbleeds or of mimics
+    kind : 'microbleed' or the mimic's name
+    region : name in `REGIONS`
+    x, y, z : center, RAS mm
+    moment_ppm_mm3 : susceptibility times volume; None for what the anatomy itself makes
+    true_diameter_mm : of the sphere with the true volume (of a vessel: its caliber)
+    apparent_diameter_mm : of the circle with the area of the largest slice of the mask
+    volume_mm3 : of the mask
+    visible : whether this modality shows it, above noise and apart from dark surroundings
+    """
+
+    id: str
+    kind: str
+    region: str
+    x: float
+    y: float
+    z: float
+    moment_ppm_mm3: float | None
+    true_diameter_mm: float
+    apparent_diameter_mm: float
+    volume_mm3: float
+    visible: bool
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Truth of one scan of one modality.
+
+    Attributes
+    ----------
+    records : microbleeds, then mimics
+    microbleeds, mimics : (I, J, K) label maps; the number of the record's id
+    """
+
+    records: tuple[TruthRecord, ...]
+    microbleeds: NDArray[np.uint16]
+    mimics: NDArray[np.uint16]
+
+
+def write_truth(folder: Path, stem: str, truth: Truth, affine: np.ndarray) -> None:
+    """Write a truth table and the label maps of microbleeds and mimics.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    names = [field.name for field in fields(TruthRecord)]
+    write_tsv(folder / f"{stem}_truth.tsv", names, (_row(record) for record in truth.records))
+    write_image(folder / f"{stem}_microbleeds.nii.gz", truth.microbleeds, affine)
+    write_image(folder / f"{stem}_mimics.nii.gz", truth.mimics, affine)
+
+
+def _row(record: TruthRecord) -> dict[str, Any]:
+    return {**asdict(record), "visible": int(record.visible)}
+
+
+def read_truth(path: Path) -> tuple[TruthRecord, ...]:
+    """Read a truth table.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is none.
+    """
+    names = [field.name for field in fields(TruthRecord)]
+    rows = read_tsv(path)
+    try:
+        return tuple(TruthRecord(**{name: _parsed(name, row[name]) for name in names}) for row in rows)
+    except (KeyError, ValueError, TypeError):
+        raise InputError(f"{path}: not a truth table; its columns must be {', '.join(names)}") from None
+
+
+def _parsed(name: str, text: str) -> Any:
+    if name in ("id", "kind", "region"):
+        return text
+    if name == "visible":
+        return text == "1"
+    return None if text == MISSING else float(text)
