@@ -18,9 +18,11 @@ class CMMDetectPanelTest(unittest.TestCase):
         self.addCleanup(self.folder.cleanup)
         slicer.util.selectModule("CMMDetect")
         self.panel = slicer.modules.CMMDetectWidget
+        # first, or the user's own review of the sample scan would be opened
+        self.panel.parameters().resultsFolder = self.folder.name
+        self.panel.ui.blindCheckBox.setChecked(False)
         self.volume = self.loadSample()
         self.panel.parameters().inputVolume = self.volume
-        self.panel.parameters().resultsFolder = self.folder.name
 
     def tearDown(self):
         slicer.mrmlScene.Clear(0)
