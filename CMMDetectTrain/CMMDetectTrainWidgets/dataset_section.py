@@ -85,12 +85,16 @@ class DatasetSection:
             return _("Choose a folder for the data set; an empty one begins a new one.")
         ready = [case for case in self.cases if case.status == CaseStatus.OK]
         text = _("Cases: {cases}, of them ok: {ready}. Subjects: {subjects}. Microbleeds to learn from: {count}.")
-        return text.format(
+        summary = text.format(
             cases=len(self.cases),
             subjects=len({case.subject for case in self.cases}),
             ready=len(ready),
             count=sum(case.microbleeds or 0 for case in ready),
         )
+        uncounted = sum(case.microbleeds is None for case in ready)
+        if uncounted:
+            summary += " " + _("In {count} cases they were not counted yet.").format(count=uncounted)
+        return summary
 
     def _chosen(self):
         return None if self._table.row is None else self.cases[self._table.row]

@@ -94,6 +94,14 @@ def test_a_case_is_saved_as_training_reads_it_and_listed(labeled, marked, folder
     assert labeled.ui.caseMessageLabel.text == expected
 
 
+def test_cases_that_others_wrote_are_not_summed_up_as_if_they_had_no_microbleeds(labeled, folders):
+    click(labeled.ui.saveCaseButton)
+    (folders.dataset / "cases.tsv").unlink()
+    labeled.enter()
+    expected = "Microbleeds to learn from: 0. In 1 cases they were not counted yet."
+    assert labeled.ui.caseMessageLabel.text.endswith(expected)
+
+
 def test_the_same_scan_again_is_announced_on_the_button_and_replaces_its_labels(labeled, marked, folders):
     click(labeled.ui.saveCaseButton)
     assert labeled.ui.saveCaseButton.text == "Replace the labels of sub-01_swi"
