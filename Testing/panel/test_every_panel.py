@@ -46,3 +46,13 @@ def test_a_panel_survives_leaving_closing_the_scene_and_coming_back(panel):
 def test_a_panel_fits_a_narrow_dock(panel):
     widths = {each.name: each.minimumSizeHint().width() for each in panel.parent.findChildren(qt.QWidget)}
     assert panel.parent.minimumSizeHint().width() <= 500, sorted(widths.items(), key=lambda each: -each[1])[:5]
+
+
+def test_a_long_message_does_not_make_a_panel_wider(panel):
+    labels = [each for each in panel.parent.findChildren(qt.QLabel) if each.wordWrap and not each.text.startswith("<")]
+    before = panel.parent.minimumSizeHint().width()
+    for label in labels:
+        label.setText("This is what a label may have to say. " * 20)
+        label.setVisible(True)
+    assert len(labels) > 4
+    assert panel.parent.minimumSizeHint().width() == before

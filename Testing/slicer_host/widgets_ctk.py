@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QPushButton,
+    QSizePolicy,
     QSlider,
     QStyle,
     QStyleOptionButton,
@@ -43,6 +44,8 @@ class ctkCollapsibleButton(QAbstractButton):
         self.checkable = True
         self.checked = True
         self.setContentsMargins(0, HEADER_PX, 0, 0)
+        # the width that the contents would like is the least, and not only their least
+        self.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Preferred)
         self.toggled.connect(self._show_contents)
 
     collapsed = Property(bool, lambda self: not self.checked, lambda self, value: self.setChecked(not value))
