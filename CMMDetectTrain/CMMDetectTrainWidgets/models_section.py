@@ -27,6 +27,8 @@ METRICS = {
     "f1": _("F1"),
 }
 OLD_COLOR, NEW_COLOR = (0.5, 0.5, 0.5), (0.17, 0.42, 0.72)
+FROC_RANGES = ((0, 10), (0, 1))
+"""No threshold is chosen beyond, where the curves go on to a hundred false positives a scan."""
 
 
 class ModelsSection:
@@ -46,7 +48,8 @@ class ModelsSection:
         self._bundles = []
         self._table = SimpleTable(ui.modelTable, COLUMNS, TIPS, self._onModel)
         self._comparison = SimpleTable(ui.comparisonTable, ("", _("Before"), _("New"), _("Difference")))
-        self._froc = Plot(_("FROC curves"), _("false positives a scan"), _("share of microbleeds found"))
+        axes = (_("false positives a scan"), _("share of microbleeds found"))
+        self._froc = Plot(_("FROC curves"), *axes, ranges=FROC_RANGES)
         for name, handler in (
             ("useButton", self._onUse),
             ("useShippedButton", self._onUseShipped),

@@ -13,10 +13,11 @@ class Plot:
     ----------
     name : of the chart
     xTitle, yTitle : of its axes
+    ranges : what the x and the y axis show, lowest and highest each; None shows all points
     """
 
-    def __init__(self, name, xTitle, yTitle):
-        self._name, self._titles = name, (xTitle, yTitle)
+    def __init__(self, name, xTitle, yTitle, ranges=None):
+        self._name, self._titles, self._ranges = name, (xTitle, yTitle), ranges
         self._curves = {}
         self._nodes = {}
         self._chart = None
@@ -64,6 +65,11 @@ class Plot:
             self._chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", self._name)
             self._chart.SetXAxisTitle(self._titles[0])
             self._chart.SetYAxisTitle(self._titles[1])
+            if self._ranges is not None:
+                self._chart.SetXAxisRangeAuto(False)
+                self._chart.SetYAxisRangeAuto(False)
+                self._chart.SetXAxisRange(*self._ranges[0])
+                self._chart.SetYAxisRange(*self._ranges[1])
             names = self._curves
         for name in names:
             self._drawOne(name)

@@ -94,8 +94,8 @@ def test_loss_curves_are_plots_that_closing_the_scene_does_not_end(ready, folder
     assert slicer.app.layoutManager().layout != plots
     ready.ui.frocButton.setChecked(True)
     assert slicer.app.layoutManager().layout == plots
-    names = {node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLPlotChartNode")}
-    assert "FROC curves" in names
+    charts = {node.GetName(): node for node in slicer.util.getNodesByClass("vtkMRMLPlotChartNode")}
+    assert charts["FROC curves"].GetXAxisRange() == (0, 10) and not charts["FROC curves"].GetXAxisRangeAuto()
     ready.ui.frocButton.setChecked(False)
 
 
