@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -90,6 +91,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneReady)
         self.addObserver(scene, scene.StartImportEvent, self.onSceneStartLoad)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneLoaded)
+        self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.update()
         # Reload in developer mode builds the panel of a module that is shown already
         if getattr(self.parent, "isEntered", False):
@@ -159,6 +161,16 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneLoaded(self, _caller=None, _event=None):
         """The scene was loaded; its path and the lists of its nodes are right only after the event."""
         later(self._takeLoadedScene)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, _caller, _event, node):
+        """A volume comes in; its voxels do so after the event."""
+        if node.IsA("vtkMRMLScalarVolumeNode") and self.views.entered and not slicer.mrmlScene.IsImporting():
+            later(self._takeFirstScan)
+
+    def _takeFirstScan(self):
+        if self.views.entered:
+            self.initializeParameterNode()
 
     def _takeLoadedScene(self):
         self.initializeParameterNode()

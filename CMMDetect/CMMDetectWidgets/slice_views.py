@@ -24,7 +24,8 @@ class SliceViews:
         self._placer = PointPlacer(later)
         self._slab = Slab()
         self._slabWanted = False
-        self._entered = False
+        self.entered = False
+        """Whether the panel is shown, so that the views are its own."""
         self._waiting = {}
         self.markings = None
         """The `ReviewScene` whose markings are shown, None without a review."""
@@ -36,7 +37,7 @@ class SliceViews:
 
     def centerOn(self, position):
         """Bring a position (RAS mm) into the middle of all views, with the fixed field of view."""
-        if self._entered:
+        if self.entered:
             jump_to(position, self._parameters().fieldOfViewMm)
         else:
             self._waiting["position"] = position
@@ -71,14 +72,14 @@ class SliceViews:
 
     def showScan(self, volume):
         """Put the scan into the background of the views if another volume is there."""
-        if self._entered:
+        if self.entered:
             show_scan(volume)
         else:
             self._waiting = {"volume": volume}
 
     def enter(self):
         """Show what there was to show while another module had the views; else they stay as the user had them."""
-        self._entered = True
+        self.entered = True
         waiting, self._waiting = self._waiting, {}
         if "volume" in waiting and slicer.mrmlScene.IsNodePresent(waiting["volume"]):
             self.showScan(waiting["volume"])
@@ -87,7 +88,7 @@ class SliceViews:
 
     def leave(self):
         """Take back what was done to the views and would be in the way elsewhere; their place stays."""
-        self._entered = False
+        self.entered = False
         self._placer.stop()
         self.hideMarkings(False)
         self._slab.end()

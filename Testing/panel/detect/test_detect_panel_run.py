@@ -262,6 +262,30 @@ def test_without_a_scan_apply_says_why(panel, volume):
     assert problem(panel) == panel.ui.applyButton.toolTip == "Choose the scan to search."
 
 
+def add_volume(small_scan, name):
+    volume = slicer.util.addVolumeFromArray(np.ascontiguousarray(small_scan.array.T), small_scan.affine, name)
+    slicer_host.wait_until(lambda: True)
+    return volume
+
+
+def test_a_scan_that_is_loaded_into_the_open_panel_is_chosen_and_a_second_one_is_not(panel, volume, small_scan):
+    slicer.mrmlScene.RemoveNode(volume)
+    first = add_volume(small_scan, "sub-02_swi")
+    assert panel.ui.inputVolumeSelector.currentNode() is first
+    assert panel.ui.applyButton.isEnabled()
+    add_volume(small_scan, "sub-03_swi")
+    assert panel.parameters().inputVolume is first
+
+
+def test_a_scan_that_is_loaded_in_another_module_waits_until_the_panel_is_shown_again(panel, volume, small_scan):
+    slicer.mrmlScene.RemoveNode(volume)
+    panel.exit()
+    scan = add_volume(small_scan, "sub-02_swi")
+    assert panel.parameters().inputVolume is None
+    panel.enter()
+    assert panel.parameters().inputVolume is scan
+
+
 def test_an_unknown_contrast_has_to_be_chosen(panel, small_scan):
     other = slicer.util.addVolumeFromArray(np.ascontiguousarray(small_scan.array.T), small_scan.affine, "Volume")
     panel.ui.inputVolumeSelector.setCurrentNode(other)
