@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from CMMDetectLib.brain_extraction import METHODS as BRAIN_EXTRACTIONS
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.cli import OneLineParser, add_method_options, method_job, progress_bar, tell
 from CMMDetectLib.file_names import check_there
@@ -26,6 +27,7 @@ def add_evaluate(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for metrics and report")
     parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
     parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
+    parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="default: bet")
     parser.add_argument("--brain-masks", action="store_true", help="use the data set's brain masks")
     add_method_options(parser)
     parser.set_defaults(run=_evaluate)
@@ -43,14 +45,15 @@ def _evaluate(options: argparse.Namespace) -> None:
     for modality in sorted({entry.modality for entry in entries}):
         method = choose_method(job, modality)
     with progress_bar() as listener:
-        records = evaluate_dataset(entries, method, output, given_brain=options.brain_masks, listener=listener)
+        brain = (options.brain_extraction, options.brain_masks)
+        records = evaluate_dataset(entries, method, output, *brain, listener)
     described = method.describe()
     bundle = described.get("bundle") or {}
     about = {
         "data set": name_of(Path(options.dataset)),
         "method": described["method"],
         **({"model": f"{bundle['name']} {bundle['version']}"} if bundle else {}),
-        "brain": f"masks of the data set in {masks} of {len(entries)} scans" if options.brain_masks else "extracted",
+        "brain": _brain_text(options, masks, len(entries)),
     }
     summary = write_evaluation(output, records, method.settings, about)
     large = summary["large_lesions"]["stages"][Rule.CENTER]
@@ -59,6 +62,11 @@ def _evaluate(options: argparse.Namespace) -> None:
         _stage_table(large, "from 2 mm or 2 pixels, one to one, after stage"),
         f"Written: {output / 'report.html'}",
     )
+
+
+def _brain_text(options: argparse.Namespace, masks: int, scans: int) -> str:
+    extracted = "extracted" if options.brain_extraction == "bet" else f"extracted by {options.brain_extraction}"
+    return f"masks of the data set in {masks} of {scans} scans" if options.brain_masks else extracted
 
 
 def _stage_table(stages: Mapping[str, Any], title: str) -> Table:

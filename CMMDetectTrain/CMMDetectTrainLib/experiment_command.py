@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from CMMDetectLib.brain_extraction import METHODS as BRAIN_EXTRACTIONS
 from CMMDetectLib.cli import OneLineParser, progress_bar, tell
 from CMMDetectLib.devices import DEVICES, PRECISIONS, choose_compute
 from CMMDetectLib.errors import InputError
@@ -64,8 +65,9 @@ def _add_generalization(kinds: argparse._SubParsersAction[OneLineParser]) -> Non
     parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
+    parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="default: bet")
     parser.add_argument("--brain-masks", action="store_true", help="use the data sets' brain masks")
-    parser.set_defaults(run=_generalization, brain_extraction="bet")
+    parser.set_defaults(run=_generalization)
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:

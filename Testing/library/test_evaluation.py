@@ -214,6 +214,21 @@ def test_the_report_says_in_how_many_scans_the_brain_was_given(dataset, tmp_path
     assert about["brain"] == "masks of the data set in 1 of 2 scans"
 
 
+def test_a_model_is_measured_with_the_brain_extraction_that_is_asked_for(dataset, tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def find_brain(scan, method):
+        asked.append(method)
+        return scan.array > 0, method
+
+    monkeypatch.setattr("CMMDetectLib.preprocessing.find_brain", find_brain)
+    assert evaluate(dataset, "-o", tmp_path / "out", "--brain-extraction", "hd-bet") == 0
+    assert asked == ["hd-bet", "hd-bet"]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["about"]["brain"] == "extracted by hd-bet"
+    assert evaluate(dataset, "-o", tmp_path / "out") == EXIT_INPUT
+    assert "another method or other settings" in capsys.readouterr().err
+
+
 def test_results_of_other_settings_are_never_mixed(dataset, evaluated, capsys):
     assert evaluate(dataset, "-o", evaluated, "--th-detection", "0.5") == EXIT_INPUT
     assert "another method or other settings" in capsys.readouterr().err
