@@ -1,4 +1,4 @@
-"""What ITK keeps quiet about a NIfTI file: it reads cut-off data and NaN as 0, and is content to write a part."""
+"""What ITK keeps quiet about a NIfTI file: it reads cut-off data and NaN as 0, mixes two voxel sizes, writes parts."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ WRITTEN_START = 352
 """Where ITK begins the voxels of the files that it writes."""
 GZIP_TRAILER = 4
 """Last bytes of a gzip file: how long its content is, without what exceeds 32 bits."""
+SAME_SIZE = 0.01
+"""Largest difference of the voxel size that a header states from that of its matrix, as a fraction."""
 FLOAT_TYPES = {16: "f4", 64: "f8"}
 PAIR = (".hdr", ".img")
 """A header, and the voxels in a file of their own."""
@@ -43,7 +45,7 @@ def count_nonfinite(path: Path) -> int:
     OSError
         If the file cannot be read or decompressed.
     InputError
-        If the file is NIfTI-2, which ITK does not read.
+        If the file is NIfTI-2, which ITK does not read, or its header gives two voxel sizes.
     """
     is_pair = path.name.lower().endswith(PAIR)
     header_file, voxel_file = (_of_pair(path, suffix) for suffix in PAIR) if is_pair else (path, path)
@@ -59,6 +61,7 @@ def count_nonfinite(path: Path) -> int:
         return 0
     if len(header) < HEADER_SIZE:
         raise EOFError
+    _check_voxel_size(header, order, path)
     count, start = _count_and_start(header, order)
     start = start if is_pair else max(start, HEADER_SIZE)  # as ITK takes a start within the header
     content = _content(voxel_file) if is_pair else content
@@ -105,6 +108,20 @@ def _count_and_start(header: np.ndarray, order: str) -> tuple[int, int]:
     if min(sizes, default=0) < 0 or not 0 <= start < math.inf:
         raise EOFError
     return math.prod(max(size, 1) for size in sizes), int(start)
+
+
+def _check_voxel_size(header: np.ndarray, order: str, path: Path) -> None:
+    """Refuse two voxel sizes: ITK takes the one that is stated and the directions of the matrix, others the matrix."""
+    stated = np.abs(_field(header, order + "f4", 80, 3))
+    axes = _field(header, order + "f4", 280, 12).reshape(3, 4)[:, :3]
+    of_matrix = np.linalg.norm(axes, axis=0)
+    if _field(header, order + "i2", 254) <= 0 or not (stated.all() and of_matrix.all()):
+        return
+    # of a matrix that is sheared ITK says so
+    right_angled = np.abs((axes / of_matrix).T @ (axes / of_matrix) - np.eye(3)).max() < SAME_SIZE
+    if right_angled and np.abs(of_matrix / stated - 1).max() > SAME_SIZE:
+        both = (" x ".join(f"{size:g}" for size in sizes) for sizes in (stated, of_matrix))
+        raise InputError(f"{path}: the header has voxels of {' and of '.join(both)} mm; mend it")
 
 
 def _field(header: np.ndarray, kind: str, offset: int, count: int = 1) -> np.ndarray:

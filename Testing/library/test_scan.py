@@ -198,6 +198,10 @@ BAD_FILES = {
     "beyond float32 in sum": (lambda path: save(path, 1e306 * ARRAY.astype(np.float64)), "too large; divide them"),
     "0 in float32": (lambda path: save(path, ARRAY.astype(np.float64) * 1e-60), "every voxel has the value 0"),
     "NIfTI-2": (lambda path: nib.save(nib.Nifti2Image(ARRAY, OBLIQUE), path) or path, r"NIfTI-2.*as NIfTI-1"),
+    "two voxel sizes": (
+        lambda path: with_field(path, 80, "<f4", 1, 1, 1),
+        r"voxels of 1 x 1 x 1 and of 0.* mm; mend it",
+    ),
     "micrometer voxels": (lambda path: save(path, affine=np.diag([800, 800, 3000, 1.0])), "cannot be right"),
 }
 
