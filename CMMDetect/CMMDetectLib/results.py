@@ -69,7 +69,7 @@ def prepare_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OutputError(f"{folder}: cannot write here ({error.strerror}); choose another -o") from None
+        raise OutputError(f"{folder}: cannot write here ({error.strerror}); choose another folder (-o)") from None
 
 
 def is_detection(folder: Path, stem: str) -> bool:
@@ -106,7 +106,7 @@ def _check_truth(folder: Path, stem: str) -> None:
     """Keep the microbleeds that somebody has marked: a detection has the same name, and hides those beside it."""
     drawn = (folder / f"{stem}{LABELS}{suffix}" for suffix in IMAGE_SUFFIXES)
     if not is_detection(folder, stem) and (truth := next((path for path in drawn if path.exists()), None)):
-        raise OutputError(f"{truth}: is there already and was not detected; choose another -o, so that it is kept")
+        raise OutputError(f"{truth}: is there already and was not detected; choose another folder (-o)")
 
 
 def _file_names(stem: str) -> dict[str, str]:
@@ -138,7 +138,7 @@ def all_or_none(folder: Path) -> Iterator[Path]:
         files = sorted(Path(name).iterdir())
         # found out before the first file is replaced
         if blocked := next((folder / file.name for file in files if (folder / file.name).is_dir()), None):
-            raise OutputError(f"{blocked}: is a folder where a result is to be written; move it or choose another -o")
+            raise OutputError(f"{blocked}: is a folder where a result is to be written; move it or choose another (-o)")
         try:
             for file in files:
                 file.replace(folder / file.name)
