@@ -138,7 +138,7 @@ def all_or_none(folder: Path) -> Iterator[Path]:
         files = sorted(Path(name).iterdir())
         # found out before the first file is replaced
         if blocked := next((folder / file.name for file in files if (folder / file.name).is_dir()), None):
-            raise OutputError(f"{blocked}: is a folder in the place of a result; move it or choose another (-o)")
+            raise OutputError(f"{blocked}: is a folder where a result is to be written; move or choose another")
         try:
             for file in files:
                 file.replace(folder / file.name)
