@@ -69,7 +69,7 @@ def prepare_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OutputError(f"{folder}: cannot write here ({error.strerror}); choose another folder (-o)") from None
+        raise OutputError(f"{folder}: cannot write here ({error.strerror}); choose another folder") from None
 
 
 def is_detection(folder: Path, stem: str) -> bool:
@@ -106,7 +106,7 @@ def _check_truth(folder: Path, stem: str) -> None:
     """Keep the microbleeds that somebody has marked: a detection has the same name, and hides those beside it."""
     drawn = (folder / f"{stem}{LABELS}{suffix}" for suffix in IMAGE_SUFFIXES)
     if not is_detection(folder, stem) and (truth := next((path for path in drawn if path.exists()), None)):
-        raise OutputError(f"{truth}: is there already and was not detected; choose another folder (-o)")
+        raise OutputError(f"{truth}: is there already and was not detected; choose another folder")
 
 
 def _file_names(stem: str) -> dict[str, str]:
