@@ -22,6 +22,7 @@ from CMMDetectLib.review_records import Origin
 from CMMDetectLib.review_state import ShownFilter
 from CMMDetectLib.scan import parse_modality
 from CMMDetectLib.scene import scan_of
+from CMMDetectLib.scene_nodes import show_only
 from CMMDetectWidgets.export_section import ExportSection
 from CMMDetectWidgets.input_section import InputSection
 from CMMDetectWidgets.inputs import bestMethod, guessModality, jobOptions, maskArray, methodOptions, writeJob
@@ -289,6 +290,8 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.review.say("")
         volume, modality, folder = following
         self.keeper.close()
+        if volume is not None:
+            show_only(volume)
         if volume is None or modality == ModalityChoice.UNKNOWN:
             return
         try:

@@ -21,6 +21,8 @@ ROLES = (*(stage.value for stage in Stage), ACCEPTED)
 TABLE, REGIONS, VOLUME = "table", "regions", "volume"
 REVIEW_ATTRIBUTE = "CMMDetect.Review"
 REFERENCE = "CMMDetect."
+PUT_AWAY = "CMMDetect.PutAway"
+"""Attribute of a display node: it was visible before another scan was looked at."""
 
 Color = tuple[float, float, float]
 # colors of Okabe and Ito, which color-blind readers tell apart: warm is undecided, the brighter the later the stage
@@ -63,10 +65,25 @@ def point_of(candidate: Candidate, visible: bool) -> Point:
 
 def find_hub(volume: Any) -> Any:
     """Give the node that holds the text of a volume's review and refers to its other nodes; None if there is none."""
-    for node in slicer.util.getNodesByClass("vtkMRMLTextNode"):
-        if node.GetAttribute(REVIEW_ATTRIBUTE) and node.GetNodeReference(REFERENCE + VOLUME) is volume:
-            return node
-    return None
+    return next((hub for hub in _hubs() if hub.GetNodeReference(REFERENCE + VOLUME) is volume), None)
+
+
+def show_only(volume: Any) -> None:
+    """Hide the markings of every other scan, which in this one would lie anywhere; show again what was hidden so."""
+    for hub in _hubs():
+        wanted = hub.GetNodeReference(REFERENCE + VOLUME) is volume
+        for node in filter(None, (owned(hub, role) for role in (*ROLES, REGIONS))):
+            display = node.GetDisplayNode()
+            if display is not None and wanted and display.GetAttribute(PUT_AWAY):
+                display.RemoveAttribute(PUT_AWAY)
+                display.SetVisibility(True)
+            elif display is not None and not wanted and display.GetVisibility():
+                display.SetAttribute(PUT_AWAY, "1")
+                display.SetVisibility(False)
+
+
+def _hubs() -> list[Any]:
+    return [node for node in slicer.util.getNodesByClass("vtkMRMLTextNode") if node.GetAttribute(REVIEW_ATTRIBUTE)]
 
 
 def keep_in_scene_file(hub: Any) -> None:

@@ -15,6 +15,7 @@ from CMMDetectLib.errors import OutputError
 from CMMDetectLib.job import DetectionJob, run_job
 from CMMDetectLib.review_file import read_review
 from CMMDetectLib.scan import write_image
+from CMMDetectLib.scene_nodes import REGIONS, ROLES, find_hub, owned
 
 
 def load(small_scan, name, mirrored=False):
@@ -316,6 +317,22 @@ def test_a_mask_goes_with_its_scene_without_a_word(panel, volume, small_scan, ho
     panel.ui.maskSelector.setCurrentNode(None)
     assert not host.errors
     panel.onSceneReady()
+
+
+def shown_lists(volume):
+    hub = find_hub(volume)
+    return [owned(hub, role).GetDisplayNode().GetVisibility() for role in (*ROLES, REGIONS)]
+
+
+def test_the_markings_of_one_patient_are_not_seen_in_the_scan_of_another(reviewed, volume, small_scan):
+    other = load(small_scan, "sub-02_swi", mirrored=True)
+    owned(find_hub(volume), ROLES[0]).GetDisplayNode().SetVisibility(False)
+    assert shown_lists(volume) == [0, 1, 1, 1, 1]
+    reviewed.ui.inputVolumeSelector.setCurrentNode(other)
+    assert shown_lists(volume) == [0, 0, 0, 0, 0]
+    reviewed.ui.inputVolumeSelector.setCurrentNode(volume)
+    # what the user had hidden stays so
+    assert shown_lists(volume) == [0, 1, 1, 1, 1]
 
 
 def test_a_scene_that_is_added_leaves_the_brain_mask(panel, small_scan, tmp_path):
