@@ -93,6 +93,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartImportEvent, self.onSceneStartLoad)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneLoaded)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeRemoving)
         self.update()
         # Reload in developer mode builds the panel of a module that is shown already
         if getattr(self.parent, "isEntered", False):
@@ -168,6 +169,11 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """A volume comes in; its voxels do so after the event."""
         if node.IsA("vtkMRMLScalarVolumeNode") and self.views.entered and not slicer.mrmlScene.IsImporting():
             later(self._takeFirstScan)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoving(self, _caller, _event, node):
+        """A node goes; a selector that shows it would choose another one by itself."""
+        self.inputs.leaveOut(node)
 
     def _takeFirstScan(self):
         if self.views.entered:

@@ -1,7 +1,7 @@
 """Stands in for qMRMLNodeComboBox: a combo box of the scene's nodes.
 
 As the real one it shows nothing without a scene, and an empty box that must show a node takes the first that comes,
-unless None was set on purpose.
+unless None was set on purpose. When the chosen node is removed, the one before it is chosen, None too if it is there.
 """
 
 from typing import ClassVar
@@ -122,12 +122,14 @@ class qMRMLNodeComboBox(QWidget):
         if self._scene is not None and self._scene.IsBatchProcessing():
             return
         nodes = self._nodes()
-        was_empty = not any(self._ids)
+        was, was_empty = self._ids, not any(self._ids)
         self._list(nodes)
         if self._wanted and self._wanted in self._ids:
             self._wanted, chosen = "", self._wanted
         elif self._current in self._ids:
             chosen = self._current
+        elif self._current in was[1:] and was[was.index(self._current) - 1] in self._ids:
+            chosen = was[was.index(self._current) - 1]
         else:
             must_choose = nodes and not self.noneEnabled and (self._current or (was_empty and not self._none_was_set))
             chosen = nodes[0].GetID() if must_choose else ""

@@ -319,6 +319,20 @@ def test_a_mask_goes_with_its_scene_without_a_word(panel, volume, small_scan, ho
     panel.onSceneReady()
 
 
+def test_another_segmentation_does_not_become_the_brain_mask_where_the_one_in_use_is_removed(panel, small_scan):
+    mask = np.ascontiguousarray((small_scan.array > 0).T).astype(np.uint8)
+    label = "vtkMRMLLabelMapVolumeNode"
+    nodes = [
+        slicer.util.addVolumeFromArray(mask, small_scan.affine, name, nodeClassName=label)
+        for name in ("other", "brain")
+    ]
+    panel.ui.maskSelector.setCurrentNode(nodes[1])
+    assert panel.parameters().maskVolume is nodes[1]
+    slicer.mrmlScene.RemoveNode(nodes[1])
+    assert panel.parameters().maskVolume is None
+    assert panel.ui.maskSelector.currentNode() is None
+
+
 def shown_lists(volume):
     hub = find_hub(volume)
     return [owned(hub, role).GetDisplayNode().GetVisibility() for role in (*ROLES, REGIONS)]
