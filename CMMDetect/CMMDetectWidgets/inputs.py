@@ -7,6 +7,7 @@ import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
+from vtk.util.numpy_support import vtk_to_numpy
 
 from CMMDetectLib.bundle import read_bundle
 from CMMDetectLib.candidates import write_json
@@ -184,11 +185,16 @@ def _problemOfMask(parameters):
 
 
 def _isEmpty(parameters):
-    """Whether a segment has no voxel; asked of its extent, so that a large one need not be exported."""
+    """Whether a segment has no voxel; asked of what it is stored as, so that a large one need not be exported."""
     bounds = np.zeros(6)
     segment = parameters.maskSegmentation.GetSegmentation().GetSegment(parameters.maskSegment)
     segment.GetBounds(bounds)
-    return not vtk.vtkMath.AreBoundsInitialized(bounds)
+    if not vtk.vtkMath.AreBoundsInitialized(bounds):
+        return True
+    # segments that do not overlap share voxels, whose extent is that of all of them
+    labels = segment.GetRepresentation("Binary labelmap")
+    values = labels.GetPointData().GetScalars() if labels is not None else None
+    return values is not None and segment.GetLabelValue() not in vtk_to_numpy(values)
 
 
 def _problemOfMethod(parameters):

@@ -17,6 +17,7 @@ from PySide6.QtTest import QTest
 import slicer_host
 from CMMDetectLib.candidates import Stage, at_stage
 from CMMDetectLib.errors import InputError
+from CMMDetectLib.scene import affine_of
 from CMMDetectWidgets import worker_process
 from CMMDetectWidgets.inputs import guessFromText
 
@@ -337,6 +338,19 @@ def test_a_mask_on_other_voxels_is_refused(panel, small_scan):
     assert "other voxels" in problem(panel)
     panel.ui.maskSelector.setCurrentNode(None)
     assert panel.ui.applyButton.isEnabled()
+
+
+def test_an_empty_segment_is_no_brain_mask_though_it_shares_its_voxels_with_another(panel, volume):
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    label = "vtkMRMLLabelMapVolumeNode"
+    values = np.ones_like(slicer.util.arrayFromVolume(volume), np.uint8)
+    mask = slicer.util.addVolumeFromArray(values, affine_of(volume), "mask", nodeClassName=label)
+    slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(mask, segmentation)
+    segmentation.GetSegmentation().AddEmptySegment("empty")
+    panel.ui.maskSelector.setCurrentNode(segmentation)
+    assert panel.ui.applyButton.isEnabled(), problem(panel)
+    panel.parameters().maskSegment = "empty"
+    assert problem(panel) == "The segment that is the brain mask is empty."
 
 
 @pytest.mark.parametrize("kind", ["label map", "segment"])
