@@ -94,8 +94,12 @@ class Slab:
                 node.RemoveAttribute(SLAB_BEFORE)
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class PointPlacer:
-    """Lets the user click one point.
+    """Lets the user click one point in a slice view: in a 3D view a click has no depth.
 
     Parameters
     ----------
@@ -106,6 +110,7 @@ class PointPlacer:
         self._later = later
         self._node: Any = None
         self._placed: Callable[[Position], None] | None = None
+        self._cancelled = _nothing
         self._observed: list[tuple[Any, int]] = []
 
     @property
@@ -113,8 +118,14 @@ class PointPlacer:
         """Whether a click is awaited."""
         return self._node is not None
 
-    def start(self, placed: Callable[[Position], None]) -> None:
-        """Wait for a click and call a function with its place; an earlier wait ends."""
+    def start(self, placed: Callable[[Position], None], cancelled: Callable[[], None] = _nothing) -> None:
+        """Wait for a click and call a function with its place; an earlier wait ends.
+
+        Parameters
+        ----------
+        placed : told the place
+        cancelled : called when the user ends the wait, by a right click or with another tool of Slicer
+        """
         self.stop()
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLMarkupsFiducialNode")
         node.UnRegister(None)
@@ -122,9 +133,10 @@ class PointPlacer:
         node.SetHideFromEditors(True)
         node.SetSaveWithScene(False)
         self._node = slicer.mrmlScene.AddNode(node)
-        self._placed = placed
+        self._placed, self._cancelled = placed, cancelled
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetPointLabelsVisibility(False)
+        self._allow_slices()
         selection, interaction = _singletons()
         selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
         selection.SetActivePlaceNodeID(node.GetID())
@@ -132,7 +144,10 @@ class PointPlacer:
         interaction.SetCurrentInteractionMode(interaction.Place)
         self._observe(node, node.PointPositionDefinedEvent, self._on_defined)
         self._observe(interaction, interaction.InteractionModeChangedEvent, self._on_mode)
-        self._observe(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._on_close)
+        scene = slicer.mrmlScene
+        self._observe(scene, scene.StartCloseEvent, self._on_close)
+        # another layout may make other slice views
+        self._observe(scene, scene.NodeAddedEvent, self._allow_slices)
 
     def stop(self) -> None:
         """Wait no more."""
@@ -149,6 +164,10 @@ class PointPlacer:
 
     def _observe(self, node: Any, event: int, handler: Callable[..., None]) -> None:
         self._observed.append((node, node.AddObserver(event, handler)))
+
+    def _allow_slices(self, _caller: Any = None, _event: str = "") -> None:
+        for view in slice_nodes():
+            self._node.GetDisplayNode().AddViewNodeID(view.GetID())
 
     def _on_defined(self, _caller: Any, _event: str) -> None:
         position, placed = [0.0, 0.0, 0.0], self._placed
@@ -172,6 +191,7 @@ class PointPlacer:
     def _stop_if_waiting(self) -> None:
         if self._placed is not None:
             self.stop()
+            self._cancelled()
 
     def _on_close(self, _caller: Any, _event: str) -> None:
         self.stop()

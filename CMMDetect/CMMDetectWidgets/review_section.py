@@ -216,13 +216,18 @@ class ReviewSection:
             if meant:
                 placed(position)
 
-        self._view.place(placeWhereMeant)
+        self._view.place(placeWhereMeant, self._onPlacingEnded)
 
     def stopPlacing(self):
         """Await no click any more."""
         if self._view.placing:
             self._view.stopPlacing()
             self.say("")
+        self._moving = None
+
+    def _onPlacingEnded(self):
+        # what the panel asks for would do something else now
+        self.say("")
         self._moving = None
 
     def _isInPlace(self, candidate):

@@ -42,9 +42,9 @@ class SliceViews:
         else:
             self._waiting["position"] = position
 
-    def place(self, placed):
-        """Take the next click in a view, and call a function with its position."""
-        self._placer.start(placed)
+    def place(self, placed, cancelled):
+        """Take the next click in a view, and call a function with its position, or another one if none comes."""
+        self._placer.start(placed, cancelled)
 
     def stopPlacing(self):
         """Await no click any more."""

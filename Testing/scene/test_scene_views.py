@@ -145,6 +145,25 @@ def test_leaving_the_place_mode_ends_the_wait(scene, interaction):
     assert (clicks, count_lists()) == ([], 0)
 
 
+def test_who_awaits_a_click_is_told_that_the_user_wants_to_give_none(scene, interaction):
+    told, placer = [], PointPlacer()
+    placer.start(told.append, lambda: told.append("cancelled"))
+    placer.stop()
+    assert told == []
+    placer.start(told.append, lambda: told.append("cancelled"))
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+    assert told == ["cancelled"]
+
+
+def test_a_click_in_a_3d_view_is_no_place_but_one_in_a_slice_view_that_comes_meanwhile_is(views, scene, interaction):
+    three = scene.AddNewNodeByClass("vtkMRMLViewNode")
+    PointPlacer().start(print)
+    late = scene.AddNewNodeByClass("vtkMRMLSliceNode")
+    display = active_list(scene).GetDisplayNode()
+    assert not display.IsDisplayableInView(three.GetID())
+    assert all(display.IsDisplayableInView(view.GetID()) for view in (*views, late))
+
+
 def test_starting_again_or_closing_the_scene_ends_the_wait(scene, interaction):
     first, second, placer = [], [], PointPlacer()
     placer.start(first.append)

@@ -55,6 +55,7 @@ def test_escaping_the_place_mode_adds_nothing(reviewed, press):
     interaction.SetCurrentInteractionMode(interaction.ViewTransform)
     slicer_host.wait_until(lambda: not reviewed.views.placing)
     assert len(reviewed.keeper.session.candidates) == count
+    assert not reviewed.ui.messageLabel.isVisibleTo(reviewed.parent)
 
 
 def places(panel):
