@@ -111,6 +111,7 @@ class PointPlacer:
         self._node: Any = None
         self._placed: Callable[[Position], None] | None = None
         self._cancelled = _nothing
+        self._before: tuple[str | None, str | None, int] = (None, None, 0)
         self._observed: list[tuple[Any, int]] = []
 
     @property
@@ -127,6 +128,13 @@ class PointPlacer:
         cancelled : called when the user ends the wait, by a right click or with another tool of Slicer
         """
         self.stop()
+        selection, interaction = _singletons()
+        # Slicer chooses a list as soon as it is added
+        self._before = (
+            selection.GetActivePlaceNodeClassName(),
+            selection.GetActivePlaceNodeID(),
+            interaction.GetPlaceModePersistence(),
+        )
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLMarkupsFiducialNode")
         node.UnRegister(None)
         node.SetName("CMMDetect point")
@@ -137,7 +145,6 @@ class PointPlacer:
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetPointLabelsVisibility(False)
         self._allow_slices()
-        selection, interaction = _singletons()
         selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
         selection.SetActivePlaceNodeID(node.GetID())
         interaction.SetPlaceModePersistence(False)
@@ -157,10 +164,17 @@ class PointPlacer:
         self._observed.clear()
         if node is None or not slicer.mrmlScene.IsNodePresent(node):
             return
-        _, interaction = _singletons()
+        selection, interaction = _singletons()
         if interaction.GetCurrentInteractionMode() == interaction.Place:
             interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+        ours = selection.GetActivePlaceNodeID() == node.GetID()
         slicer.mrmlScene.RemoveNode(node)
+        if ours:
+            # the list that the user places points in is chosen again for the next one
+            kind, active, persistent = self._before
+            selection.SetReferenceActivePlaceNodeClassName(kind)
+            selection.SetActivePlaceNodeID(active)
+            interaction.SetPlaceModePersistence(persistent)
 
     def _observe(self, node: Any, event: int, handler: Callable[..., None]) -> None:
         self._observed.append((node, node.AddObserver(event, handler)))

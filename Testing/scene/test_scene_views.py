@@ -164,6 +164,22 @@ def test_a_click_in_a_3d_view_is_no_place_but_one_in_a_slice_view_that_comes_mea
     assert all(display.IsDisplayableInView(view.GetID()) for view in (*views, late))
 
 
+def test_the_list_of_the_user_takes_their_next_point_again(scene, interaction):
+    mine = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "mine")
+    selection = scene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
+    selection.SetReferenceActivePlaceNodeClassName("vtkMRMLMarkupsFiducialNode")
+    selection.SetActivePlaceNodeID(mine.GetID())
+    interaction.SetPlaceModePersistence(True)
+    clicks, placer = [], PointPlacer()
+    placer.start(clicks.append)
+    placer.start(clicks.append)
+    active_list(scene).AddControlPointWorld(1.0, 2.0, 3.0)
+    assert len(clicks) == 1
+    assert active_list(scene) is mine
+    assert interaction.GetPlaceModePersistence()
+    interaction.SetPlaceModePersistence(False)
+
+
 def test_starting_again_or_closing_the_scene_ends_the_wait(scene, interaction):
     first, second, placer = [], [], PointPlacer()
     placer.start(first.append)
