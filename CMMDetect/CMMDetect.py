@@ -182,7 +182,6 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _takeLoadedScene(self):
         self.initializeParameterNode()
         self.inputs.keepContrast()
-        self.parameters().Modified()
         self.update()
 
     # ------------------------------------------------------------------ parameters

@@ -33,6 +33,9 @@ class ParameterBinding:
         if self.node is None:
             self.node = self._logic.getParameterNode()
             self._observed = self.node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onModified)
+        elif self._gui is None:
+            # a scene file may have it before the nodes that it refers to: only now it finds them
+            self.node.Modified()
         if self._gui is None:
             # the node's own connectGui gives no tag before Slicer 5.10, so that the binding would never end
             named = {widget.property(NAME_PROPERTY): widget for widget in vars(self._ui).values()}

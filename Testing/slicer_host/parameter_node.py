@@ -47,7 +47,11 @@ def _attribute(each: Field) -> property:
 
 
 class ParameterNodeWrapper:
-    """Reads and writes one vtkMRMLScriptedModuleNode; defaults are written where it has no value."""
+    """Reads and writes one vtkMRMLScriptedModuleNode; defaults are written where it has no value.
+
+    As Slicer 5.8 it looks for the nodes that are referred to only when the parameter node is modified: one that is
+    loaded from a scene file before them refers to none.
+    """
 
     allParameters: ClassVar[dict[str, Field]] = {}
 
@@ -57,8 +61,10 @@ class ParameterNodeWrapper:
         self._connected: dict[int, dict[str, object]] = {}
         self._next_tag = 0
         self._showing = False
+        self._nodes: dict[str, object] = {}
         for each in self.allParameters.values():
             self._keep_default(each)
+        self._find_nodes()
         observe(parameterNode, vtk.vtkCommand.ModifiedEvent, self._show)
 
     def getValue(self, name: str):
@@ -74,7 +80,7 @@ class ParameterNodeWrapper:
         return self._field(name).kind
 
     def isCached(self, name: str) -> bool:
-        return not self._field(name).is_node
+        return name in self.allParameters
 
     def StartModify(self):
         return self.parameterNode.StartModify()
@@ -129,7 +135,7 @@ class ParameterNodeWrapper:
         self._keep_default(each)
         name = self._prefix + each.name
         if each.is_node:
-            return self.parameterNode.GetNodeReference(name)
+            return self._nodes.get(each.name)
         return each.from_text(self.parameterNode.GetParameter(name))
 
     def _write(self, each: Field, value) -> None:
@@ -139,6 +145,7 @@ class ParameterNodeWrapper:
             with slicer.util.NodeModify(self.parameterNode):
                 self.parameterNode.SetParameter(name, "")
                 self.parameterNode.SetNodeReferenceID(name, value.GetID() if value is not None else None)
+                self._find_nodes()
         else:
             self.parameterNode.SetParameter(name, each.to_text(value))
 
@@ -150,7 +157,12 @@ class ParameterNodeWrapper:
 
         return on_changed
 
+    def _find_nodes(self) -> None:
+        node, nodes = self.parameterNode, [each for each in self.allParameters.values() if each.is_node]
+        self._nodes = {each.name: node.GetNodeReference(self._prefix + each.name) for each in nodes}
+
     def _show(self, caller, event) -> None:
+        self._find_nodes()
         if self._showing:
             return
         self._showing = True

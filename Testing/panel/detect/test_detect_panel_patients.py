@@ -308,6 +308,17 @@ def test_the_folder_of_the_scene_can_be_chosen_after_the_scene_was_saved(panel, 
     assert panel.inputs.folder() == tmp_path / "case"
 
 
+def test_a_scene_opens_with_the_scan_that_was_chosen_though_another_stands_before_it(panel, small_scan, tmp_path):
+    load(small_scan, "sub-01_swi")
+    panel.ui.inputVolumeSelector.setCurrentNode(load(small_scan, "sub-02_swi", mirrored=True))
+    slicer.util.saveScene(str(tmp_path / "case.mrb"))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "case.mrb"))
+    slicer_host.wait_until(lambda: True)
+    assert panel.parameters().inputVolume.GetName() == "sub-02_swi"
+    assert panel.ui.inputVolumeSelector.currentNode() is panel.parameters().inputVolume
+
+
 def test_a_mask_goes_with_its_scene_without_a_word(panel, volume, small_scan, host):
     mask = np.ascontiguousarray((small_scan.array > 0).T).astype(np.uint8)
     node = slicer.util.addVolumeFromArray(mask, small_scan.affine, "m", nodeClassName="vtkMRMLLabelMapVolumeNode")
