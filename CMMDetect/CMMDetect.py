@@ -263,6 +263,8 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         volume, modality, folder = self._searched
         if not slicer.mrmlScene.IsNodePresent(volume):
             raise InputError(_("The scan was removed while it was searched; the results are in the results folder."))
+        # what was wrong with the marks is not with the new ones
+        self.review.say("")
         writing = self.review.takeNote()
         self.keeper.takeRun(volume, modality.value, folder, self.reader(), files, self.ui.blindCheckBox.checked)
         self._followed = self._searched

@@ -135,6 +135,7 @@ class ReviewScene:
         self._regions_path: Path | None = None
         self._observed: dict[Any, list[int]] = {}
         self._attached = True
+        self._run, self._place = session.run, affine_of(volume)
         # two that write the same nodes would take each other's points for the user's
         for other in [shown for shown in _ATTACHED if shown.volume is volume]:
             other.detach()
@@ -142,6 +143,7 @@ class ReviewScene:
         scene = slicer.mrmlScene
         self._observe(scene, scene.StartCloseEvent, self._on_close)
         self._observe(scene, scene.NodeRemovedEvent, self._on_node_removed)
+        self._observe(volume, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._on_moved)
         session.add_listener(self._on_change)
         self.refresh()
 
@@ -219,6 +221,8 @@ class ReviewScene:
         return self._attached and slicer.mrmlScene.IsNodePresent(self.volume) and not slicer.mrmlScene.IsClosing()
 
     def _on_change(self, ids: frozenset[str]) -> None:
+        if self.session.run is not self._run:
+            self._run, self._place = self.session.run, affine_of(self.volume)
         if self._ready():
             self._make_missing()
             self._update(ids)
@@ -354,6 +358,14 @@ class ReviewScene:
 
     def _on_close(self, _scene: Any, _event: str) -> None:
         self.detach()
+
+    def _on_moved(self, _volume: Any, _event: str) -> None:
+        self._edit(self._check_place)
+
+    def _check_place(self) -> None:
+        if not np.allclose(affine_of(self.volume), self._place, atol=1e-3):
+            name = self.volume.GetName()
+            raise InputError(f"{name}: a transform has moved it off its marks; take it away, or search the scan again")
 
     def _edit(self, change: Callable[[], Any]) -> None:
         """Change the session from an event handler, where an exception would be lost."""
