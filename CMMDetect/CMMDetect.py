@@ -18,7 +18,7 @@ from slicer.util import VTKObservationMixin
 
 from CMMDetectLib.candidates import Stage, at_stage
 from CMMDetectLib.errors import CMMDetectError, InputError
-from CMMDetectLib.review_records import Origin
+from CMMDetectLib.review_records import Origin, is_touched
 from CMMDetectLib.review_state import ShownFilter
 from CMMDetectLib.scan import parse_modality
 from CMMDetectLib.scene import scan_of
@@ -302,10 +302,17 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if volume is None or modality == ModalityChoice.UNKNOWN:
             return
         try:
-            self.keeper.goOn(volume, modality.value, folder, self.reader())
+            self.keeper.goOn(volume, modality.value, folder, self._named)
+            self._takeNameless()
         except CMMDetectError as error:
             self._isRefused = True
             self.review.say(str(error))
+
+    def _takeNameless(self):
+        """Make what nobody has judged, as a script leaves it, the review of the reader whose name is shown."""
+        session = self.keeper.session
+        if session is not None and not session.reader and not any(map(is_touched, session.candidates)):
+            self.keeper.changeReader(self._named)
 
     def _beginReview(self):
         """Start a review of nothing, for a reader who marks before the detector does."""

@@ -16,7 +16,9 @@ from CMMDetectLib.errors import OutputError
 from CMMDetectLib.job import DetectionJob, run_job
 from CMMDetectLib.review_file import read_review
 from CMMDetectLib.scan import write_image
+from CMMDetectLib.scene import scan_of
 from CMMDetectLib.scene_nodes import REGIONS, ROLES, find_hub, owned
+from CMMDetectWidgets.review_keeper import showDetection
 
 
 def load(small_scan, name, mirrored=False):
@@ -142,6 +144,17 @@ def test_a_reader_who_gives_the_name_late_goes_on_with_their_own_review(reviewed
     type_reader(reviewed, "Ada")
     assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
     assert not list((tmp_path / "results").glob("*older*"))
+
+
+def test_what_a_script_found_is_reviewed_under_the_name_that_the_panel_shows(panel, small_scan, other_files):
+    other = load(small_scan, "sub-02_swi", mirrored=True)
+    showDetection(other, scan_of(other, "swi"), other_files)
+    type_reader(panel, "Ada")
+    panel.ui.inputVolumeSelector.setCurrentNode(other)
+    assert panel.ui.readerLineEdit.text == "Ada"
+    accept(panel, 1)
+    assert panel.keeper.session.save.path.name == "sub-02_swi_reader-Ada_review.json"
+    assert [item.reader for item in panel.keeper.session.accepted] == ["Ada"]
 
 
 def test_decisions_without_a_name_stay_in_their_file_when_the_reader_has_a_review(reviewed, tmp_path):
