@@ -26,6 +26,7 @@ from CMMDetectLib.scene_nodes import show_only
 from CMMDetectWidgets.export_section import ExportSection
 from CMMDetectWidgets.input_section import InputSection
 from CMMDetectWidgets.inputs import bestMethod, guessModality, jobOptions, maskArray, methodOptions, writeJob
+from CMMDetectWidgets.panel_height import PanelHeight
 from CMMDetectWidgets.parameter_binding import ParameterBinding
 from CMMDetectWidgets.parameters import CMMDetectParameterNode, ModalityChoice
 from CMMDetectWidgets.reader_setting import rememberedReader, rememberReader
@@ -83,6 +84,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(self._panel)
         self.ui = slicer.util.childWidgetVariables(self._panel)
         self._panel.setMRMLScene(slicer.mrmlScene)
+        self._height = PanelHeight(self.parent)
         self.logic = CMMDetectLogic()
         self._binding = ParameterBinding(self.logic, self.ui, self.update)
         self._makeSections()
@@ -117,6 +119,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.review.keys.remove()
         self.keeper.close()
         self.views.leave()
+        self._height.release()
         self._binding.release()
         self.removeObservers()
 

@@ -31,6 +31,7 @@ from CMMDetectTrainWidgets.parameters import CMMDetectTrainParameterNode
 from CMMDetectTrainWidgets.point_lists import pointsOf, sourceOf
 from CMMDetectTrainWidgets.training_section import TrainingSection
 from CMMDetectWidgets.models_folder import modelsFolder, setModelsFolder
+from CMMDetectWidgets.panel_height import PanelHeight
 from CMMDetectWidgets.parameter_binding import ParameterBinding
 from CMMDetectWidgets.path_field import PathField
 from CMMDetectWidgets.review_keeper import stemOf
@@ -81,6 +82,7 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(self._panel)
         self.ui = slicer.util.childWidgetVariables(self._panel)
         self._panel.setMRMLScene(slicer.mrmlScene)
+        self._height = PanelHeight(self.parent)
         self.logic = CMMDetectTrainLogic()
         self._binding = ParameterBinding(self.logic, self.ui, self.update)
         self._makeSections()
@@ -109,6 +111,7 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.settle()
         self.training.close()
         self.labels.forget()
+        self._height.release()
         self._binding.release()
         self.removeObservers()
 

@@ -6,6 +6,8 @@ import pytest
 import qt
 import slicer
 
+import slicer_host
+
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = [ROOT / name / f"{name}.py" for name in ("CMMDetect", "CMMDetectTrain")]
 INPUTS = {
@@ -56,3 +58,14 @@ def test_a_long_message_does_not_make_a_panel_wider(panel):
         label.setVisible(True)
     assert len(labels) > 4
     assert panel.parent.minimumSizeHint().width() == before
+
+
+def test_a_panel_that_is_shown_again_has_room_for_a_longer_text(panel):
+    slicer.util.selectModule("")
+    slicer.util.selectModule(panel.moduleName)
+    slicer_host.wait_until(lambda: True)
+    labels = [each for each in panel.parent.findChildren(qt.QLabel) if each.wordWrap and each.isVisible()]
+    for label in labels:
+        label.setText("This is what a label may have to say. " * 20)
+    assert labels
+    slicer_host.wait_until(lambda: all(each.height >= each.heightForWidth(each.width) for each in labels))

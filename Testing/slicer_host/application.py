@@ -8,7 +8,16 @@ from types import SimpleNamespace
 
 import slicer
 from PySide6.QtCore import QCoreApplication, QObject, QSettings, Signal
-from PySide6.QtWidgets import QApplication, QFrame, QMainWindow, QScrollArea, QStackedWidget, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QFrame,
+    QLayoutItem,
+    QMainWindow,
+    QScrollArea,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from .boot import ApplicationServices
 from .views import layout_manager
@@ -42,6 +51,8 @@ class ModuleSelector(QWidget):
             if panel is not None:
                 panel.parent.isEntered = change == "enter"
                 getattr(panel, change)()
+                if change == "exit":
+                    self._window.leavePanel(panel.parent)
                 self._window.showPanel(panel.parent)
         self._selected = name
 
@@ -55,6 +66,7 @@ class MainWindow(QMainWindow):
         self._panels = QStackedWidget()
         self.setCentralWidget(self._panels)
         self._areas: dict[QWidget, QScrollArea] = {}
+        self._left: dict[QWidget, list[QLayoutItem]] = {}
         self._selector = ModuleSelector(self)
         self._selector.hide()
 
@@ -65,16 +77,26 @@ class MainWindow(QMainWindow):
         area = QScrollArea()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.NoFrame)
-        area.setWidget(panel)
-        self._areas[panel] = area
+        contents = QWidget()
+        layout = QVBoxLayout(contents)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(panel)
+        area.setWidget(contents)
+        self._areas[panel], self._left[panel] = area, []
         self._panels.addWidget(area)
+
+    def leavePanel(self, panel: QWidget) -> None:
+        """Lay a panel out anew, as the application does when it is shown again, and as there the old item is left."""
+        layout = self._areas[panel].widget().layout()
+        self._left[panel].append(layout.takeAt(0))
+        layout.addWidget(panel)
 
     def showPanel(self, panel: QWidget) -> None:
         self._panels.setCurrentWidget(self._areas[panel])
 
     def removePanel(self, panel: QWidget) -> None:
         """Destroy a panel with all its widgets."""
-        area = self._areas.pop(panel)
+        area, _items = self._areas.pop(panel), self._left.pop(panel)
         self._panels.removeWidget(area)
         area.deleteLater()
 
