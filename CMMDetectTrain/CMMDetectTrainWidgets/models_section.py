@@ -95,6 +95,7 @@ class ModelsSection:
         ui.comparisonTable.setVisible(found is not None)
         ui.frocButton.setEnabled(found is not None)
         if found is None:
+            ui.frocButton.setChecked(False)
             ui.sentenceLabel.setText(_withoutComparison(model))
             return
         ui.sentenceLabel.setText(found["sentence"])
@@ -108,7 +109,7 @@ class ModelsSection:
             if curve["tpr"]:
                 self._froc.draw(found[f"{which}_name"], curve["fp_avg"], curve["tpr"], color, which == "old")
         if ui.frocButton.checked:
-            self._froc.show(True)
+            self._froc.follow()
 
     # ------------------------------------------------------------------ buttons
 

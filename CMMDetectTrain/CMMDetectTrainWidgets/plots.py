@@ -22,6 +22,7 @@ class Plot:
         self._nodes = {}
         self._chart = None
         self._layoutBefore = None
+        self._awaited = False
 
     @property
     def chart(self):
@@ -46,18 +47,26 @@ class Plot:
     def show(self, shown):
         """Show the chart in a layout with a plot view, or bring the layout of before back."""
         manager = slicer.app.layoutManager()
-        if manager is None:
+        self._awaited = shown and not self._curves
+        if manager is None or self._awaited:
             return
-        if shown and self._curves:
+        plots = getattr(slicer.vtkMRMLLayoutNode, PLOT_LAYOUT)
+        if shown:
             self._drawAll(self._curves)
-            plots = getattr(slicer.vtkMRMLLayoutNode, PLOT_LAYOUT)
             if manager.layout != plots:
                 self._layoutBefore = manager.layout
                 manager.setLayout(plots)
             slicer.modules.plots.logic().ShowChartInLayout(self._chart)
-        elif not shown and self._layoutBefore is not None:
-            manager.setLayout(self._layoutBefore)
-            self._layoutBefore = None
+        elif self._layoutBefore is not None:
+            before, self._layoutBefore = self._layoutBefore, None
+            # a layout that the user has chosen meanwhile stays
+            if manager.layout == plots:
+                manager.setLayout(before)
+
+    def follow(self):
+        """Show what was drawn after `show`; a chart that was shown already is not brought to the front again."""
+        if self._curves and (self._awaited or self.chart is None):
+            self.show(True)
 
     def _drawAll(self, names):
         if self.chart is None:
@@ -81,15 +90,19 @@ class Plot:
             table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{self._name}, {name}")
             series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
             self._nodes[name] = (series, table)
-        slicer.util.updateTableFromArray(table, np.column_stack([xs, ys]).astype(float), ["x", "y"])
-        series.SetAndObserveTableNodeID(table.GetID())
-        series.SetXColumnName("x")
-        series.SetYColumnName("y")
-        series.SetPlotType(series.PlotTypeScatter)
-        series.SetColor(*color)
-        series.SetLineStyle(series.LineStyleDash if dashed else series.LineStyleSolid)
-        # one point alone makes no line
-        series.SetMarkerStyle(series.MarkerStyleCircle if len(xs) < 2 else series.MarkerStyleNone)
+        # a line needs two points; the only one is given twice
+        points = np.column_stack([xs, ys]).astype(float)[[0, 0] if len(xs) == 1 else slice(None)]
+        # a view that draws while the table has no columns complains in the error log
+        with slicer.util.NodeModify(table), slicer.util.NodeModify(series):
+            slicer.util.updateTableFromArray(table, points, ["x", "y"])
+            series.SetAndObserveTableNodeID(table.GetID())
+            series.SetXColumnName("x")
+            series.SetYColumnName("y")
+            series.SetPlotType(series.PlotTypeScatter)
+            series.SetColor(*color)
+            series.SetLineStyle(series.LineStyleDash if dashed else series.LineStyleSolid)
+            # of one point there is no line to be seen
+            series.SetMarkerStyle(series.MarkerStyleCircle if len(xs) == 1 else series.MarkerStyleNone)
         if not self._chart.HasPlotSeriesNodeID(series.GetID()):
             self._chart.AddAndObservePlotSeriesNodeID(series.GetID())
 

@@ -279,7 +279,7 @@ class TrainingSection:
                 self._curves.draw(_("{network}, training").format(network=name), epochs, training, color, True)
                 self._curves.draw(_("{network}, validation").format(network=name), epochs, validation, color)
         if self._ui.curvesButton.checked:
-            self._curves.show(True)
+            self._curves.follow()
 
     def _onLog(self, line):
         self._ui.trainingLogTextEdit.appendPlainText(line)
