@@ -11,6 +11,8 @@ from CMMDetectLib.errors import InputError
 
 COLOR = (1.0, 0.4, 0.1)
 ROLE = "CMMDetectTrain.Scan"
+POINTS = "CMMDetectTrain.Points"
+"""Role of the points that regions were grown at."""
 CORRECTED = "CMMDetectTrain.Corrected"
 """Attribute of a segmentation that somebody has corrected: it is never filled again unasked."""
 GROWN = "CMMDetectTrain.Grown"
@@ -72,7 +74,12 @@ class LabelNodes:
             node.RemoveAttribute(CORRECTED)
             self._compared = True
 
-    def show(self, volume, labels, names):
+    def pointsOf(self, volume):
+        """Give the points that a scan's regions were grown at last, None without any."""
+        node = self.of(volume)
+        return node.GetNodeReference(POINTS) if node is not None else None
+
+    def show(self, volume, labels, names, points=None):
         """Outline regions in place of those that were there.
 
         Parameters
@@ -80,6 +87,7 @@ class LabelNodes:
         volume : the scan's node
         labels : (I, J, K) on the voxels of the scan
         names : of the labels from 1
+        points : node of the points that they were grown at
         """
         self._writing = True
         try:
@@ -89,6 +97,7 @@ class LabelNodes:
             if labels.any():
                 self._fill(self._node, volume, labels, names)
             self._node.SetAttribute(GROWN, _fingerprint(labels))
+            self._node.SetNodeReferenceID(POINTS, points.GetID() if points is not None else None)
             self._compared = True
         finally:
             self._writing = False

@@ -76,6 +76,7 @@ class LabelsSection:
         """Bring the section to the parameters; regions that do not fit them any more are grown again."""
         parameters = self._parameters()
         self._contrast.update(parameters)
+        self._takePoints(parameters)
         wanted = self._wanted(parameters)
         if wanted != self._grownFor:
             self._grownFor = wanted
@@ -118,6 +119,14 @@ class LabelsSection:
         self._problems, self._problemsOf = [], None
         self._table.fill([])
         self._ui.lesionMessageLabel.setText("")
+
+    def _takePoints(self, parameters):
+        """Choose the points of a scan that is chosen again: at those of another one its regions would be lost."""
+        volume = parameters.labelVolume
+        if self._grownFor is None or volume is None or volume.GetID() == self._grownFor[0]:
+            return
+        if self._nodes.of(volume) is not None:
+            parameters.points = self._nodes.pointsOf(volume)
 
     def _wanted(self, parameters):
         volume, points = parameters.labelVolume, parameters.points
@@ -202,7 +211,8 @@ class LabelsSection:
         settings = GrowthSettings(parameters.inPlaneVox, parameters.throughPlaneVox, tolerance=parameters.tolerance)
         problems = self._problems if parameters.points is self._problemsOf else []
         annotations = grow_annotations(pointsOf(parameters.points), scan, settings, problems)
-        nodes.show(volume, label_map(scan, annotations.lesions), [point.name for point in annotations.points])
+        names = [point.name for point in annotations.points]
+        nodes.show(volume, label_map(scan, annotations.lesions), names, parameters.points)
         return grownRegions(annotations)
 
     def _show(self):

@@ -157,6 +157,23 @@ def test_regions_that_were_deleted_in_another_module_are_missed_when_the_panel_i
     assert labeled.ui.growButton.isVisibleTo(labeled.parent)
 
 
+def test_a_scan_that_is_chosen_again_has_its_own_points_and_regions(labeled, marked, other):
+    choose(labeled, other.volume, other.points)
+    labeled.ui.labelVolumeSelector.setCurrentNode(marked.volume)
+    wait_for_regions(labeled)
+    assert labeled.ui.pointsSelector.currentNode() is marked.points
+    assert [row[0] for row in rows_of(labeled.ui.lesionTable)] == ["p1", "p2"]
+
+
+def test_a_scan_without_microbleeds_that_is_chosen_again_has_none(labeled, marked, other):
+    choose(labeled, other.volume, None)
+    choose(labeled, marked.volume, marked.points)
+    labeled.ui.labelVolumeSelector.setCurrentNode(other.volume)
+    wait_for_regions(labeled)
+    assert labeled.ui.pointsSelector.currentNode() is None
+    assert not rows_of(labeled.ui.lesionTable)
+
+
 def test_the_regions_of_the_scan_before_are_not_saved_for_the_next_one(labeled, folders):
     scan, _, _ = small_scan("sub-02_swi", 2, 1)
     labeled.ui.labelVolumeSelector.setCurrentNode(add_volume(replace(scan, array=scan.array + np.float32(1))))
