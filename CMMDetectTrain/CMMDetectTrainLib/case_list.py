@@ -114,8 +114,10 @@ def case_name(name: str, modality: Modality, subject: str = "") -> str:
     ('sub-Patient7SWAN_swi', 'sub-Patient7_acq-SWAN_swi')
     """
     stem = re.sub(r"[^A-Za-z0-9_-]+", "", name)
-    if guess_modality(stem) is not None:
-        stem = stem.rpartition("_")[0]
+    # Slicer numbers a scan that is loaded again
+    once = re.sub(r"_\d+$", "", stem) if stem.startswith("sub-") else stem
+    if guess_modality(once) is not None:
+        stem = once.rpartition("_")[0]
     first, _, rest = stem.partition("_") if stem.startswith("sub-") else ("", "", _plain(stem))
     wanted = _plain(subject.removeprefix("sub-"))
     if first:

@@ -208,6 +208,8 @@ def test_labels_of_another_grid_a_damaged_list_and_a_folder_that_is_a_file_are_n
     [
         ("sub-01_ses-2_part-mag_swi", "", "sub-01_ses-2_part-mag_swi"),
         ("sub-01_T2starw", "", "sub-01_swi"),
+        ("sub-01_swi_1", "", "sub-01_swi"),
+        ("SWI_1", "", "sub-SWI1_swi"),
         ("sub-01_acq-a_swi", "sub-07", "sub-07_acq-a_swi"),
         ("Müller & Söhne", "", "sub-MllerShne_swi"),
         ("漢字", "", "sub-scan_swi"),
