@@ -118,7 +118,8 @@ class LabelsSection:
         self._scan, self._regions, self._grownFor = (None, None), None, None
         self._problems, self._problemsOf = [], None
         self._table.fill([])
-        self._ui.lesionMessageLabel.setText("")
+        for label in (self._ui.lesionMessageLabel, self._ui.saveMessageLabel):
+            label.setText("")
 
     def _takePoints(self, parameters):
         """Choose the points of a scan that is chosen again: at those of another one its regions would be lost."""
@@ -166,6 +167,8 @@ class LabelsSection:
     def _renew(self):
         """Regions that do not fit any more are not saved; those that do follow shortly."""
         self._regions = None
+        # other regions than those that the message tells of
+        self._ui.saveMessageLabel.setText("")
         self._timer.start()
 
     def _currentScan(self):
@@ -278,6 +281,7 @@ class LabelsSection:
 
     def _onGrowAgain(self, _checked=False):
         self._nodes.release(self._parameters().labelVolume)
+        self._renew()
         self._grow()
 
     def _onEdit(self, _checked=False):

@@ -111,6 +111,26 @@ def test_the_same_scan_again_is_announced_on_the_button_and_replaces_its_labels(
     assert [case.microbleeds for case in read_cases(folders.dataset)] == [1]
 
 
+def test_what_was_saved_is_told_no_longer_when_the_regions_have_changed(labeled, marked):
+    click(labeled.ui.saveCaseButton)
+    assert labeled.ui.saveMessageLabel.text.startswith("Saved: sub-01_swi")
+    marked.points.RemoveNthControlPoint(1)
+    wait_for_regions(labeled)
+    assert labeled.ui.saveMessageLabel.text == ""
+    click(labeled.ui.saveCaseButton)
+    slicer.mrmlScene.Clear(0)
+    assert labeled.ui.saveMessageLabel.text == ""
+
+
+def test_a_case_that_is_shown_beside_its_scan_can_be_saved_again(labeled, marked):
+    click(labeled.ui.saveCaseButton)
+    labeled.ui.caseTable.setCurrentCell(0, 0)
+    click(labeled.ui.showCaseButton)
+    choose(labeled, slicer.util.getNode("sub-01_swi_1"), marked.points)
+    click(labeled.ui.saveCaseButton)
+    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi, 2 microbleeds."
+
+
 def test_the_same_scan_under_another_name_and_the_same_points_for_another_subject_are_refused_by_name(labeled, marked):
     click(labeled.ui.saveCaseButton)
     labeled.ui.subjectLineEdit.setText("09")
