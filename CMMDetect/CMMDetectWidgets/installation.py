@@ -49,7 +49,7 @@ def installNetworks():
     """
     with failuresInOneLine():
         if torchVersion() is None and not _installTorch():
-            raise RuntimeError(_("PyTorch was not installed. The classical method works without it."))
+            raise RuntimeError(_("PyTorch was not installed. Detection with the classical method works without it."))
         _installRequirements()
     if not networksReady():
         raise RuntimeError(_("The installation is not complete. Restart Slicer and try again."))
@@ -75,7 +75,7 @@ def _installTorch():
     except ImportError:
         text = _(
             "PyTorch comes by another extension: open the Extensions Manager, install 'PyTorch', and restart Slicer."
-            " The classical method works without it."
+            " Detection with the classical method works without it."
         )
         raise RuntimeError(text) from None
     logic = PyTorchUtils.PyTorchUtilsLogic()
@@ -98,5 +98,5 @@ def _installRequirements():
         " Python package index and installed into Slicer. Install it now?"
     )
     if not slicer.util.confirmOkCancelDisplay(question):
-        raise RuntimeError(_("Nothing was installed. The classical method works without it."))
+        raise RuntimeError(_("Nothing was installed. Detection with the classical method works without it."))
     slicer.util.pip_install(f'-r "{REQUIREMENTS}"')

@@ -55,3 +55,15 @@ def test_without_internet_an_older_slicer_refuses_in_one_line_too(questions, hos
         train_packages.installTraining()
     assert is_one_line_about_the_internet(str(refused.value))
     assert len(questions.asked) == 1
+
+
+def test_the_training_offers_packages_and_does_not_promise_to_train_without_them(open_module, questions, monkeypatch):
+    panel = open_module(ROOT / "CMMDetectTrain" / "CMMDetectTrain.py")
+    for module in ("training_section", "train_packages"):
+        monkeypatch.setattr(f"CMMDetectTrainWidgets.{module}.trainingReady", lambda: False)
+    monkeypatch.setattr("CMMDetectTrainWidgets.train_packages.networksReady", lambda: False)
+    monkeypatch.setattr("CMMDetectWidgets.installation.torchVersion", lambda: None)
+    panel.refresh()
+    assert panel.ui.installTrainingButton.text == "Install the packages..."
+    QTest.mouseClick(panel.ui.installTrainingButton, qt.Qt.LeftButton)
+    assert panel.ui.estimateLabel.text.endswith("Detection with the classical method works without it.")
