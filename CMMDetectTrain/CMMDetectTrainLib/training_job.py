@@ -216,7 +216,8 @@ def _problem_of(job: TrainingJob) -> str | None:
     for name in ("width", "epochs", "patience", "batch", "factor", "patch_size"):
         if not getattr(job, name) >= 1:
             return f"{name} must be at least 1"
-    if job.width % 2:
+    # networks that begin with those of a bundle have its width
+    if job.start is None and job.width % 2:
         return "width must be even: the last layer of the student has half as many nodes"
     if job.inserted < 0:
         return "inserted must not be negative"

@@ -138,6 +138,7 @@ class TrainingSection:
         _("The data set has no cases that are ok."),
         _("Give the new model a name."),
         _("From nothing, both stages have to be trained."),
+        _("The width under Advanced must be an even number."),
     )
 
     def _problem(self):
@@ -151,9 +152,11 @@ class TrainingSection:
         if not self._ui.modelNameLineEdit.text.strip():
             return self._problems[3]
         parameters = self._parameters()
-        if parameters is not None and parameters.networks != NetworksChoice.ALL and not self._start():
+        if parameters is None or self._start():
+            return ""
+        if parameters.networks != NetworksChoice.ALL:
             return self._problems[4]
-        return ""
+        return self._problems[5] if parameters.width % 2 else ""
 
     def _isOutdated(self):
         """Whether something else would be trained now than what was estimated."""

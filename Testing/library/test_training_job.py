@@ -1,6 +1,7 @@
 """Job files, and what a training needs of the machine."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,14 @@ def test_damaged_jobs_are_not_offered_to_be_resumed(job, tmp_path):
         with pytest.raises(InputError, match=r"job\.json"):
             read_job(path)
         assert unfinished_jobs(tmp_path) == []
+
+
+def test_a_width_that_a_model_to_start_from_overrules_may_be_odd(job):
+    odd = replace(job, width=17)
+    with pytest.raises(InputError, match="width must be even"):
+        read_job(write_job(odd))
+    started = replace(odd, start="model")
+    assert read_job(write_job(started)) == started
 
 
 def test_a_job_that_cannot_be_written_is_named(tmp_path):

@@ -209,6 +209,9 @@ def test_what_is_missing_is_said_before_anything_is_started(panel, folders):
     panel.ui.networksComboBox.setCurrentIndex(1)
     assert panel.ui.estimateLabel.text == "From nothing, both stages have to be trained."
     panel.ui.networksComboBox.setCurrentIndex(0)
+    panel.ui.widthSpinBox.setValue(17)
+    assert panel.ui.estimateLabel.text == "The width under Advanced must be an even number."
+    panel.ui.widthSpinBox.setValue(16)
     assert panel.ui.estimateLabel.text == "" and panel.ui.startButton.isEnabled()
 
 
