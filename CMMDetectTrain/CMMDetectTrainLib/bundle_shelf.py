@@ -16,7 +16,7 @@ from CMMDetectLib.bundle_choice import choose_bundle, chosen_bundle
 from CMMDetectLib.errors import CMMDetectError, InputError, OutputError
 from CMMDetectLib.results import prepare_folder
 
-from .training_job import work_folder
+from .training_job import unfinished_jobs, work_folder
 
 ZIP = ".zip"
 WEIGHTS = ".safetensors"
@@ -134,11 +134,15 @@ class BundleShelf:
         Raises
         ------
         InputError
-            If there is none of that name.
+            If there is none of that name, or an unfinished training needs it.
         OutputError
             If a file cannot be deleted.
         """
         folder = self._own(name)
+        for job in unfinished_jobs(self.folder):
+            if str(folder) in (job.start, job.old):
+                needing = Path(job.output).name
+                raise InputError(f"{name}: the training of {needing} needs it; finish or discard that first")
         if self.in_use == folder:
             self.choose(None)
         with _writing(folder):

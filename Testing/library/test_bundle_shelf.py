@@ -11,7 +11,7 @@ from CMMDetectLib.bundle import ModelBundle, read_bundle
 from CMMDetectLib.bundle_choice import CHOICE_FILE, chosen_bundle
 from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectTrainLib.bundle_shelf import BundleShelf
-from CMMDetectTrainLib.training_job import work_folder
+from CMMDetectTrainLib.training_job import TrainingJob, work_folder, write_job
 
 
 @pytest.fixture
@@ -71,6 +71,18 @@ def test_removing_the_bundle_in_use_brings_the_detectors_own_back(shelf, small_b
     shelf.remove("test")
     assert shelf.in_use is None and names(shelf) == []
     assert not work_folder(folder).exists()
+
+
+@pytest.mark.parametrize("role", ["start", "old"])
+def test_a_bundle_that_an_unfinished_training_needs_is_not_removed(shelf, small_bundle, role):
+    folder = shelf.add(small_bundle.folder)
+    job = TrainingJob(dataset="data", output=str(shelf.folder / "site"), **{role: str(folder)})
+    write_job(job)
+    with pytest.raises(InputError, match="test: the training of site needs it; finish or discard that first"):
+        shelf.remove("test")
+    shutil.rmtree(job.work)
+    shelf.remove("test")
+    assert names(shelf) == []
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"bundle": 3}', '{"bundle": "../../etc"}', '{"bundle": "gone"}'])
