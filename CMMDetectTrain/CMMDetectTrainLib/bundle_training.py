@@ -148,7 +148,7 @@ class _Run:
             write_json(path, plan)
         elif read_object(path, f"delete {self.work} to train again from the start") != plan:
             raise InputError(
-                f"{self.work}: holds the training of another plan or other scans; choose another -o or delete it"
+                f"{self.work}: holds the training of another plan or other scans; discard it, or choose another name"
             )
 
     def _scan_cases(self) -> list[Case]:

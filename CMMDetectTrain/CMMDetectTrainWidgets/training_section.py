@@ -107,11 +107,18 @@ class TrainingSection:
         self._updateButtons()
 
     def _listUnfinished(self, shelf):
-        self._unfinished = unfinished_jobs(shelf.folder)
         box = self._ui.unfinishedComboBox
+        chosen = box.itemData(box.currentIndex) if box.currentIndex >= 0 else None
+        self._unfinished = unfinished_jobs(shelf.folder)
         box.clear()
         for job in self._unfinished:
             box.addItem(Path(job.output).name, job.output)
+        self._chooseUnfinished(chosen)
+
+    def _chooseUnfinished(self, output):
+        outputs = [job.output for job in self._unfinished]
+        if output in outputs:
+            self._ui.unfinishedComboBox.setCurrentIndex(outputs.index(output))
 
     def _updateButtons(self, _value=None):
         ui, problem, training = self._ui, self._problem(), self._trains()
@@ -303,6 +310,8 @@ class TrainingSection:
             self._ui.trainingStepLabel.setText(_("Done: {name}.").format(name=Path(job.output).name))
             self._onDone(Path(job.output))
         self.refresh()
+        # the one that was just paused is gone on with, whatever others wait
+        self._chooseUnfinished(job.output)
 
     def _onInstall(self, _checked=False):
         try:

@@ -18,7 +18,7 @@ from train_steps import (
 
 from CMMDetectLib.bundle import read_bundle
 from CMMDetectTrainLib.case_list import CaseStatus, read_cases, set_status
-from CMMDetectTrainLib.training_job import unfinished_jobs
+from CMMDetectTrainLib.training_job import TrainingJob, unfinished_jobs, write_job
 from training_sets import write_training_set
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -164,6 +164,30 @@ def test_leaving_slicer_pauses_a_training(ready, folders, module, confirmed):
     click(again.ui.discardButton)
     assert confirmed == ["Delete the unfinished training of left and its working files?"]
     assert unfinished_jobs(folders.models) == [] and not (folders.models / "left.training").exists()
+
+
+def test_the_training_that_was_just_paused_is_the_one_to_go_on_with(ready, folders):
+    write_job(TrainingJob(dataset=str(folders.dataset), output=str(folders.models / "another")))
+    ready.refresh()
+    assert ready.ui.unfinishedComboBox.currentText == "another"
+    start_tiny_training(ready, "paused", start=folders.models / "known")
+    click(ready.ui.pauseButton)
+    wait_for_training(ready)
+    assert ready.ui.unfinishedComboBox.currentText == "paused"
+    ready.refresh()
+    assert ready.ui.unfinishedComboBox.currentText == "paused"
+
+
+def test_a_training_whose_data_set_has_changed_is_refused_in_words_of_the_panel(ready, folders):
+    ready.ui.networksComboBox.setCurrentIndex(1)
+    start_tiny_training(ready, "long", start=folders.models / "known", epochs=900, patience=900)
+    wait_for_epoch(ready)
+    click(ready.ui.pauseButton)
+    wait_for_training(ready)
+    set_status(folders.dataset, read_cases(folders.dataset)[0].name, CaseStatus.TO_CHECK)
+    click(ready.ui.resumeButton)
+    wait_for_training(ready)
+    assert ready.ui.trainingStepLabel.text.endswith("discard it, or choose another name")
 
 
 def test_too_few_cases_are_told_in_one_line(ready, folders):
