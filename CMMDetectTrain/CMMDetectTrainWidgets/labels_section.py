@@ -1,5 +1,6 @@
 """The Labels section: from points to regions, and on into the data set."""
 
+import numpy as np
 import qt
 import slicer
 import vtk
@@ -7,7 +8,7 @@ from slicer.i18n import tr as _
 
 from CMMDetectLib.errors import CMMDetectError
 from CMMDetectLib.region_growing import GrowthSettings
-from CMMDetectLib.scene import saved_review, scan_of
+from CMMDetectLib.scene import affine_of, saved_review, scan_of
 from CMMDetectLib.scene_views import jump_to, show_scan
 from CMMDetectTrainLib.annotations import grow_annotations
 from CMMDetectTrainLib.case_list import CaseStatus, NewCase, case_name
@@ -47,6 +48,7 @@ class LabelsSection:
         self._table = SimpleTable(ui.lesionTable, COLUMNS, TIPS, self._onLesion)
         self._scan = (None, None)
         self._regions = None
+        self._place = None
         self._grownFor = None
         self._contrast = Contrast("labelVolume", "labelModality")
         self._problems, self._problemsOf = [], None
@@ -145,19 +147,29 @@ class LabelsSection:
             node.RemoveObserver(tag)
         self._observed = []
         if volume is not None:
-            # the case has the name of the scan, which may be renamed
-            self._observed.append((volume, volume.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onScan)))
+            # the case has the name of the scan, which may be renamed; it may be moved, too
+            for event in (vtk.vtkCommand.ModifiedEvent, volume.TransformModifiedEvent):
+                self._observed.append((volume, volume.AddObserver(event, self._onScan)))
         if points is not None:
             for event in (
                 points.PointPositionDefinedEvent,
                 points.PointModifiedEvent,
                 points.PointRemovedEvent,
                 points.PointPositionUndefinedEvent,
+                points.TransformModifiedEvent,
             ):
                 self._observed.append((points, points.AddObserver(event, self._onPoints)))
 
     def _onScan(self, _caller=None, _event=None):
+        if self._regions is not None and self._isMoved():
+            self._renew()
         self._updateSaving()
+
+    def _isMoved(self):
+        try:
+            return not np.array_equal(affine_of(self._parameters().labelVolume), self._place)
+        except CMMDetectError:
+            return True
 
     def _onPoints(self, _caller=None, _event=None):
         if not self.corrected:
@@ -182,7 +194,8 @@ class LabelsSection:
         parameters = self._parameters()
         volume = parameters.labelVolume
         image = volume.GetImageData()
-        key = (volume.GetID(), parameters.labelModality, image.GetMTime() if image else 0, volume.GetMTime())
+        times = (image.GetMTime() if image else 0, volume.GetMTime())
+        key = (volume.GetID(), parameters.labelModality, times, affine_of(volume).tobytes())
         if self._scan[0] != key:
             self._scan = (key, scan_of(volume, parameters.labelModality.value, stemOf(volume)))
         return self._scan[1]
@@ -202,6 +215,7 @@ class LabelsSection:
             self._show()
             self._say(str(error))
             return
+        self._place = affine_of(parameters.labelVolume)
         self._showScan(parameters.labelVolume)
         self._show()
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import qt
 import slicer
+import vtk
 from train_steps import add_points, add_volume, choose, click, rows_of, wait_for_regions
 
 import slicer_host
@@ -62,6 +63,36 @@ def test_a_point_that_is_moved_added_or_removed_is_followed(labeled, marked):
     wait_for_regions(labeled)
     found = labeled.labels._nodes.labels(marked.volume)
     assert np.count_nonzero(found[marked.labels == 1]) and not np.count_nonzero(found[marked.labels == 2])
+
+
+def test_a_scan_that_is_moved_has_its_regions_where_it_is_then(labeled, marked):
+    """The points stay where they are: nothing is there any more."""
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    marked.volume.SetAndObserveTransformNodeID(transform.GetID())
+    moved = vtk.vtkMatrix4x4()
+    moved.SetElement(0, 3, 500.0)
+    transform.SetMatrixTransformToParent(moved)
+    wait_for_regions(labeled)
+    assert volumes(labeled) == []
+    marked.points.SetAndObserveTransformNodeID(transform.GetID())
+    wait_for_regions(labeled)
+    assert len(volumes(labeled)) == 2
+    scan = labeled.labels._currentScan()
+    assert scan.affine[0, 3] > 400
+    found = labeled.labels._nodes.labels(marked.volume)
+    assert np.count_nonzero((found > 0) & (marked.labels > 0)) > 0.7 * np.count_nonzero(marked.labels)
+
+
+def test_a_scan_that_is_bent_is_refused_in_one_line(labeled, marked):
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    bent = vtk.vtkThinPlateSplineTransform()
+    for points in (bent.SetSourceLandmarks, bent.SetTargetLandmarks):
+        points(vtk.vtkPoints())
+    transform.SetAndObserveTransformToParent(bent)
+    marked.volume.SetAndObserveTransformNodeID(transform.GetID())
+    wait_for_regions(labeled)
+    assert "harden the transform first" in labeled.ui.lesionMessageLabel.text
+    assert not labeled.ui.saveCaseButton.isEnabled()
 
 
 def test_choosing_a_row_centers_the_views_on_the_lesion(labeled, marked):
