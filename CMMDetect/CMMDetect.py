@@ -276,7 +276,8 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return _("Done. What was found stays hidden until you end the blind read.")
         detected = [item for item in self.keeper.session.candidates if item.origin == Origin.DETECTOR]
         found = [len(at_stage(detected, stage)) for stage in Stage]
-        return _("Candidates after stage 1, 2 and 3: {0}, {1}, {2}.").format(*found)
+        # it stays when another scan is chosen
+        return _("Candidates in {name} after stage 1, 2 and 3: {0}, {1}, {2}.").format(*found, name=volume.GetName())
 
     def _onRunEnded(self, _message):
         self.update()

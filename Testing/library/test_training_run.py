@@ -283,7 +283,7 @@ def test_the_child_gives_an_estimate(quick_job, tmp_path, capsys):
         ({"dataset": "nowhere"}, "nowhere"),
         ({"colour": "red"}, "not a training job"),
         ({"task": "sing"}, "unknown task 'sing'"),
-        ({"width": 3}, "width must be even"),
+        ({"width": 3, "start": None}, "width must be even"),
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"inserted": 2, "field_t": 5.0}, "field strength 5 T"),
         ({"start": "nowhere"}, "nowhere: no model bundle"),

@@ -50,6 +50,7 @@ def test_a_run_finds_the_microbleeds_and_shows_every_stage(panel, volume, small_
     session = panel.keeper.session
     final = at_stage(session.candidates, Stage.FINAL)
     assert panel.ui.stepLabel.text.endswith(f"{len(final)}.")
+    assert volume.GetName() in panel.ui.stepLabel.text
     distances = np.linalg.norm(small_scan.lesions[:, None] - [[c.x, c.y, c.z] for c in final], axis=-1)
     assert (distances.min(axis=1) < 2).all()
     for stage in Stage:
