@@ -63,7 +63,8 @@ class GrowthSettings:
     ----------
     in_plane_vox, through_plane_vox : largest distance to the lesion's center, in voxels (paper: 5 and 3)
     snap_mm : the seed moves to the strongest extremum this near
-    tolerance : divides the contrast that a voxel needs; above 1 regions become larger
+    tolerance : divides the contrast that a voxel needs; above 1 regions become larger, unless they reach a vessel and
+        are cut back
     distance_penalty : what the needed share of contrast rises by from the center to the largest distance
     """
 
