@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
+from .orientation import is_right_angled
 
 HEADER_SIZE = 348
 NIFTI_2_HEADER_SIZE = 540
@@ -118,8 +119,7 @@ def _check_voxel_size(header: np.ndarray, order: str, path: Path) -> None:
     if _field(header, order + "i2", 254) <= 0 or not (stated.all() and of_matrix.all()):
         return
     # of a matrix that is sheared ITK says so
-    right_angled = np.abs((axes / of_matrix).T @ (axes / of_matrix) - np.eye(3)).max() < SAME_SIZE
-    if right_angled and np.abs(of_matrix / stated - 1).max() > SAME_SIZE:
+    if is_right_angled(axes, SAME_SIZE) and np.abs(of_matrix / stated - 1).max() > SAME_SIZE:
         both = (" x ".join(f"{size:g}" for size in sizes) for sizes in (stated, of_matrix))
         raise InputError(f"{path}: the header has voxels of {' and of '.join(both)} mm; mend it")
 

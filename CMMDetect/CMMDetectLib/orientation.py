@@ -15,6 +15,8 @@ from scipy.optimize import linear_sum_assignment
 
 THICK_SLICE_RATIO = 1.1
 """An axis whose spacing exceeds the others' by this factor is the slice axis."""
+RIGHT_ANGLE_TOLERANCE = 1e-3
+"""Largest cosine between two axes: 0.2 mm over a head."""
 
 
 @dataclass(frozen=True)
@@ -99,3 +101,17 @@ def slice_axis(spacing_mm: ArrayLike) -> int:
     spacing = np.asarray(spacing_mm)
     thick = int(np.argmax(spacing))
     return thick if spacing[thick] > THICK_SLICE_RATIO * np.delete(spacing, thick).max() else 2
+
+
+def is_right_angled(affine: NDArray[np.float64], tolerance: float = RIGHT_ANGLE_TOLERANCE) -> bool:
+    """Whether the axes of a grid, in the columns of its affine, stand at right angles.
+
+    Parameters
+    ----------
+    tolerance : largest cosine between two of them
+
+    >>> is_right_angled(np.diag([-0.8, 0.8, 3.0, 1.0])), is_right_angled(np.eye(4) + 0.01 * np.eye(4, k=1))
+    (True, False)
+    """
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() <= tolerance)

@@ -27,7 +27,7 @@ from .errors import InputError, OutputError
 from .file_names import check_name, check_there
 from .itk_messages import without_messages
 from .nifti_file import is_whole
-from .orientation import Turn, turn_along
+from .orientation import Turn, is_right_angled, turn_along
 from .volume_file import SHEARED, last_line, nonfinite_problem, read_volume
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -35,8 +35,6 @@ IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", "
 PLAUSIBLE_SPACING_MM = (0.05, 20.0)
 LARGEST_VALUE = float(np.finfo(np.float32).max)
 SAME_GRID_TOLERANCE_VOX = 0.1
-RIGHT_ANGLE_TOLERANCE = 1e-3
-"""Largest cosine between two axes: 0.2 mm over a head."""
 
 
 class Modality(StrEnum):
@@ -99,16 +97,6 @@ def spacing_of(affine: NDArray[np.float64]) -> tuple[float, float, float]:
     """
     i, j, k = np.linalg.norm(affine[:3, :3], axis=0)
     return float(i), float(j), float(k)
-
-
-def is_right_angled(affine: NDArray[np.float64]) -> bool:
-    """Whether the axes of a grid stand at right angles.
-
-    >>> is_right_angled(np.diag([-0.8, 0.8, 3.0, 1.0])), is_right_angled(np.eye(4) + 0.01 * np.eye(4, k=1))
-    (True, False)
-    """
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(np.abs(axes.T @ axes - np.eye(3)).max() <= RIGHT_ANGLE_TOLERANCE)
 
 
 def to_world(affine: NDArray[np.float64], ijk: ArrayLike) -> NDArray[np.float64]:

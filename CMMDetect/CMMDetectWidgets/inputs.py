@@ -12,7 +12,8 @@ from vtk.util.numpy_support import vtk_to_numpy
 from CMMDetectLib.bundle import read_bundle
 from CMMDetectLib.candidates import write_json
 from CMMDetectLib.errors import InputError
-from CMMDetectLib.scan import PLAUSIBLE_SPACING_MM, Modality, guess_modality, is_right_angled, write_image
+from CMMDetectLib.orientation import is_right_angled
+from CMMDetectLib.scan import PLAUSIBLE_SPACING_MM, Modality, guess_modality, write_image
 from CMMDetectLib.scene import affine_of
 
 from .installation import modelFolder, networksReady

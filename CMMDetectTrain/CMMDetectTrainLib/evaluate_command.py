@@ -45,8 +45,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     for modality in sorted({entry.modality for entry in entries}):
         method = choose_method(job, modality)
     with progress_bar() as listener:
-        brain = (options.brain_extraction, options.brain_masks)
-        records = evaluate_dataset(entries, method, output, *brain, listener)
+        records = evaluate_dataset(entries, method, output, options.brain_extraction, options.brain_masks, listener)
     described = method.describe()
     bundle = described.get("bundle") or {}
     about = {

@@ -13,6 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,7 @@ class ScanEntry:
         files += [self.brain] if with_brain and self.brain else []
         return {path.name: checksum(path) for path in files if path.is_file()}
 
+    @cached_property
     def content(self) -> str:
         """Checksum of what the scan shows, whatever its file's format and name; see `content_checksum`."""
         return content_checksum(read_scan(self.scan, self.modality))

@@ -153,7 +153,7 @@ def check_twins(entries: Iterable[ScanEntry]) -> None:
     """
     known: dict[str, ScanEntry] = {}
     for entry in entries:
-        same = known.setdefault(entry.content(), entry)
+        same = known.setdefault(entry.content, entry)
         if same.subject != entry.subject:
             raise InputError(f"{entry.scan}: is the same scan as {same.scan}, of another subject; keep one of them")
 
@@ -168,9 +168,9 @@ def check_separate(training: Iterable[ScanEntry], test: Iterable[ScanEntry]) -> 
     InputError
         If a scan is in both.
     """
-    known = {entry.content(): entry for entry in training}
+    known = {entry.content: entry for entry in training}
     for entry in test:
-        if same := known.get(entry.content()):
+        if same := known.get(entry.content):
             raise InputError(f"{entry.scan}: is {same.scan} of the training data; test with other subjects")
 
 
