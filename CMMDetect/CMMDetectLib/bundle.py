@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .calibration import Calibration
+from .calibration import Burden, Calibration
 from .candidates import write_json
 from .channels import CHANNELS, PAPER_CHANNELS
 from .errors import InputError, OutputError
@@ -36,7 +37,10 @@ ARCHITECTURE = "shallow-unet-3d"
 FIRST_LAYER = "extractor.project.weight"
 NETWORKS = ("detector", "student", "teacher")
 REQUIRED = ("detector", "student")
-NOT_IN_OLDER = ("calibration", "pixel_mm", "slice_mm", "student_width")
+WIDTHS = (2, 1024)
+"""Widths that networks can have: the last layer of the student has half as many nodes."""
+LENGTHS_MM = (0.1, 20.0)
+"""Voxels that the grid of the networks can have."""
 SHIPPED_BUNDLE = shipped_folder("CMMDetect-model", "model")
 
 
@@ -153,7 +157,7 @@ def read_bundle(folder: Path | str) -> ModelBundle:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise InputError(f"{folder}: no model bundle; a folder with {DESCRIPTION_FILE} is needed") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{path}: damaged; get the bundle again") from None
     description, sha256 = _parse(content, path)
     for name in REQUIRED:
@@ -210,60 +214,105 @@ def checksum(path: Path) -> str:
 
 def _parse(content: Any, path: Path) -> tuple[BundleDescription, dict[str, str]]:
     try:
-        channels = tuple(content["input_channels"])
-        if content["architecture"] != ARCHITECTURE or channels not in (CHANNELS, PAPER_CHANNELS):
+        given = _Entries(content)
+        channels = given["input_channels"]
+        if given["architecture"] != ARCHITECTURE or channels not in (list(CHANNELS), list(PAPER_CHANNELS)):
             raise InputError(f"{path}: made for another architecture than this version of CMMDetect has")
-        names = [item.name for item in fields(BundleDescription) if item.name not in NOT_IN_OLDER]
-        values = {name: content[name] for name in names}
-        values |= {name: _probability(name, content[name]) for name in ("th_detection", "th_discrimination")}
-        values["modality"] = tuple(Modality(name) for name in content["modality"])
-        values["cutoffs"] = CutOffs(**{name: _number(name, value) for name, value in content["cutoffs"].items()})
-        values["calibration"] = _calibration(content.get("calibration", {}))
-        values |= {name: _length(name, content.get(name)) for name in ("pixel_mm", "slice_mm")}
-        values["width"] = _width("width", content["width"])
-        own_width = content.get("student_width")
-        values["student_width"] = None if own_width is None else _width("student_width", own_width)
-        for item in fields(BundleDescription):
-            if item.type == "str" and not isinstance(values[item.name], str):
-                raise ValueError(f"{item.name} must be a text")
-        if not isinstance(values["metrics"], Mapping):
-            raise ValueError("metrics must be an object")
-        return BundleDescription(**values), dict(content["sha256"])
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path}: not a complete description of a model ({error})") from None
+        sha256 = given.entries("sha256")
+        return _description(given), {name: sha256.text(name) for name in sha256}
+    except ValueError as error:
+        raise InputError(f"{path}: not a complete description of a model ({error}); get the bundle again") from None
 
 
-def _length(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    if not 0 < (length_mm := float(value)) < math.inf:
-        raise ValueError(f"{name} must be above 0")
-    return length_mm
+def _description(given: _Entries) -> BundleDescription:
+    cutoffs = given.entries("cutoffs")
+    return BundleDescription(
+        name=given.text("name"),
+        version=given.text("version"),
+        created=given.text("created"),
+        license=given.text("license"),
+        width=given.width("width"),
+        modality=given.modality("modality"),
+        trained_on=given.text("trained_on"),
+        th_detection=given.number("th_detection", 0, 1),
+        th_discrimination=given.number("th_discrimination", 0, 1),
+        cutoffs=CutOffs(**{item.name: cutoffs.number(item.name, 0) for item in fields(CutOffs)}),
+        calibration=_calibration(given.entries("calibration")) if "calibration" in given else Calibration(),
+        student_width=given.width("student_width") if given.has("student_width") else None,
+        pixel_mm=given.number("pixel_mm", *LENGTHS_MM) if given.has("pixel_mm") else None,
+        slice_mm=given.number("slice_mm", *LENGTHS_MM) if given.has("slice_mm") else None,
+        metrics=dict(given.entries("metrics")),
+    )
 
 
-def _calibration(content: Any) -> Calibration:
-    for name, value in dict(content).items():
-        if name in ("calcium_slopes", "edge_slopes") or (name == "burden" and value is not None):
-            for key, item in dict(value).items():
-                _number(f"{name} {key}", item)
-        elif name != "burden":
-            _number(name, value)
-    return Calibration.from_json(content)
+def _calibration(given: _Entries) -> Calibration:
+    """Read a calibration; an older one lacks what was not known in its time."""
+    given.check_names([item.name for item in fields(Calibration)])
+    known: dict[str, Any] = {
+        name: given.number(name) for name in ("slope", "offset", "detection_slope") if name in given
+    }
+    for name in ("calcium_slopes", "edge_slopes"):
+        if name in given:
+            slopes = given.entries(name)
+            slopes.check_names(Modality)
+            known[name] = {modality: slopes.number(modality) for modality in slopes}
+    return Calibration(**known, burden=_burden(given.entries("burden")) if given.has("burden") else None)
 
 
-def _probability(name: str, value: Any) -> float:
-    if not 0 <= _number(name, value) <= 1:
-        raise ValueError(f"{name} must lie between 0 and 1")
-    return float(value)
+def _burden(given: _Entries) -> Burden:
+    given.check_names([item.name for item in fields(Burden)])
+    return replace(Burden(given.number("microbleed_slope")), **{name: given.number(name) for name in given})
 
 
-def _width(name: str, value: Any) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number above 0")
-    return value
+class _Entries(dict[str, Any]):
+    """The entries of an object in ``model.json``; raises ValueError that names the one that is not as it must be."""
 
+    def __init__(self, content: Any, place: str = "") -> None:
+        if not isinstance(content, dict):
+            raise ValueError(f"{place or 'it'} must be an object")
+        super().__init__(content)
+        self._place = place
 
-def _number(name: str, value: Any) -> float:
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a number")
-    return value
+    def __missing__(self, name: str) -> Any:
+        raise ValueError(f"{self._full(name)} is missing")
+
+    def has(self, name: str) -> bool:
+        return self.get(name) is not None
+
+    def check_names(self, known: Iterable[str]) -> None:
+        if unknown := set(self) - set(known):
+            raise ValueError(f"{self._full(min(unknown))} is unknown")
+
+    def entries(self, name: str) -> _Entries:
+        return _Entries(self[name], self._full(name))
+
+    def text(self, name: str) -> str:
+        text = self[name]
+        # half of a character, which JSON can name, goes into no file
+        if not isinstance(text, str) or text.encode(errors="replace").decode() != text:
+            raise ValueError(f"{self._full(name)} must be a text")
+        return text
+
+    def number(self, name: str, least: float = -math.inf, most: float = math.inf) -> float:
+        number = self[name]
+        if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= sys.float_info.max:
+            raise ValueError(f"{self._full(name)} must be a number")
+        if not least <= number <= most:
+            bounds = f"be at least {least:g}" if most == math.inf else f"lie between {least:g} and {most:g}"
+            raise ValueError(f"{self._full(name)} must {bounds}")
+        return float(number)
+
+    def width(self, name: str) -> int:
+        width = self[name]
+        if isinstance(width, bool) or not isinstance(width, int) or not WIDTHS[0] <= width <= WIDTHS[1]:
+            raise ValueError(f"{self._full(name)} must be a whole number from {WIDTHS[0]} to {WIDTHS[1]}")
+        return width
+
+    def modality(self, name: str) -> tuple[Modality, ...]:
+        known, given = list(Modality), self[name]
+        if not isinstance(given, list) or not given or not all(each in known for each in given):
+            raise ValueError(f"{self._full(name)} must be a list of {', '.join(known)}")
+        return tuple(Modality(each) for each in given)
+
+    def _full(self, name: str) -> str:
+        return f"{self._place}.{name}" if self._place else name

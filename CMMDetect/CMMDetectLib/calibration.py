@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,13 +71,6 @@ class Calibration:
     calcium_slopes: Mapping[str, float] = field(default_factory=dict)
     edge_slopes: Mapping[str, float] = field(default_factory=dict)
     burden: Burden | None = None
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Calibration:
-        """Read what `dataclasses.asdict` has made; raises TypeError if it is something else."""
-        given = {**content}
-        burden = given.pop("burden", None)
-        return cls(**given, burden=None if burden is None else Burden(**burden))
 
     def apply(
         self, probability: ArrayLike, detection: ArrayLike, location: Location | None = None

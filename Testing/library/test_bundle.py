@@ -1,15 +1,19 @@
 import json
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from CMMDetectLib.bundle import FIRST_LAYER, checksum, read_bundle, write_bundle
+from CMMDetectLib.calibration import Burden, Calibration
 from CMMDetectLib.channels import CHANNELS, PAPER_CHANNELS
 from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.network_grid import NetworkVoxel
 from CMMDetectLib.networks import CandidateDetector, Student
+from CMMDetectLib.scan import Modality
 from known_networks import unbiased
 from small_disk import limited_files
 
@@ -21,6 +25,14 @@ def test_a_bundle_comes_back_as_it_was_written(small_bundle):
     for name in ("detector", "student", "teacher"):
         first, second = getattr(back, name)().state_dict(), getattr(small_bundle, name)().state_dict()
         assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
+
+
+def test_a_bundle_that_was_read_can_be_written_under_another_name(small_bundle, tmp_path):
+    back = read_bundle(small_bundle.folder)
+    renamed = replace(back.description, name="other", metrics={**back.description.metrics, "measured_on": "scans"})
+    for description in (back.description, renamed):
+        write_bundle(tmp_path / "other", description, {"detector": back.detector(), "student": back.student()})
+        assert read_bundle(tmp_path / "other").description == description
 
 
 def test_model_json_names_what_a_user_wants_to_know(small_bundle):
@@ -50,7 +62,9 @@ def test_a_folder_without_a_description_is_no_bundle(tmp_path):
         read_bundle(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"architecture": "other", "input_channels": []}', "\x00"])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", "[" * 100_000, '{"architecture": "other", "input_channels": []}', "\x00"]
+)
 def test_a_broken_description_is_refused_in_one_line(small_bundle, text):
     (small_bundle.folder / "model.json").write_text(text)
     with pytest.raises(InputError, match=r"model\.json") as caught:
@@ -164,6 +178,22 @@ def test_an_impossible_voxel_size_is_refused(small_bundle, name, length):
         ("calibration", {"burden": {"microbleed_slope": None}}),
         ("metrics", 3),
         ("sha256", None),
+        ("name", "\ud800"),
+        ("width", True),
+        ("width", 10**400),
+        ("student_width", 1),
+        ("modality", []),
+        ("modality", {"swi": None}),
+        ("cutoffs", {}),
+        ("cutoffs", {"min_volume_mm3": -1, "max_ellipticity": 0.2, "min_skull_distance_mm": 5}),
+        ("th_detection", True),
+        ("pixel_mm", "1"),
+        ("pixel_mm", 1e308),
+        ("slice_mm", 1e-9),
+        ("calibration", {"calcium_slopes": []}),
+        ("calibration", {"calcium_slopes": ""}),
+        ("calibration", {"edge_slopes": [["swi", 1.0]]}),
+        ("calibration", {"edge_slopes": {"SWI": 1.0}}),
     ],
 )
 def test_a_description_with_a_wrong_kind_of_value_is_refused_in_one_line(small_bundle, name, value):
@@ -172,6 +202,32 @@ def test_a_description_with_a_wrong_kind_of_value_is_refused_in_one_line(small_b
     with pytest.raises(InputError, match=r"model\.json: not a complete description") as caught:
         read_bundle(small_bundle.folder)
     assert "\n" not in str(caught.value)
+
+
+def entries_of(content, above=()):
+    """The place of every entry of a description; what the metrics hold is free."""
+    for name, value in content.items():
+        yield (*above, name)
+        if isinstance(value, dict) and name != "metrics":
+            yield from entries_of(value, (*above, name))
+
+
+def test_whatever_entry_of_a_description_is_empty_or_of_a_wrong_kind_is_named_in_one_line(small_bundle):
+    slopes = dict.fromkeys(Modality, -1.0)
+    calibration = Calibration(calcium_slopes=slopes, edge_slopes=slopes, burden=Burden(1.0))
+    described = replace(small_bundle.description, calibration=calibration, student_width=4, pixel_mm=1.0, slice_mm=2.0)
+    networks = {"detector": small_bundle.detector(), "student": small_bundle.student()}
+    path = write_bundle(small_bundle.folder, described, networks).folder / "model.json"
+    good = path.read_text()
+    for *above, name in list(entries_of(json.loads(good))):
+        for value in ([], [[]], float("nan"), 10**400, "\ud800"):
+            content = json.loads(good)
+            reduce(getitem, above, content)[name] = value
+            path.write_text(json.dumps(content))
+            with pytest.raises(InputError) as caught:
+                read_bundle(small_bundle.folder)
+            assert name in str(caught.value) or name in ("architecture", "input_channels")
+            assert "\n" not in str(caught.value)
 
 
 def test_a_pickle_is_never_loaded(small_bundle, tmp_path):
