@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from CMMDetectLib.candidates import Stage
+from CMMDetectLib.errors import InputError
 from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib import metrics
@@ -122,14 +123,27 @@ def _calibration(records: Sequence[ScanRecord]) -> tuple[Estimate, Estimate]:
 
 
 def read_evaluations(folders: Sequence[Path]) -> Mapping[tuple[str, Modality], list[ScanRecord]]:
-    """Read the scans' records of evaluations by method and modality."""
-    found: dict[tuple[str, Modality], dict[str, ScanRecord]] = defaultdict(dict)
+    """Read the scans' records of evaluations by method and modality.
+
+    Every cohort has a sub-01: a scan or a subject of another folder is another one, whatever its name.
+
+    Raises
+    ------
+    InputError
+        If a method has evaluated the same scan twice: it would count double.
+    """
+    found: dict[tuple[str, Modality], list[ScanRecord]] = defaultdict(list)
+    read: dict[tuple[object, ...], Path] = {}
     for folder in folders:
         method = json.loads((folder / "run.json").read_text(encoding="utf-8"))["method"]
         for path in sorted((folder / "scans").glob("*.json")):
             record = read_record(path)
-            found[method, Modality(record.groups["modality"])][record.name] = record
-    return {key: list(records.values()) for key, records in found.items()}
+            modality = Modality(record.groups["modality"])
+            first = read.setdefault((method, modality, record.name, *sorted(record.sha256.items())), path)
+            if first is not path:
+                raise InputError(f"{path}: the same scan as in {first}; give the evaluations of one model")
+            found[method, modality].append(replace(record, subject=f"{folder}/{record.subject}"))
+    return found
 
 
 def main() -> None:
