@@ -17,9 +17,12 @@ from CMMDetectLib.results import LABELS, all_or_none
 from CMMDetectLib.scan import read_mask, read_scan, write_image
 
 from .evaluation_set import ScanEntry, read_lesions
+from .metrics import Lesion
 from .simulation.insertion import Insertion, insert_microbleeds
 from .simulation.protocols import Protocol
+from .simulation.truth_files import TruthRecord, write_truth_table
 
+TRUTH = "_truth.tsv"
 TE_MS = {1.5: 40.0, 3.0: 20.0, 7.0: 15.0}
 """Usual echo time of a susceptibility-weighted scan by field strength, T."""
 
@@ -57,24 +60,46 @@ def insert_into_scans(
     protocol = Protocol("site", field_t=field_t, te_ms=TE_MS[field_t])
     copies = []
     for number, entry in enumerate(entries, 1):
-        scan, labels = folder / f"{entry.name}.nii.gz", folder / f"{entry.name}{LABELS}.nii.gz"
-        if not _is_current([scan, labels], entry):
+        copy = replace(entry, scan=folder / f"{entry.name}.nii.gz", labels=folder / f"{entry.name}{LABELS}.nii.gz")
+        if not _is_current(copy, entry):
             _write_copy(entry, folder, count, protocol, seed, brain_extraction, given_brain)
-        copies.append(replace(entry, scan=scan, labels=labels))
+        copies.append(copy)
         tick(number / len(entries))
     return copies
 
 
 def with_inserted(own: NDArray[np.int32], insertion: Insertion) -> NDArray[np.int32]:
     """Give the labels of a scan's own microbleeds and, numbered on, of the inserted ones that can be seen."""
-    visible = [
-        number
-        for number, record in enumerate(insertion.truth.records, 1)
-        if record.kind == "microbleed" and record.visible
-    ]
+    visible = [int(record.id.rpartition("-")[2]) for record in _visible(insertion)]
     new = np.zeros(len(insertion.truth.records) + 1, np.int32)
     new[visible] = int(own.max()) + np.arange(1, len(visible) + 1)
     return np.where(own > 0, own, new[insertion.truth.microbleeds]).astype(np.int32)
+
+
+def _visible(insertion: Insertion) -> list[TruthRecord]:
+    return [record for record in insertion.truth.records if record.kind == "microbleed" and record.visible]
+
+
+def _truth(lesions: Sequence[Lesion], insertion: Insertion) -> list[TruthRecord]:
+    """Give the rows of the labels of `with_inserted`: only a table says which of a scan's own cannot be seen."""
+    own = [
+        TruthRecord(
+            id=lesion.id,
+            kind="microbleed",
+            region=lesion.region or "unknown",
+            x=lesion.x,
+            y=lesion.y,
+            z=lesion.z,
+            moment_ppm_mm3=None,
+            true_diameter_mm=lesion.diameter_mm,
+            apparent_diameter_mm=lesion.diameter_mm,
+            volume_mm3=lesion.volume_mm3,
+            visible=lesion.counted,
+        )
+        for lesion in lesions
+    ]
+    numbered = [*own, *_visible(insertion)]
+    return [replace(record, id=f"cmb-{number:04d}") for number, record in enumerate(numbered, 1)]
 
 
 def _write_copy(
@@ -87,7 +112,7 @@ def _write_copy(
     given_brain: bool,
 ) -> None:
     scan = read_scan(entry.scan, entry.modality)
-    _, own = read_lesions(entry, scan)
+    lesions, own = read_lesions(entry, scan)
     try:
         given = read_mask(entry.brain, scan) if given_brain and entry.brain else None
         brain = find_brain(scan, brain_extraction)[0] if given is None else given
@@ -99,11 +124,15 @@ def _write_copy(
     with all_or_none(folder) as beside:
         write_image(beside / f"{entry.name}.nii.gz", insertion.scan.array, scan.affine)
         write_image(beside / f"{entry.name}{LABELS}.nii.gz", with_inserted(own, insertion), scan.affine)
+        # the last ones may have no voxel: their numbers are the inserted ones' then
+        write_truth_table(beside / f"{entry.name}{TRUTH}", _truth(lesions[: own.max()], insertion))
 
 
-def _is_current(copies: Sequence[Path], entry: ScanEntry) -> bool:
-    """Whether copies are there and younger than what they were made from."""
+def _is_current(copy: ScanEntry, entry: ScanEntry) -> bool:
+    """Whether the files of a copy are there and younger than what they were made from."""
+    copies = copy.scan, copy.labels, copy.truth_file(TRUTH)
     if not all(path.exists() for path in copies):
         return False
     oldest = min(path.stat().st_mtime_ns for path in copies)
-    return all(path.stat().st_mtime_ns <= oldest for path in (entry.scan, entry.labels))
+    sources = entry.scan, entry.labels, entry.truth_file(TRUTH)
+    return all(path.stat().st_mtime_ns <= oldest for path in sources if path.exists())

@@ -19,7 +19,9 @@ from CMMDetectLib.scan import read_labels, read_scan, write_image
 from CMMDetectTrainLib import machine, training_run, training_worker
 from CMMDetectTrainLib.case_list import CaseStatus, set_status
 from CMMDetectTrainLib.comparison import Verdict
-from CMMDetectTrainLib.evaluation_set import find_scans
+from CMMDetectTrainLib.evaluation_set import find_scans, read_lesions
+from CMMDetectTrainLib.inserted_scans import insert_into_scans
+from CMMDetectTrainLib.simulation.truth_files import TruthRecord, write_truth_table
 from CMMDetectTrainLib.training_job import (
     ESTIMATE,
     PAUSE,
@@ -183,6 +185,27 @@ def test_simulated_microbleeds_go_into_training_scans_and_into_no_other(quick_jo
     written = {path: path.stat().st_mtime_ns for path in seen["scans"]}
     run_training(job)
     assert written == {path: path.stat().st_mtime_ns for path in seen["scans"]}
+
+
+def test_what_of_its_own_a_scan_does_not_show_is_not_judged_in_a_copy_with_simulated_microbleeds_either(tmp_path):
+    entry = find_scans(write_training_set(tmp_path / "data", [3]))[0]
+    own, _ = read_lesions(entry, read_scan(entry.scan))
+
+    def copied(visible: list[bool]) -> list[bool]:
+        records = [
+            TruthRecord(item.id, "microbleed", "unknown", item.x, item.y, item.z, None, 5.0, 5.0, 65.0, shown)
+            for item, shown in zip(own, visible, strict=True)
+        ]
+        write_truth_table(entry.truth_file("_truth.tsv"), records)
+        copy = insert_into_scans([entry], tmp_path / "copies", 3, 3.0, 0, lambda _: None)[0]
+        lesions, labels = read_lesions(copy, read_scan(copy.scan))
+        assert len(lesions) == labels.max() > len(own)
+        return [lesion.counted for lesion in lesions]
+
+    assert copied([True, False, True])[:3] == [True, False, True]
+    again = copied([True, True, False])
+    assert again[:3] == [True, True, False]
+    assert all(again[3:])
 
 
 def test_a_training_with_simulated_microbleeds_goes_on_where_its_model_lies_in_the_data_set(

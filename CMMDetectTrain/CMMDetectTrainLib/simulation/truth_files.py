@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,20 @@ def write_truth(folder: Path, stem: str, truth: Truth, affine: np.ndarray) -> No
     OutputError
         If a file cannot be written.
     """
-    names = [field.name for field in fields(TruthRecord)]
-    write_tsv(folder / f"{stem}_truth.tsv", names, (_row(record) for record in truth.records))
+    write_truth_table(folder / f"{stem}_truth.tsv", truth.records)
     write_image(folder / f"{stem}_microbleeds.nii.gz", truth.microbleeds, affine)
     write_image(folder / f"{stem}_mimics.nii.gz", truth.mimics, affine)
+
+
+def write_truth_table(path: Path, records: Iterable[TruthRecord]) -> None:
+    """Write a truth table, microbleeds first.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    write_tsv(path, [field.name for field in fields(TruthRecord)], map(_row, records))
 
 
 def _row(record: TruthRecord) -> dict[str, Any]:
