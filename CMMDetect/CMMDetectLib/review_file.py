@@ -77,11 +77,35 @@ class Autosave:
 def review_path(folder: Path, stem: str, reader: str = "") -> Path:
     """Name the review file of a scan; a second reader in the same folder has one of their own.
 
+    File names hold neither all signs nor, on some systems, capitals. Where a review of "A B" has the name that that of
+    "A. B." would have, a part of the checksum of the reader's name is added.
+
     >>> review_path(Path("out"), "sub-01_swi").name, review_path(Path("out"), "sub-01_swi", "Dr. Ada Lo").name
     ('sub-01_swi_review.json', 'sub-01_swi_reader-Dr-Ada-Lo_review.json')
     """
     name = "-".join(re.findall(r"\w+", reader))
-    return folder / (f"{stem}_reader-{name}{SUFFIX}" if name else f"{stem}{SUFFIX}")
+    path = folder / (f"{stem}_reader-{name}{SUFFIX}" if name else f"{stem}{SUFFIX}")
+    if not reader:
+        return path
+    alike = [found for found in reviews_of(folder, stem) if found.name.casefold() == path.name.casefold()]
+    longer = f"{name}-{hashlib.sha256(_one_spaced(reader).encode()).hexdigest()[:8]}".strip("-")
+    own = folder / f"{stem}_reader-{longer}{SUFFIX}"
+    if own.exists():
+        return own
+    return next((found for found in alike if _may_be_of(found, reader)), path if name and not alike else own)
+
+
+def _may_be_of(path: Path, reader: str) -> bool:
+    """Whether a review is a reader's; a damaged one does not tell, and is not to be passed over in silence."""
+    try:
+        return _one_spaced(read_review(path).reader) == _one_spaced(reader)
+    except InputError:
+        return True
+
+
+def _one_spaced(name: str) -> str:
+    """Give a name without the spaces that nobody sees."""
+    return " ".join(name.split())
 
 
 def reviews_of(folder: Path, stem: str) -> list[Path]:

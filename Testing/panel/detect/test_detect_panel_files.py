@@ -86,6 +86,19 @@ def test_a_second_reader_begins_with_an_open_mind(reviewed, tmp_path):
     assert {item.id for item in reviewed.keeper.session.accepted} == set(first)
 
 
+def test_a_reader_of_almost_the_same_name_neither_sees_nor_changes_what_the_first_one_said(reviewed):
+    type_reader(reviewed, "A. B.")
+    first = accept(reviewed, 2)
+    type_reader(reviewed, "A B")
+    assert reviewed.keeper.session.reader == "A B"
+    assert reviewed.keeper.session.accepted == []
+    second = accept(reviewed, 1)
+    for name, accepted in (("A. B.", first), ("A B", second)):
+        type_reader(reviewed, name)
+        assert reviewed.keeper.session.reader == name
+        assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
+
+
 def test_two_readers_are_compared_and_settled(reviewed, tmp_path):
     type_reader(reviewed, "Ada")
     accept(reviewed, 2)
