@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .file_names import check_name
 from .itk_messages import without_messages
+from .wording import counted
 
 IMAGE_TYPE, COMPLEX_COMPONENT = "0008|0008", "0008|9208"
 ECHO_TIME = "0018|0081"
@@ -118,7 +119,7 @@ def _describe(folder: str, series: str) -> str:
         name.encode()
     except UnicodeEncodeError:  # ITK gives the bytes of other character sets as they are
         name = name.encode(errors="surrogateescape").decode("latin-1")
-    return f"{name}, {len(files)} files"
+    return f"{name}, {counted(len(files), 'file')}"
 
 
 def _information(path: str) -> sitk.ImageFileReader:

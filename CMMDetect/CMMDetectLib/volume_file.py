@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from .errors import InputError
 from .itk_messages import without_messages
 from .nifti_file import count_nonfinite, is_nifti
+from .wording import counted
 
 SHEARED = "the orientation matrix is singular or sheared; resample it to a right-angled grid"
 DAMAGED = "the file is cut off or damaged; copy or convert it again"
@@ -47,7 +48,7 @@ def read_volume(path: Path, echo: int | None = None, may_choose: bool = True) ->
 
 def nonfinite_problem(path: Path, count: int) -> str:
     """Say what is wrong with a file that has voxels without a finite value."""
-    return f"{path}: {count} voxels are NaN or infinite; set them to 0 (outside the brain) first"
+    return f"{path}: NaN or infinite values in {counted(count, 'voxel')}; set them to 0 (outside the brain) first"
 
 
 def last_line(error: Exception) -> str:

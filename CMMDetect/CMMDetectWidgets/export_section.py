@@ -68,14 +68,17 @@ class ExportSection:
         files = self._try(lambda: export_review(session, scan, folder))
         if files is not None:
             listed = "\n".join(path.name for path in files.values())
-            text = _("{count} accepted microbleeds written to {folder}:\n{files}")
+            text = _("Accepted microbleeds: {count}. Written to {folder}:\n{files}")
             self._say(text.format(count=len(session.accepted), folder=folder, files=listed))
 
     def _onTraining(self, _checked=False):
         session, scan, folder = self._finishedReview()
         undecided = [item for item in at_stage(session.visible, Stage.FINAL) if item.verdict == Verdict.UNDECIDED]
         if undecided:
-            text = _("Training takes whatever is not accepted for healthy: judge the {count} final candidates first.")
+            text = _(
+                "Training takes whatever is not accepted for healthy: judge the final candidates first."
+                " Not judged yet: {count}."
+            )
             self._say(text.format(count=len(undecided)))
             return
         files = self._try(lambda: export_training_case(session, scan, folder / TRAINING_FOLDER))

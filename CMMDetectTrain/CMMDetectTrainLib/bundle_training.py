@@ -21,6 +21,7 @@ from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.progress import Listener, Progress
 from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.scan import guess_modality
+from CMMDetectLib.wording import counted
 
 from . import distributed
 from .cases import Case, case_of_scan
@@ -175,7 +176,8 @@ class _Run:
         learnt = [case for case in scans if case.subject not in split.subjects]
         # labels below 1 are no microbleeds or such that cannot be seen
         lesions = sum(int((np.unique(case.labels) > 0).sum()) for case in learnt)
-        text = f"{len(learnt)} scans of {len({case.subject for case in learnt})} subjects with {lesions} microbleeds"
+        of_subjects = f"{counted(len(learnt), 'scan')} of {counted(len({case.subject for case in learnt}), 'subject')}"
+        text = f"{of_subjects} with {counted(lesions, 'microbleed')}"
         if simulated := len(split.training) - len(learnt):
             text += f"; {simulated} simulated patches"
         if self.start:

@@ -25,6 +25,7 @@ from CMMDetectLib.review_export import BIDS_NAMES
 from CMMDetectLib.review_file import content_checksum
 from CMMDetectLib.scan import IMAGE_SUFFIXES, Modality, Scan, guess_modality, read_scan, stem_of, write_image
 from CMMDetectLib.tables import MISSING, read_tsv, write_tsv
+from CMMDetectLib.wording import counted
 
 from .evaluation_set import ScanEntry, files_in, find_scans
 
@@ -159,7 +160,7 @@ def checked_scans(dataset: Path, modality: str | None = None, subjects: Sequence
     ready = [entry for entry in entries if _case_of(entry, dataset, rows).status is not CaseStatus.TO_CHECK]
     if not ready:
         raise InputError(
-            f"{dataset}: all {len(entries)} cases are still to be checked; mark those that are right as ok"
+            f"{dataset}: {counted(len(entries), 'case')}, all still to be checked; mark those that are right as ok"
         )
     if unchecked := sorted(set(subjects) - {entry.subject for entry in ready}):
         names = ", ".join(unchecked)

@@ -10,6 +10,7 @@ from CMMDetectLib.candidates import Candidate
 from CMMDetectLib.cli import OneLineParser, add_model_options, make_parser, progress_bar, run_command, tell
 from CMMDetectLib.job import DetectionJob, choose_method
 from CMMDetectLib.scan import Modality, Scan
+from CMMDetectLib.wording import counted
 
 from .evaluate_command import add_evaluate
 from .experiment_command import add_experiment
@@ -57,8 +58,8 @@ def _demo(options: argparse.Namespace) -> None:
 
     with progress_bar() as listener:
         result = run_demo(Path(options.output), detect, options.seed, modality, _told(listener))
-    positives = "1 false positive" if result.false_positives == 1 else f"{result.false_positives} false positives"
-    found = f"Found {result.found} of {result.lesions} microbleeds, {positives}"
+    microbleeds, positives = counted(result.lesions, "microbleed"), counted(result.false_positives, "false positive")
+    found = f"Found {result.found} of {microbleeds}, {positives}"
     tell(found, f"Written: {result.picture}, {result.table}")
 
 
@@ -107,7 +108,7 @@ def _simulate(options: argparse.Namespace) -> None:
                 _told(listener),
                 options.microbleeds,
             )
-    tell(f"{options.count} subjects in {options.output}")
+    tell(f"{counted(options.count, 'subject')} in {options.output}")
 
 
 def _told(listener: Callable[[str, float, str], None]) -> Callable[[float, str], None]:

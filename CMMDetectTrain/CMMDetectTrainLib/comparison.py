@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.postprocessing import CutOffs
+from CMMDetectLib.wording import counted
 
 from .metrics import (
     CONFIDENCE,
@@ -195,7 +196,8 @@ def _sentence(
     """Say it in words that need no statistics."""
     old, new = names
     tpr, fp_avg = metrics["tpr"], metrics["fp_avg"]
-    found = f"{_times(tpr.new, microbleeds)} of {microbleeds} microbleeds instead of {_times(tpr.old, microbleeds)}"
+    all_of_them = counted(microbleeds, "microbleed")
+    found = f"{_times(tpr.new, microbleeds)} of {all_of_them} instead of {_times(tpr.old, microbleeds)}"
     shown = (
         f"it finds {found}, with {_one_digit(fp_avg.new)} false positives a scan instead of {_one_digit(fp_avg.old)}"
     )

@@ -15,6 +15,7 @@ from CMMDetectLib.cli import OneLineParser, add_method_options, method_job, prog
 from CMMDetectLib.file_names import check_there
 from CMMDetectLib.job import choose_method
 from CMMDetectLib.scan import Modality, name_of
+from CMMDetectLib.wording import counted
 
 from .extras import training_packages
 from .metrics import Rule
@@ -65,7 +66,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _brain_text(options: argparse.Namespace, masks: int, scans: int) -> str:
     extracted = "extracted" if options.brain_extraction == "bet" else f"extracted by {options.brain_extraction}"
-    return f"masks of the data set in {masks} of {scans} scans" if options.brain_masks else extracted
+    return f"masks of the data set in {masks} of {counted(scans, 'scan')}" if options.brain_masks else extracted
 
 
 def _stage_table(stages: Mapping[str, Any], title: str) -> Table:

@@ -39,6 +39,7 @@ from CMMDetectLib.scan import (
     to_world,
 )
 from CMMDetectLib.tables import read_tsv
+from CMMDetectLib.wording import counted
 
 from .conspicuity import conspicuity
 from .metrics import Lesion
@@ -227,7 +228,7 @@ def read_lesions(entry: ScanEntry, scan: Scan) -> tuple[tuple[Lesion, ...], IntA
     """
     table = entry.truth_file("_truth.tsv")
     truth = [item for item in read_truth(table) if item.kind == "microbleed"] if table.exists() else None
-    labels = _read_truth_map(entry.labels, scan, "microbleeds", table, None if truth is None else len(truth))
+    labels = _read_truth_map(entry.labels, scan, "microbleed", table, None if truth is None else len(truth))
     records: Sequence[TruthRecord] = truth or ()
     if truth is None:
         labels, numbers = _numbered(labels)
@@ -271,16 +272,16 @@ def read_mimics(entry: ScanEntry, scan: Scan) -> tuple[IntArray, list[str]] | No
     if not table.exists() or not path.exists():
         return None
     kinds = [item.kind for item in read_truth(table) if item.kind != "microbleed"]
-    return _read_truth_map(path, scan, "mimics", table, len(kinds)), kinds
+    return _read_truth_map(path, scan, "mimic", table, len(kinds)), kinds
 
 
 def _read_truth_map(path: Path, scan: Scan, what: str, table: Path, listed: int | None) -> IntArray:
     """Read a label map and hold its labels against the number of rows that the table has for them, if there is one."""
     labels = read_labels(path, scan)
     if (least := int(labels.min())) < 0:
-        raise InputError(f"{path}: has the label {least}; 0 is background, {what} have numbers above it")
+        raise InputError(f"{path}: has the label {least}; 0 is background, {what}s have numbers above it")
     if listed is not None and (most := int(labels.max())) > listed:
-        raise InputError(f"{table}: lists {listed} {what}, but {path.name} has the label {most}")
+        raise InputError(f"{table}: lists {counted(listed, what)}, but {path.name} has the label {most}")
     return labels
 
 

@@ -21,6 +21,7 @@ from CMMDetectLib.region_growing import GrowthSettings
 from CMMDetectLib.results import LABELS, all_or_none, is_detection
 from CMMDetectLib.scan import Modality, Scan, read_scan, replacing, stem_of, write_image
 from CMMDetectLib.tables import MISSING, write_tsv
+from CMMDetectLib.wording import counted
 
 from .annotations import Annotations, read_annotations
 from .extras import training_packages
@@ -110,7 +111,7 @@ def _masks(options: argparse.Namespace) -> None:
     flagged = sum(bool(lesion.flags) for lesion in annotations.lesions)
     tell(
         *(f"Left out: {problem}" for problem in annotations.problems),
-        f"{scan.name}: {len(annotations.lesions)} microbleeds, {flagged} to look at (column flags)",
+        f"{scan.name}: {counted(len(annotations.lesions), 'microbleed')}, {flagged} to look at (column flags)",
         *([f"The picture shows the first {MOST}"] if len(annotations.lesions) > MOST else []),
         f"Written: {files.labels}, {files.table}, {files.picture}",
     )

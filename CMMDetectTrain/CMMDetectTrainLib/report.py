@@ -11,6 +11,7 @@ import numpy as np
 
 from CMMDetectLib import __version__
 from CMMDetectLib.candidates import Stage
+from CMMDetectLib.wording import counted
 
 from .metrics import Reliability, Rule, ScanRecord, score_at, score_scan
 from .report_figures import (
@@ -79,11 +80,13 @@ def _head(summary: Mapping[str, Any]) -> str:
     final = summary["stages"][Rule.OVERLAP][Stage.FINAL]
     about = " · ".join(f"{escape(name)}: {escape(str(value))}" for name, value in summary["about"].items())
     size = (
-        f"{summary['scans']} scans of {summary['subjects']} subjects with {summary['lesions']} microbleeds; "
-        f"{summary['scans_without_microbleeds']} scans without any."
+        f"{counted(summary['scans'], 'scan')} of {counted(summary['subjects'], 'subject')} with "
+        f"{counted(summary['lesions'], 'microbleed')}; "
+        f"{counted(summary['scans_without_microbleeds'], 'scan')} without any."
     )
     if summary["lesions_not_counted"]:
-        size += f" {summary['lesions_not_counted']} more microbleeds that their scan does not show are not counted."
+        unseen = counted(summary["lesions_not_counted"], "microbleed")
+        size += f" Not counted: {unseen} more, which the scans do not show."
     tiles = "".join(
         f'<div class="tile">{name}<b>{in_digits(final[key]["value"])}</b>'
         f'<span class="quiet">{interval_text(final[key]) or "no interval"}</span></div>'
@@ -105,7 +108,7 @@ def _stages(summary: Mapping[str, Any]) -> str:
         f"<h3>{escape(title)}</h3>{_stage_table(every[rule], METRIC_NAMES)}" for rule, title in RULE_NAMES.items()
     ]
     parts += ["<h3>Mean of scans, by the overlap rule</h3>", _stage_table(every[Rule.OVERLAP], MACRO_NAMES)]
-    size = f"Only the {large['lesions']} microbleeds with an apparent diameter of at least 2 mm or 2 pixels"
+    size = f"Only the {counted(large['lesions'], 'microbleed')} with an apparent diameter of at least 2 mm or 2 pixels"
     for rule in Rule:
         parts += [f"<h3>{size}, by the {rule} rule</h3>", _stage_table(large["stages"][rule], METRIC_NAMES)]
     return f"<h2>After each stage</h2>{''.join(parts)}"
@@ -184,7 +187,7 @@ def _clean_scans(summary: Mapping[str, Any]) -> str:
         for stage, name in STAGE_NAMES.items()
     ]
     head = ["", "False positives a scan", "Share of scans without any"]
-    return f"<h2>Scans without microbleeds</h2><p>{number} scans.</p>{html_table(head, rows)}"
+    return f"<h2>Scans without microbleeds</h2><p>{counted(number, 'scan')}.</p>{html_table(head, rows)}"
 
 
 def _false_positives(summary: Mapping[str, Any]) -> str:

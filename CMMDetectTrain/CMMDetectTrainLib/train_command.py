@@ -16,6 +16,7 @@ from CMMDetectLib.devices import DEVICES, PRECISIONS, choose_compute
 from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.file_names import check_there
 from CMMDetectLib.scan import Modality, name_of
+from CMMDetectLib.wording import counted
 
 from .extras import training_packages
 from .seeds import check_seed
@@ -286,6 +287,6 @@ def _tell_result(trained: TrainedBundle, output: Path) -> None:
     tell(
         f"Trained on {description.trained_on}",
         f"Thresholds {description.th_detection:g} and {description.th_discrimination:g}, chosen on "
-        f"{len(trained.validation_subjects)} validation subjects: {output / 'validation' / 'report.html'}",
+        f"{counted(len(trained.validation_subjects), 'validation subject')}: {output / 'validation' / 'report.html'}",
         f"Written: {output}. {work_folder(output)} holds working files and can be deleted",
     )

@@ -93,7 +93,7 @@ class DatasetSection:
         )
         uncounted = sum(case.microbleeds is None for case in ready)
         if uncounted:
-            summary += " " + _("In {count} cases they were not counted yet.").format(count=uncounted)
+            summary += " " + _("Cases in which they were not counted yet: {count}.").format(count=uncounted)
         return summary
 
     def _chosen(self):

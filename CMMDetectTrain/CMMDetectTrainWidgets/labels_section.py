@@ -377,7 +377,7 @@ class LabelsSection:
             self._ui.saveMessageLabel.setText(str(error))
             self._updateButtons(self._parameters())
             return
-        text = _("Saved: {case}, {count} microbleeds.").format(case=case.name, count=case.microbleeds)
+        text = _("Saved: {case}. Microbleeds: {count}.").format(case=case.name, count=case.microbleeds)
         self._ui.saveMessageLabel.setText(text)
         self._updateSaving()
 

@@ -336,8 +336,8 @@ def _estimateText(news):
     """Say what a training will take, and on whom the new model will be measured."""
     subjects = news["subjects"]
     text = _(
-        "{time}. Learns from {training} subjects with {count} microbleeds, chooses thresholds on {validation} and"
-        " compares on {test}."
+        "{time}. Subjects to learn from: {training} (microbleeds: {count}), to choose thresholds on: {validation}, to"
+        " compare on: {test}."
     ).format(
         time=readable_range(news["low_seconds"], news["high_seconds"]).capitalize(),
         count=news["training_microbleeds"],

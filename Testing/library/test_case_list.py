@@ -155,7 +155,7 @@ def test_cases_to_check_are_listed_but_not_learnt_from(tmp_path):
     with pytest.raises(InputError, match="no scan with truth of sub-03"):
         checked_scans(tmp_path, subjects=["sub-01", "sub-03"])
     set_status(tmp_path, "sub-01_swi", CaseStatus.TO_CHECK)
-    with pytest.raises(InputError, match="all 2 cases are still to be checked"):
+    with pytest.raises(InputError, match="2 cases, all still to be checked"):
         checked_scans(tmp_path)
     set_status(tmp_path, "sub-02_swi", CaseStatus.OK)
     assert [entry.subject for entry in checked_scans(tmp_path)] == ["sub-02"]

@@ -122,6 +122,15 @@ def test_the_report_holds_its_figures_and_needs_no_other_file(evaluated):
         assert f"<h2>{heading}</h2>" in page
 
 
+def test_one_scan_with_one_microbleed_is_told_in_the_singular(evaluated, tmp_path):
+    record = read_record(evaluated / "scans" / "sub-01_swi.json")
+    seen, unseen = record.lesions[0], replace(record.lesions[1], counted=False)
+    write_evaluation(tmp_path, [replace(record, lesions=(seen, unseen))], ClassicalMethod().settings, {})
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "1 scan of 1 subject with 1 microbleed; 0 scans without any. Not counted: 1 microbleed more" in page
+    assert not re.search(r"\b1 (scans|subjects|microbleeds)", page)
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_cut_off_that_rejects_nothing_is_not_drawn(evaluated):
     records = [read_record(evaluated / "scans" / "sub-01_swi.json")]
@@ -436,7 +445,7 @@ def test_a_truth_table_with_fewer_microbleeds_than_labels_is_refused(simulated):
     entry = find_scans(simulated)[0]
     table = entry.truth_file("_truth.tsv")
     table.write_text("".join(line for line in table.open() if not line.startswith(("cmb-0002", "cmb-0003"))))
-    with pytest.raises(InputError, match=r"sub-001_swi_truth\.tsv: lists 1 microbleeds, but .* has the label 2"):
+    with pytest.raises(InputError, match=r"sub-001_swi_truth\.tsv: lists 1 microbleed, but .* has the label 2"):
         read_lesions(entry, read_scan(entry.scan))
 
 
@@ -483,7 +492,7 @@ def test_simulated_truth_brings_regions_visibility_and_mimics(simulated, tmp_pat
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (255, r"sub-001_swi_truth\.tsv: lists 1 mimics, but sub-001_swi_mimics\.nii\.gz has the label 255"),
+        (255, r"sub-001_swi_truth\.tsv: lists 1 mimic, but sub-001_swi_mimics\.nii\.gz has the label 255"),
         (-1, r"sub-001_swi_mimics\.nii\.gz: has the label -1; 0 is background, mimics have numbers above it"),
     ],
 )

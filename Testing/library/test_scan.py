@@ -176,8 +176,8 @@ BAD_FILES = {
     "4D without echo": (lambda path: save(path, np.stack([ARRAY] * 3, -1)), "--echo 1 to --echo 3"),
     "5D": (lambda path: save(path, np.stack([ARRAY] * 3, -1)[:, :, :, None]), "5 dimensions"),
     "constant": (lambda path: save(path, np.full((5, 5, 5), 7, np.float32)), "every voxel has the value 7"),
-    "NaN": (lambda path: save(path, with_value(np.nan)), "1 voxels are NaN or infinite"),
-    "infinite": (lambda path: save(path, with_value(np.inf)), "1 voxels are NaN or infinite"),
+    "NaN": (lambda path: save(path, with_value(np.nan)), "NaN or infinite values in 1 voxel;"),
+    "infinite": (lambda path: save(path, with_value(np.inf)), "NaN or infinite values in 1 voxel;"),
     "colors": (lambda path: save(path, RGB), "colors"),
     "complex": (lambda path: save(path, ARRAY.astype(np.complex64)), "complex"),
     "singular affine": (
@@ -231,7 +231,7 @@ def test_a_pair_of_files_is_read_by_either_name_and_checked_as_one_file_is(tmp_p
     with pytest.raises(InputError, match="cut off or damaged"):
         read_scan(named)
     save_pair(tmp_path, with_value(np.nan))
-    with pytest.raises(InputError, match="1 voxels are NaN"):
+    with pytest.raises(InputError, match="NaN or infinite values in 1 voxel;"):
         read_scan(named)
 
 
@@ -253,7 +253,7 @@ def test_a_header_that_announces_no_voxels_is_refused(tmp_path):
 
 def test_an_nrrd_with_nan_is_refused(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(with_value(np.nan)), str(tmp_path / "a_swi.nrrd"))
-    with pytest.raises(InputError, match="1 voxels are NaN"):
+    with pytest.raises(InputError, match="NaN or infinite values in 1 voxel;"):
         read_scan(tmp_path / "a_swi.nrrd")
 
 
@@ -312,7 +312,7 @@ def test_a_mask_or_label_map_with_nan_is_refused_whatever_its_format(tmp_path, s
     image[1, 1, 1] = np.nan
     sitk.WriteImage(image, str(tmp_path / f"nan{suffix}"))
     for read in (read_mask, read_labels):
-        with pytest.raises(InputError, match=r"nan.*: 1 voxels are NaN or infinite"):
+        with pytest.raises(InputError, match=r"nan.*: NaN or infinite values in 1 voxel;"):
             read(tmp_path / f"nan{suffix}", scan)
 
 

@@ -18,6 +18,7 @@ from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.scan import Modality, write_image
 from CMMDetectLib.tables import write_tsv
+from CMMDetectLib.wording import counted
 
 from ..json_file import read_object
 from ..seeds import check_seed
@@ -90,7 +91,7 @@ def simulate_dataset(
     rows = _read_rows(output, subjects)
     write_tsv(output / "participants.tsv", list(rows[0]), rows)
     if progress:
-        progress(1.0, f"{count} scans in {output}")
+        progress(1.0, f"{counted(count, 'subject')} in {output}")
 
 
 def _draw(protocol: str, lesions: int | None, seed: int, number: int) -> tuple[SimulatedScan, int]:

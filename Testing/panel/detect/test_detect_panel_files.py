@@ -146,7 +146,7 @@ def test_the_export_has_points_regions_and_annotations_that_train(reviewed, smal
     assert case == {"sub-01_swi.nii.gz", "sub-01_swi_microbleeds.nii.gz"}
     click(reviewed.ui.exportButton)
     folder = tmp_path / "results"
-    assert "2 accepted microbleeds" in reviewed.ui.exportLabel.text
+    assert "Accepted microbleeds: 2. Written to" in reviewed.ui.exportLabel.text
     points = json.loads((folder / "sub-01_swi_accepted.mrk.json").read_text())["markups"][0]["controlPoints"]
     labels = nib.load(folder / "sub-01_swi_reviewed.nii.gz")
     assert len(points) == 2 and set(np.unique(labels.dataobj)) == {0, 1, 2}

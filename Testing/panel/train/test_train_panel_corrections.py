@@ -120,7 +120,7 @@ def test_a_region_that_was_removed_or_emptied_by_hand_is_not_counted(labeled, ma
     wait_for_regions(labeled)
     assert [row[4] for row in rows_of(labeled.ui.lesionTable)] == ["is empty and is not saved", ""]
     click(labeled.ui.saveCaseButton)
-    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi, 1 microbleeds."
+    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi. Microbleeds: 1."
     for segment in list(segmentation.GetSegmentIDs()):
         segmentation.RemoveSegment(segment)
     wait_for_regions(labeled)

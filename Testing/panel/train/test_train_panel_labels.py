@@ -116,7 +116,7 @@ def test_a_case_is_saved_as_training_reads_it_and_listed(labeled, marked, folder
     labeled.ui.caseReaderLineEdit.setText("Ada")
     assert labeled.ui.saveCaseButton.text == "Save as training case sub-01_swi"
     click(labeled.ui.saveCaseButton)
-    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi, 2 microbleeds."
+    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi. Microbleeds: 2."
     (entry,) = find_scans(folders.dataset)
     saved = read_labels(entry.labels, read_scan(entry.scan))
     assert np.array_equal(saved, labeled.labels._nodes.labels(marked.volume))
@@ -129,7 +129,7 @@ def test_cases_that_others_wrote_are_not_summed_up_as_if_they_had_no_microbleeds
     click(labeled.ui.saveCaseButton)
     (folders.dataset / "cases.tsv").unlink()
     labeled.enter()
-    expected = "Microbleeds to learn from: 0. In 1 cases they were not counted yet."
+    expected = "Microbleeds to learn from: 0. Cases in which they were not counted yet: 1."
     assert labeled.ui.caseMessageLabel.text.endswith(expected)
 
 
@@ -159,7 +159,7 @@ def test_a_case_that_is_shown_beside_its_scan_can_be_saved_again(labeled, marked
     click(labeled.ui.showCaseButton)
     choose(labeled, slicer.util.getNode("sub-01_swi_1"), marked.points)
     click(labeled.ui.saveCaseButton)
-    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi, 2 microbleeds."
+    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi. Microbleeds: 2."
 
 
 def test_the_same_scan_under_another_name_and_the_same_points_for_another_subject_are_refused_by_name(labeled, marked):

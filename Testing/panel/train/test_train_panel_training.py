@@ -107,8 +107,8 @@ def test_the_time_is_estimated_before_anything_starts(ready, folders):
     assert ready.training.running and not ready.ui.pauseButton.isEnabled()
     wait_for_training(ready)
     text = ready.ui.estimateLabel.text
-    assert "minute" in text and "Learns from 2 subjects with 4 microbleeds" in text
-    assert "chooses thresholds on 1 and compares on 1" in text
+    assert "minute" in text and "Subjects to learn from: 2 (microbleeds: 4)" in text
+    assert "to choose thresholds on: 1, to compare on: 1." in text
     assert [path.name for path in folders.models.iterdir()] == ["known"]
 
 
@@ -120,7 +120,7 @@ def test_an_estimate_goes_when_something_else_would_be_trained(ready, folders):
     wait_for_training(ready)
     ready.ui.modelNameLineEdit.setText("another site")
     ready.refresh()
-    assert "Learns from" in ready.ui.estimateLabel.text
+    assert "Subjects to learn from" in ready.ui.estimateLabel.text
     ready.ui.epochsSpinBox.setValue(3)
     assert ready.ui.estimateLabel.text == ""
 
