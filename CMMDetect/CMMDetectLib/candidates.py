@@ -101,7 +101,7 @@ COLUMN_DESCRIPTIONS: dict[str, str | dict[str, Any]] = {
     "ellipticity": "1 - middle axis / longest axis, the voxel's own extent taken out; 0 is round",
     "skull_distance_mm": {"Description": "That center to the edge of the brain mask", "Units": "mm"},
     "verdict": {
-        "Description": "The reader's decision",
+        "Description": "The reader's decision, which holds whatever the stages say",
         "Levels": {"accepted": "Microbleed", "rejected": "No microbleed", "undecided": "Not judged"},
     },
     "certainty": {

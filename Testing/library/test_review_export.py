@@ -69,6 +69,28 @@ def test_the_table_has_all_candidates_with_their_verdicts_in_the_agreed_columns(
     assert provenance["review"]["labels"][1] == {"label": 2, "id": "cmb-0002", "region": "grown"}
 
 
+def test_what_a_stage_found_too_wide_counts_when_the_reader_accepts_it(session, scan, tmp_path):
+    x, y, z = world(scan, LESIONS_MM[2])
+    wide = Candidate(
+        id="cmb-0009",
+        x=x,
+        y=y,
+        z=z,
+        stage=Stage.DISCRIMINATION,
+        rejected_by="volume",
+        diameter_mm=12.0,
+        volume_mm3=905.0,
+    )
+    rescued = ReviewSession(session.scan, [wide], session.run)
+    rescued.judge("cmb-0009", Verdict.ACCEPTED)
+    files = export_review(rescued, scan, tmp_path)
+    points = json.loads(files["markups"].read_text(encoding="utf-8"))["markups"][0]["controlPoints"]
+    assert [point["label"] for point in points] == ["cmb-0009"]
+    assert read_table(files["candidates"])[0].verdict == "accepted"
+    assert accepted_regions(rescued, scan).labels.max() == 1
+    assert [point.name for point in read_annotations(files["candidates"], scan).points] == ["cmb-0009"]
+
+
 def test_the_points_are_the_accepted_ones_where_the_reader_put_them_in_lps(session, scan, tmp_path):
     files = export_review(session, scan, tmp_path)
     assert files["markups"].name == "sub-01_swi_accepted.mrk.json"
