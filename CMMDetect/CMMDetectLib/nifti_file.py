@@ -14,6 +14,7 @@ from .orientation import is_right_angled
 
 HEADER_SIZE = 348
 NIFTI_2_HEADER_SIZE = 540
+CONVERT = "nib-convert --image-type Nifti1Image OLD.nii NEW.nii"
 WRITTEN_START = 352
 """Where ITK begins the voxels of the files that it writes."""
 GZIP_TRAILER = 4
@@ -56,7 +57,7 @@ def count_nonfinite(path: Path) -> int:
     header = np.frombuffer(content[:HEADER_SIZE], np.uint8)
     size_of = {mark: int(_field(header, mark + "i4", 0)) for mark in "<>"}
     if NIFTI_2_HEADER_SIZE in size_of.values():
-        raise InputError(f"{path}: NIfTI-2, which cannot be read here; save it as NIfTI-1")
+        raise InputError(f"{path}: NIfTI-2, which cannot be read here; save it as NIfTI-1, with nibabel's {CONVERT}")
     order = next((mark for mark, size in size_of.items() if size == HEADER_SIZE), None)
     if order is None:
         return 0

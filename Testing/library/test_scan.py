@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nibabel.cmdline.convert import main as nib_convert
 
 import phantoms
 from CMMDetectLib.errors import InputError, OutputError
@@ -215,6 +216,16 @@ def test_a_bad_scan_is_refused_in_one_line_that_names_the_file(tmp_path, capfd, 
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not capfd.readouterr().err
+
+
+def test_a_nifti_2_file_can_be_read_after_the_command_that_its_refusal_names(tmp_path):
+    nib.save(nib.Nifti2Image(ARRAY, OBLIQUE), tmp_path / "OLD.nii")
+    with pytest.raises(InputError) as caught:
+        read_scan(tmp_path / "OLD.nii", "swi")
+    _, command, arguments = str(caught.value).partition("nib-convert ")
+    assert command
+    nib_convert([str(tmp_path / part) if part.endswith(".nii") else part for part in arguments.split()])
+    assert np.array_equal(read_scan(tmp_path / "NEW.nii", "swi").array, ARRAY)
 
 
 def save_pair(folder: Path, array: np.ndarray = ARRAY) -> Path:
