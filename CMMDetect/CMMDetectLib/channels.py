@@ -27,7 +27,7 @@ def input_channels(prepared: PreparedScan, progress: Progress) -> NDArray[np.flo
         On the grid of ``prepared``; 0 outside the mask.
     """
     channels = np.empty((len(CHANNELS), *prepared.image.shape), np.float32)
-    # slices lie across the last axis, and about across the main field; phase alone draws a microbleed out along it
+    # the last axis of an upright SWI is the one next to the main field, along which phase draws a microbleed out
     bloom_axis = 2 if prepared.scan.modality is Modality.SWI else None
     with progress.step("vessels"):
         channels[0], _ = remove_vessels(prepared.image, prepared.mask, prepared.spacing_mm, bloom_axis)

@@ -17,7 +17,7 @@ from .channels import input_channels
 from .detection import StageOne, detect
 from .discrimination import discriminate
 from .methods import Method
-from .orientation import Turn, canonical_turn
+from .orientation import Turn
 from .postprocessing import postprocess
 from .preprocessing import PreparedScan, prepare
 from .progress import Progress
@@ -57,7 +57,7 @@ class Detector:
             If the listener raised it.
         """
         progress = progress or Progress()
-        turn = canonical_turn(scan.affine)
+        turn = scan.upright
         with progress.step("preprocessing"):
             turned_mask = None if mask is None else turn.apply(mask)
             prepared = prepare(scan.turned(turn), turned_mask, self._brain_extraction)

@@ -27,7 +27,7 @@ from .errors import InputError, OutputError
 from .file_names import check_name, check_there
 from .itk_messages import without_messages
 from .nifti_file import is_whole
-from .orientation import Turn, is_right_angled, turn_along
+from .orientation import Turn, canonical_turn, is_right_angled, turn_along
 from .volume_file import SHEARED, last_line, nonfinite_problem, read_volume
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -82,6 +82,17 @@ class Scan:
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between neighboring voxels along i, j and k."""
         return spacing_of(self.affine)
+
+    @property
+    def upright(self) -> Turn:
+        """The turn after which a detector looks at it: toward right, anterior and superior, thick slices last.
+
+        On SWI the axis toward superior is the last even of sagittal and coronal slices: phase draws a microbleed out
+        along the main field, and to a network that has learnt this along its last axis, across that it is none.
+        """
+        if self.modality is Modality.SWI:
+            return turn_along(self.affine[:3, :3])
+        return canonical_turn(self.affine)
 
     def turned(self, turn: Turn) -> Scan:
         """Give the same scan with its axes turned."""

@@ -20,7 +20,6 @@ from CMMDetectLib.candidates import write_json
 from CMMDetectLib.channels import CHANNELS, input_channels
 from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.network_grid import SCANS_OWN, NetworkGrid, NetworkVoxel, Shape
-from CMMDetectLib.orientation import canonical_turn
 from CMMDetectLib.preprocessing import PreparedScan, prepare
 from CMMDetectLib.progress import Progress
 from CMMDetectLib.scan import Modality, read_mask, read_scan, replacing
@@ -194,7 +193,7 @@ def _arrays_of_scan(entry: ScanEntry, brain_extraction: str, given_brain: bool, 
     lesions, labels = read_lesions(entry, scan)
     unseen = [number for number, lesion in enumerate(lesions, 1) if not lesion.counted]
     labels[np.isin(labels, unseen)] = NOT_JUDGED
-    turn = canonical_turn(scan.affine)
+    turn = scan.upright
     try:
         prepared = prepare(scan.turned(turn), None if mask is None else turn.apply(mask), brain_extraction)
     except InputError as error:

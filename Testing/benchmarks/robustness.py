@@ -32,7 +32,7 @@ from CMMDetectLib.errors import CMMDetectError
 from CMMDetectLib.head_grid import resample
 from CMMDetectLib.job import choose_method
 from CMMDetectLib.matching import CENTER_DISTANCE_MM, match_centers, shared_voxels
-from CMMDetectLib.orientation import Turn, canonical_turn
+from CMMDetectLib.orientation import Turn
 from CMMDetectLib.preprocessing import find_brain
 from CMMDetectLib.scan import Modality, Scan, read_labels, read_scan, to_voxel, to_world, write_image
 from CMMDetectTrainLib.simulation.protocols import find_protocol
@@ -186,7 +186,7 @@ def _masked(scan: Scan, brain: Mask) -> Iterator[Change]:
 def detect(detector: Detector, scan: Scan, mask: Mask | None) -> Detected:
     """Detect as `Detector` does by itself, but keep the brain mask."""
     if mask is None:
-        turn = canonical_turn(scan.affine)
+        turn = scan.upright
         mask = turn.undo(find_brain(scan.turned(turn))[0])
     result = detector.detect(scan, mask)
     return Detected(result.candidates, result.clusters, mask)
@@ -254,7 +254,7 @@ def _lies_in(brain: Mask, scan: Scan, place_mm: NDArray[np.float64]) -> bool:
 
 def try_scan(detector: Detector, scan: Scan, labels: NDArray[np.int32] | None, wanted: str) -> None:
     """Detect the scan and its changes, and print a row of each."""
-    turn = canonical_turn(scan.affine)
+    turn = scan.upright
     scan, labels = scan.turned(turn), None if labels is None else turn.apply(labels)
     base = detect(detector, scan, None)
     true = np.ones(len(base.final), bool) if labels is None else on_microbleeds(base, labels)

@@ -84,3 +84,18 @@ def test_the_order_in_which_voxels_are_stored_does_not_matter(found):
     for one, other in zip(found, turned, strict=True):
         assert (other.x, other.y, other.z) == pytest.approx((one.x, one.y, one.z), abs=0.01)
         assert other.p_detection == pytest.approx(one.p_detection, abs=1e-4)
+
+
+@pytest.mark.parametrize("modality", [Modality.SWI, Modality.T2STAR])
+def test_it_finds_microbleeds_in_coronal_slices(modality):
+    spacing_mm = (1.0, 2.0, 1.0)
+    tissue, mask = phantoms.brain((104, 60, 100), spacing_mm, noise=0.01, seed=3)
+    places_mm = np.array(LESIONS_MM)[:, :3]
+    for place_mm in places_mm:
+        drawn_out_mm = 5.0 if modality is Modality.SWI else 0.1  # along the main field, which phase alone does
+        ends = phantoms.straight_line(tuple(place_mm), (0, 0, 1), drawn_out_mm)
+        tissue *= 1 - 0.9 * phantoms.tube(mask.shape, spacing_mm, ends, 3.0)
+    signal = np.where(mask, 1250 * tissue, 0).astype(np.float32)
+    found = at_stage(detect(Scan(signal, np.diag([*spacing_mm, 1.0]), modality, "coronal")), Stage.FINAL)
+    away_mm = np.linalg.norm([(item.x, item.y, item.z) for item in found] - places_mm[:, None], axis=2)
+    assert away_mm.min(axis=1) == pytest.approx(0, abs=1.0)
