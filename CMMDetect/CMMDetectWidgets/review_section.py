@@ -14,6 +14,7 @@ from CMMDetectLib.review_records import (
 
 from .candidate_table import CERTAINTIES, MIMICS, CandidateTable
 from .note_line import NoteLine, isSameLesion
+from .point_placing import PointPlacing
 from .shortcuts import KeyBindings, legend, tooltip
 
 BUTTONS = {
@@ -53,10 +54,10 @@ class ReviewSection:
         self._begin = begin
         self._onReader = onReader
         self._session = None
-        self._moving = None
         self._updating = False
         self._table = CandidateTable(ui.candidateTable, self._onChosen)
         self._note = NoteLine(ui.noteLineEdit, self._keepNote)
+        self._placing = PointPlacing(view, self._do, self.takeNote, self.say, self.choose)
         actions = {name: getattr(self, name) for name in BUTTONS}
         self.keys = KeyBindings(panel, {**actions, "slab": self.toggleSlab, "hide": self.hideMarkings})
         self._fillWidgets()
@@ -83,7 +84,7 @@ class ReviewSection:
         self.takeNote()
         if self._session is not None:
             self._session.remove_listener(self._onChanged)
-        self.stopPlacing()
+        self._placing.setSession(session)
         self._session = session
         if session is not None:
             session.add_listener(self._onChanged)
@@ -190,51 +191,19 @@ class ReviewSection:
 
     def move(self, _checked=False):
         """Take the next click in a slice view as the candidate's position."""
-        current = self.current
-        if current is not None:
-            text = _("Click in a slice view where {name} is. A right click leaves it where it was.")
-            self.say(text.format(name=current))
-            self._place(lambda position: self._moveTo(current, position), self._session[current])
+        if self.current is not None:
+            self._placing.move(self.current)
 
     def add(self, _checked=False):
         """Take the next click in a slice view as a microbleed that was missed."""
         if self._session is None:
             self._do(self._begin)
         if self._session is not None:
-            self.say(_("Click in a slice view on the microbleed. A right click adds nothing."))
-            self._place(self._addAt)
-
-    def _place(self, placed, moving=None):
-        """Await a click for the review that is shown now, and for the candidate that it moves."""
-        session = self._session
-        self._moving = moving
-
-        def placeWhereMeant(position):
-            # the click is told only after Slicer has handled it: what it was meant for may be gone by then
-            meant = self._session is session and self._isInPlace(moving)
-            self._moving = None
-            if meant:
-                placed(position)
-
-        self._view.place(placeWhereMeant, self._onPlacingEnded)
+            self._placing.add()
 
     def stopPlacing(self):
         """Await no click any more."""
-        if self._view.placing:
-            self._view.stopPlacing()
-            self.say("")
-        self._moving = None
-
-    def _onPlacingEnded(self):
-        # what the panel asks for would do something else now
-        self.say("")
-        self._moving = None
-
-    def _isInPlace(self, candidate):
-        """Whether the candidate that a click moves is there, and is not another one of that name from a new run."""
-        if candidate is None:
-            return True
-        return candidate.id in self._session and position_of(self._session[candidate.id]) == position_of(candidate)
+        self._placing.stop()
 
     def remove(self, _checked=False):
         """Take away an added point, or put a moved candidate back."""
@@ -248,27 +217,6 @@ class ReviewSection:
         else:
             self._do(lambda: self._session.put_back(current))
             self.choose(current)
-
-    def _moveTo(self, candidateId, position):
-        self.takeNote()
-        near = self._session.nearby(position, but=candidateId)
-        self._do(lambda: self._session.move(candidateId, position))
-        self.say(self._warning(near))
-        self.choose(candidateId)
-
-    def _addAt(self, position):
-        near = self._session.nearby(position)
-        added = self._do(lambda: self._session.add(position))
-        self.say(self._warning(near))
-        self.choose(added)
-
-    @staticmethod
-    def _warning(near):
-        if not near:
-            return ""
-        candidate, distance = near[0]
-        text = _("Warning: {name} is only {distance:.1f} mm away. Is it the same lesion? Ctrl+Z takes the point back.")
-        return text.format(name=candidate.id, distance=distance)
 
     # ------------------------------------------------------------------ views
 
@@ -369,8 +317,7 @@ class ReviewSection:
             return None
 
     def _onChanged(self, ids):
-        if not self._isInPlace(self._moving):
-            self.stopPlacing()
+        self._placing.stopIfGone()
         listed, view = set(self.listed), self._shownFilter()
         shown = {name for name in ids if name in self._session and view.shows(self._session[name])}
         if shown != listed & ids:
@@ -381,8 +328,7 @@ class ReviewSection:
         self._updateState()
 
     def _onChosen(self, candidateId):
-        if self._moving is not None and candidateId != self._moving.id:
-            self.stopPlacing()
+        self._placing.stopUnlessFor(candidateId)
         self.takeNote()
         self._updateState()
         if candidateId is not None:
