@@ -18,23 +18,23 @@ from slicer.util import VTKObservationMixin
 
 from CMMDetectLib.candidates import Stage, at_stage
 from CMMDetectLib.errors import CMMDetectError, InputError
-from CMMDetectLib.review_records import Origin, is_touched
-from CMMDetectLib.review_state import ShownFilter
+from CMMDetectLib.review_records import Origin
 from CMMDetectLib.scan import parse_modality
 from CMMDetectLib.scene import scan_of
-from CMMDetectLib.scene_nodes import show_only
 from CMMDetectWidgets.export_section import ExportSection
 from CMMDetectWidgets.input_section import InputSection
 from CMMDetectWidgets.inputs import bestMethod, guessModality, jobOptions, maskArray, methodOptions, writeJob
 from CMMDetectWidgets.panel_height import PanelHeight
 from CMMDetectWidgets.parameter_binding import ParameterBinding
-from CMMDetectWidgets.parameters import CMMDetectParameterNode, ModalityChoice
-from CMMDetectWidgets.reader_setting import rememberedReader, rememberReader
+from CMMDetectWidgets.parameters import CMMDetectParameterNode
+from CMMDetectWidgets.reader_setting import rememberedReader
+from CMMDetectWidgets.review_follower import ReviewFollower
 from CMMDetectWidgets.review_keeper import ReviewKeeper, showDetection, stemOf
 from CMMDetectWidgets.review_section import ReviewSection
 from CMMDetectWidgets.run_section import RunSection
 from CMMDetectWidgets.sample_data import loadSampleScan, registerSampleData
 from CMMDetectWidgets.slice_views import SliceViews, later
+from CMMDetectWidgets.stages_section import StagesSection
 from CMMDetectWidgets.worker_process import runBlocking
 
 SEARCH_TIP = _("Search the scan for microbleeds.")
@@ -71,11 +71,6 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._updating = False
         self._shown = None
-        self._followed = None
-        self._searched = None
-        self._counted = None
-        self._named = None
-        self._isRefused = False
 
     def setup(self):
         """Build the panel once."""
@@ -105,8 +100,11 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui = self.ui
         self.views = SliceViews(self.parameters)
         self.inputs = InputSection(ui, self._binding)
-        self.review = ReviewSection(self._panel, ui, self.views, self.shownFilter, self._beginReview, self._onReader)
+        self.stages = StagesSection(ui, self.parameters)
+        shown = self.stages.shownFilter
+        self.review = ReviewSection(self._panel, ui, self.views, shown, self._beginReview, self._onReader)
         self.keeper = ReviewKeeper(later, self.review.takeNote, self._onReviewOpened, self.review.say)
+        self.follower = ReviewFollower(self.keeper, self._chosen, self.reader, self.review.say)
         self.run = RunSection(ui, self._prepareJob, self.update, self._onRunDone, self._onRunEnded)
         opening = (self.keeper.openFile, self.keeper.openSession)
         self.export = ExportSection(ui, self._currentReview, self.review.takeNote, *opening)
@@ -134,8 +132,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
         self.inputs.keepContrast()
         self.views.enter()
-        if self._isRefused:  # the file may have been put right meanwhile
-            self._followed = None
+        self.follower.retry()
         self.update()
         self.review.keys.install()
 
@@ -150,7 +147,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Whatever belongs to the scene ends with it; decisions are saved already."""
         self.run.stop()
         self.keeper.close()
-        self._followed = self._searched = None
+        self.follower.forget()
         self.inputs.forget()
         self._binding.release()
 
@@ -199,17 +196,6 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parameters().inputVolume is None:
             self.parameters().inputVolume = firstScan()
 
-    def shownFilter(self):
-        """Which candidates are in view."""
-        parameters = self.parameters()
-        chosen = {
-            Stage.FINAL: parameters.showFinal,
-            Stage.DISCRIMINATION: parameters.showDiscrimination,
-            Stage.DETECTION: parameters.showDetection,
-        }
-        stages = tuple(stage for stage, shown in chosen.items() if shown)
-        return ShownFilter(stages, parameters.minDetection, parameters.minDiscrimination)
-
     def update(self, _caller=None, _event=None):
         """Bring everything to the parameters; called at every change of them."""
         scene = slicer.mrmlScene
@@ -219,7 +205,8 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         try:
             problem = self.inputs.update()
             self._updateRun(problem)
-            self._followVolume()
+            if not self.run.running:
+                self.follower.follow()
             self._updateShown()
             self.export.update()
         finally:
@@ -235,7 +222,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _updateShown(self):
         self.views.updateSlab()
-        shown = self.shownFilter()
+        shown = self.stages.shownFilter()
         if self.keeper.session is not None and shown != self._shown:
             self._shown = shown
             self.keeper.markings.show(shown)
@@ -256,21 +243,15 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if problem:
             raise InputError(problem)
         parameters = self.parameters()
-        # what is chosen when the run ends may be another scan, contrast and folder
-        volume, modality, output = self._searched = self._toFollow()
-        scan = self.keeper.scanOf(volume, modality.value, output)
+        scan, output = self.follower.search()
         options = {**jobOptions(parameters), "output": str(output)}
         return writeJob(scan, maskArray(parameters), options, folder)
 
     def _onRunDone(self, files):
-        volume, modality, folder = self._searched
-        if not slicer.mrmlScene.IsNodePresent(volume):
-            raise InputError(_("The scan was removed while it was searched; the results are in the results folder."))
         # what was wrong with the marks is not with the new ones
         self.review.say("")
         writing = self.review.takeNote()
-        self.keeper.takeRun(volume, modality.value, folder, self.reader(), files, self.ui.blindCheckBox.checked)
-        self._followed = self._searched
+        volume = self.follower.takeRun(files, self.ui.blindCheckBox.checked)
         self.review.goOn(writing)
         if self.keeper.session.blind:
             return _("Done. What was found stays hidden until you end the blind read.")
@@ -288,87 +269,34 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Name of the reader, "" if not given."""
         return self.ui.readerLineEdit.text.strip()
 
-    def _toFollow(self):
+    def _chosen(self):
         parameters = self.parameters()
         return parameters.inputVolume, parameters.modality, self.inputs.folder()
 
-    def _followVolume(self):
-        """Open the review that the scene or the results folder holds of the chosen scan."""
-        following = self._toFollow()
-        if following == self._followed or self.run.running:
-            return
-        self._followed, self._named, self._isRefused = following, self.reader(), False
-        self.review.say("")
-        volume, modality, folder = following
-        self.keeper.close()
-        if volume is not None:
-            show_only(volume)
-        if volume is None or modality == ModalityChoice.UNKNOWN:
-            return
-        try:
-            self.keeper.goOn(volume, modality.value, folder, self._named)
-            self._takeNameless()
-        except CMMDetectError as error:
-            self._isRefused = True
-            self.review.say(str(error))
-
-    def _takeNameless(self):
-        """Make what nobody has judged, as a script leaves it, the review of the reader whose name is shown."""
-        session = self.keeper.session
-        if session is not None and not session.reader and not any(map(is_touched, session.candidates)):
-            self.keeper.changeReader(self._named)
-
     def _beginReview(self):
-        """Start a review of nothing, for a reader who marks before the detector does."""
         problem = self.inputs.update()
         if problem:
             raise InputError(problem)
-        volume, modality, folder = self._toFollow()
-        if not self.keeper.goOn(volume, modality.value, folder, self.reader()):
-            self.keeper.start(volume, modality.value, folder, self.reader(), blind=self.ui.blindCheckBox.checked)
+        self.follower.begin(self.ui.blindCheckBox.checked)
 
     def _onReviewOpened(self):
         self.views.markings = self.keeper.markings
-        self._shown = self.shownFilter() if self.parameters() is not None else None
+        self._shown = self.stages.shownFilter() if self.parameters() is not None else None
         if self.keeper.session is not None:
             self.keeper.markings.show(self._shown)
             self.views.showScan(self.keeper.volume)
             self.ui.readerLineEdit.setText(self.keeper.session.reader or self.reader())
-            self.keeper.session.add_listener(self._showCounts)
-        self._counted = None
-        self._showCounts()
+        self.stages.setSession(self.keeper.session)
         self.review.setSession(self.keeper.session)
         self.export.update()
 
-    def _showCounts(self, _ids=None):
-        """Say at each stage how many candidates passed it; in a blind read that would tell what was found."""
-        session, ui = self.keeper.session, self.ui
-        candidates = session.candidates if session is not None and not session.blind else ()
-        counts = {stage: len(at_stage(candidates, stage)) for stage in Stage}
-        # a verdict seldom changes a count, and must be shown at once
-        if counts == self._counted:
-            return
-        self._counted = counts
-        boxes = {
-            Stage.FINAL: (ui.finalCheckBox, _("Final")),
-            Stage.DISCRIMINATION: (ui.discriminationCheckBox, _("Stage 2, discrimination")),
-            Stage.DETECTION: (ui.detectionCheckBox, _("Stage 1, detection")),
-        }
-        for stage, (box, text) in boxes.items():
-            box.setText(_("{stage} ({count})").format(stage=text, count=counts[stage]) if candidates else text)
-
     def _onReader(self, name):
-        session = self.keeper.session
-        if session is not None and name != session.reader:
-            try:
-                self.keeper.changeReader(name)
-            except CMMDetectError:
-                self.ui.readerLineEdit.setText(self.keeper.session.reader)
-                raise
-        elif session is None and name != self._named:
-            self._followed = None
-            self.update()
-        rememberReader(name)
+        try:
+            self.follower.changeReader(name)
+        except CMMDetectError:
+            self.ui.readerLineEdit.setText(self.keeper.session.reader)
+            raise
+        self.update()
 
     def _currentReview(self):
         keeper = self.keeper

@@ -16,7 +16,7 @@ from CMMDetectWidgets.shortcuts import SHORTCUTS
 
 def take_run(panel: Any, volume: Any, files: dict[str, str]) -> None:
     """Do what the panel does when the worker is done."""
-    panel._searched = volume, *panel._toFollow()[1:]
+    panel.follower._searched = volume, *panel._chosen()[1:]
     panel._onRunDone(files)
     panel.update()
 

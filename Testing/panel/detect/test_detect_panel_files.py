@@ -181,7 +181,7 @@ def test_scripts_do_not_lose_the_decisions_of_the_panel(reviewed, volume):
 def test_a_damaged_review_file_is_told_and_not_overwritten(panel, text, tmp_path, volume, found_files):
     path = tmp_path / "results" / "sub-01_swi_review.json"
     path.write_text(text)
-    panel._followed = None
+    panel.follower.forget()
     panel.update()
     assert panel.keeper.session is None
     assert str(path) in panel.ui.messageLabel.text
