@@ -20,7 +20,7 @@ from CMMDetectLib.candidates import Stage, at_stage
 from CMMDetectLib.errors import CMMDetectError, InputError
 from CMMDetectLib.review_records import Origin
 from CMMDetectLib.scan import parse_modality
-from CMMDetectLib.scene import scan_of
+from CMMDetectLib.scene_volume import scan_of
 from CMMDetectWidgets.export_section import ExportSection
 from CMMDetectWidgets.input_section import InputSection
 from CMMDetectWidgets.inputs import bestMethod, guessModality, jobOptions, maskArray, methodOptions, writeJob

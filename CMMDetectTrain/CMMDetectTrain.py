@@ -19,7 +19,7 @@ from slicer.util import VTKObservationMixin
 
 from CMMDetectLib.region_growing import GrowthSettings
 from CMMDetectLib.scan import parse_modality
-from CMMDetectLib.scene import scan_of
+from CMMDetectLib.scene_volume import scan_of
 from CMMDetectTrainLib.annotations import grow_annotations
 from CMMDetectTrainLib.bundle_shelf import BundleShelf
 from CMMDetectTrainLib.case_list import NewCase, add_case, read_cases

@@ -14,8 +14,17 @@ import numpy as np
 
 from .candidates import Candidate, write_json
 from .errors import InputError
+from .placement import motion
 from .review import ReviewSession
-from .review_records import Verdict, free_id, marked_position, pair_up, position_of
+from .review_records import (
+    Verdict,
+    free_id,
+    marked_position,
+    pair_up,
+    position_of,
+    positions_of,
+    taken_along,
+)
 from .review_state import ReviewState
 from .tables import write_tsv
 
@@ -185,6 +194,9 @@ def _union(first: ReviewSession, second: ReviewSession) -> list[ComparedLesion]:
         if session.blind:
             raise InputError(f"{session.scan.name}: {name} is still in the blind read; show the candidates first")
     one, other = first.candidates, second.candidates
+    # the scan may lie elsewhere for the one reader than for the other
+    moved = motion(positions_of(other), second.scan.affine, first.scan.affine)
+    other = [taken_along(item, moved) for item in other]
     pairs = pair_up(one, other)
     partner = dict(pairs.both)
     lesions = [

@@ -9,24 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from itertools import count
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .candidates import Candidate, Stage
 from .errors import InputError
+from .placement import motion
 from .review_history import CandidateHistory, Change, Edit
 from .review_records import (
     Certainty,
     Mimic,
     Origin,
     Verdict,
+    added_id,
+    as_position,
     carried_over,
     is_touched,
     pair_up,
     positions_of,
+    sound,
     with_decision,
 )
 from .review_state import BlindRead, ReviewProgress, ReviewState, ScanIdentity, ShownFilter
@@ -137,7 +142,7 @@ class ReviewSession:
         but : a candidate that is left out, when it is the one to move
         """
         items = [item for item in self.visible if item.id != but]
-        distances = np.linalg.norm(positions_of(items) - _position(position_mm), axis=1)
+        distances = np.linalg.norm(positions_of(items) - as_position(position_mm), axis=1)
         near = np.flatnonzero(distances <= NEARBY_MM)
         return [(items[at], float(distances[at])) for at in near[np.argsort(distances[near], kind="stable")]]
 
@@ -178,30 +183,20 @@ class ReviewSession:
 
     def set_certainty(self, candidate_id: str, certainty: Certainty | None) -> None:
         """Say how sure a microbleed is, and accept it with that; None takes the certainty back."""
-        item = self[candidate_id]
-        if certainty is None:
-            self._edit(item, "Certainty of", certainty=None)
-        else:
-            values = {"verdict": Verdict.ACCEPTED.value, "certainty": Certainty(certainty).value, "mimic": None}
-            self._edit(item, "Certainty of", **values)
+        self._say_more(candidate_id, Verdict.ACCEPTED, Certainty, certainty)
 
     def set_mimic(self, candidate_id: str, mimic: Mimic | None) -> None:
         """Say what a candidate is instead, and reject it with that; None takes the mimic back."""
-        item = self[candidate_id]
-        if mimic is None:
-            self._edit(item, "Mimic of", mimic=None)
-        else:
-            values = {"verdict": Verdict.REJECTED.value, "certainty": None, "mimic": Mimic(mimic).value}
-            self._edit(item, "Mimic of", **values)
+        self._say_more(candidate_id, Verdict.REJECTED, Mimic, mimic)
 
     def set_note(self, candidate_id: str, note: str) -> None:
         """Write a note; an empty one takes it away."""
-        self._edit(self[candidate_id], "Note on", note=_sound(note) or None)
+        self._edit(self[candidate_id], "Note on", note=sound(note) or None)
 
     def move(self, candidate_id: str, position_mm: ArrayLike) -> None:
         """Correct a position (RAS mm). The detector's stays known; a point that the reader added just moves."""
         item = self[candidate_id]
-        x, y, z = _position(position_mm).tolist()
+        x, y, z = as_position(position_mm).tolist()
         if item.origin == Origin.READER:
             self._edit(item, "Move", x=x, y=y, z=z)
         else:
@@ -213,12 +208,11 @@ class ReviewSession:
 
     def add(self, position_mm: ArrayLike, certainty: Certainty | None = None) -> str:
         """Add a microbleed that the detector missed, as accepted; give its id (``cmb-r001``)."""
-        x, y, z = _position(position_mm).tolist()
+        x, y, z = as_position(position_mm).tolist()
         # a table that was reviewed brings points of its own
-        free = (number for number in count(self.state.last_added + 1) if _added(number) not in self._history.items)
-        number = next(free)
+        number = next(n for n in count(self.state.last_added + 1) if added_id(n) not in self._history.items)
         sure = Certainty(certainty).value if certainty else None
-        item = Candidate(id=_added(number), x=x, y=y, z=z, stage=Stage.FINAL, origin=Origin.READER.value)
+        item = Candidate(id=added_id(number), x=x, y=y, z=z, stage=Stage.FINAL, origin=Origin.READER.value)
         item = self._signed(replace(item, verdict=Verdict.ACCEPTED.value, certainty=sure))
         self.state = replace(self.state, last_added=number)
         self._do(Change(f"Add {item.id}", (self._history.addition(item),)))
@@ -267,7 +261,7 @@ class ReviewSession:
 
     def set_reader(self, name: str) -> None:
         """Say who reads; decisions from now on carry the name."""
-        name = _sound(name).strip()
+        name = sound(name).strip()
         if name != self.state.reader:
             self.state = replace(self.state, reader=name)
             self._changed(frozenset())
@@ -329,6 +323,22 @@ class ReviewSession:
         self.run = dict(run or {})
         self._changed(before | frozenset(self._history.items))
 
+    def follow_scan(self, scan: ScanIdentity) -> bool:
+        """Go on with the scan where it lies now: every position goes with its voxel; give whether one had to move.
+
+        That is no decision: it is no step of undo, and is saved with the next one.
+        """
+        known = self._history.known
+        moved = motion(positions_of(known), self.scan.affine, scan.affine)
+        # shifts that are too small to count must not add up
+        stays = scan.affine is None or (moved is None and bool(known))
+        self.scan = replace(scan, affine=self.scan.affine or scan.affine) if stays else scan
+        if moved is not None:
+            self._history.take_along(moved)
+            self.state = self.state.taken_along(moved)
+            self._tell(frozenset(self._history.items))
+        return moved is not None
+
     def add_listener(self, listener: Listener) -> None:
         """Have a function told of every change."""
         self._listeners.append(listener)
@@ -337,8 +347,6 @@ class ReviewSession:
         """Tell a function no more; one that was never told is no mistake."""
         if listener in self._listeners:
             self._listeners.remove(listener)
-
-    # ------------------------------------------------------------------
 
     def _may_see(self, item: Candidate) -> bool:
         return not self.state.blind or item.origin == Origin.READER
@@ -357,6 +365,12 @@ class ReviewSession:
         if after != item:
             self._do(Change(f"{words} {item.id}", (Edit(item, self._signed(after)),)))
 
+    def _say_more(self, candidate_id: str, verdict: Verdict, kind: type[StrEnum], said: StrEnum | None) -> None:
+        """Say what belongs to a verdict, and give that verdict too; None takes back what was said."""
+        values = {} if said is None else {"verdict": verdict.value, "certainty": None, "mimic": None}
+        values |= {kind.__name__.lower(): None if said is None else kind(said).value}
+        self._edit(self[candidate_id], f"{kind.__name__} of", **values)
+
     def _do(self, change: Change) -> None:
         self._history.do(change)
         self._changed(change.ids)
@@ -367,28 +381,14 @@ class ReviewSession:
         now = max(self._now("milliseconds"), self.state.changed_at)
         self.state = replace(self.state, revision=self.state.revision + 1, changed_at=now)
         try:
-            for listener in list(self._listeners):
-                listener(ids)
+            self._tell(ids)
         finally:
             if self.save is not None:
                 self.save(self)
 
-
-def _added(number: int) -> str:
-    """Name a point that the reader adds."""
-    return f"cmb-r{number:03d}"
-
-
-def _position(position_mm: ArrayLike) -> NDArray[np.float64]:
-    position = np.asarray(position_mm, np.float64).reshape(3)
-    if not np.isfinite(position).all():
-        raise ValueError(f"no place in a scan: {position.tolist()}")
-    return position
-
-
-def _sound(text: str) -> str:
-    """Replace the halves of characters that some input methods leave: no file could hold them."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    def _tell(self, ids: frozenset[str]) -> None:
+        for listener in list(self._listeners):
+            listener(ids)
 
 
 def _step(ids: Sequence[str], current: str | None, by: int) -> str | None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from .candidates import Candidate, Stage
 from .errors import InputError, OutputError
 from .orientation import canonical_turn
+from .placement import as_placement, placement_of
 from .review import ReviewSession
 from .review_records import free_id
 from .review_state import BlindRead, ReviewState, ScanIdentity
@@ -27,6 +28,8 @@ from .scan import Scan, replacing
 FORMAT = "CMMDetect review"
 VERSION = 1
 SUFFIX = "_review.json"
+NOWHERE: dict[str, Any] = {"x": 0.0, "y": 0.0, "z": 0.0, "reader_x": None, "reader_y": None, "reader_z": None}
+"""A candidate's fields without its place."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,13 @@ class OpenedReview:
     session : saves itself after every change
     kept : where the older of two copies was kept
     problem : why the file could not be written now, in one line; the next change tries again
+    moved : the scan lies elsewhere than when it was reviewed, and its candidates went with it
     """
 
     session: ReviewSession
     kept: Path | None = None
     problem: str | None = None
+    moved: bool = False
 
 
 class Autosave:
@@ -144,9 +149,10 @@ def own_stem(folder: Path, scan: ScanIdentity) -> str:
 
 
 def identify(scan: Scan) -> ScanIdentity:
-    """Say which scan a review belongs to."""
+    """Say which scan a review belongs to, and where it lies."""
     path = str(scan.path) if scan.path else None
-    return ScanIdentity(scan.name, path, scan.modality.value, content_checksum(scan))
+    place = placement_of(scan.affine, scan.array.shape)
+    return ScanIdentity(scan.name, path, scan.modality.value, content_checksum(scan), place)
 
 
 def content_checksum(scan: Scan) -> str:
@@ -159,11 +165,15 @@ def to_text(session: ReviewSession) -> str:
     """Give a session as text; its history of undo is not in it."""
     state = session.state
     read = state.blind_read
+    scan = asdict(session.scan)
+    # beside the scan: who only knows what was in it before can still read the review
+    place = scan.pop("affine")
     head: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         **{name: getattr(state, name) for name in ("changed_at", "revision", "reader", "blind", "last_added")},
-        "scan": asdict(session.scan),
+        "scan": scan,
+        "affine": place,
         "run": session.run,
         "blind_read": read and {**vars(read), "points": [_record(item) for item in read.points]},
     }
@@ -194,7 +204,7 @@ def from_text(text: str, source: str = "the scene's review") -> ReviewSession:
         raise InputError(f"{source}: written by a newer version of CMMDetect; update CMMDetect to open it")
     try:
         candidates = [_candidate(record) for record in content["candidates"]]
-        scan = _scan(content["scan"])
+        scan = _scan(content["scan"], content.get("affine"))
         return ReviewSession(scan, candidates, dict(content["run"]), _state(content))
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError, InputError) as error:
         problem = " ".join(str(error).split())
@@ -243,12 +253,15 @@ def open_review(path: Path, scan: ScanIdentity, scene_text: str | None = None) -
     for session, source in ((filed, str(path)), (in_scene, "the scene's review")):
         if session is not None:
             _check_scan(session, scan, source)
-    session = max(filter(None, (filed, in_scene)), key=_age, default=None)
+    alike = filed is not None and in_scene is not None and _say_the_same(filed, in_scene)
+    # the scene's goes with its scan, the file with the next decision only
+    session = in_scene if alike else max(filter(None, (filed, in_scene)), key=_age, default=None)
     if session is None:
         return None
-    kept, problem, written = None, None, session is filed
+    moved = session.follow_scan(scan)
+    kept, problem, written = None, None, alike or session is filed
     try:
-        if filed is not None and in_scene is not None and to_text(filed) != to_text(in_scene):
+        if filed is not None and in_scene is not None and not alike:
             kept = _free_path(path, "older")
             write_review(kept, filed if session is in_scene else in_scene)
         if not written:
@@ -256,9 +269,8 @@ def open_review(path: Path, scan: ScanIdentity, scene_text: str | None = None) -
             written = True
     except OutputError as error:
         kept, problem = None, str(error)
-    session.scan = scan
     session.save = Autosave(path, read=written)
-    return OpenedReview(session, kept, problem)
+    return OpenedReview(session, kept, problem, moved)
 
 
 def start_review(path: Path, session: ReviewSession) -> Path | None:
@@ -314,10 +326,10 @@ def _candidate(record: Mapping[str, Any]) -> Candidate:
     return Candidate(**{**record, "stage": Stage(record["stage"])})
 
 
-def _scan(record: Mapping[str, Any]) -> ScanIdentity:
+def _scan(record: Mapping[str, Any], affine: Any) -> ScanIdentity:
     if not all(value is None or isinstance(value, str) for value in record.values()):
         raise TypeError("what identifies the scan must be texts")
-    return ScanIdentity(**record)
+    return ScanIdentity(**record, affine=None if affine is None else as_placement(affine))
 
 
 def _refuse(constant: str) -> None:
@@ -344,6 +356,12 @@ def _check_scan(session: ReviewSession, scan: ScanIdentity, source: str) -> None
     """Refuse a review of another scan; a name says nothing, since scans and volumes are renamed."""
     if session.scan.sha256 and scan.sha256 and session.scan.sha256 != scan.sha256:
         raise InputError(f"{source}: the review of another scan ({session.scan.name}), not of {scan.name}; open that")
+
+
+def _say_the_same(first: ReviewSession, second: ReviewSession) -> bool:
+    """Whether two copies are of one moment, wherever the scan was and lay when each was written."""
+    one, other = ([replace(item, **NOWHERE) for item in session.candidates] for session in (first, second))
+    return _age(first) == _age(second) and one == other
 
 
 def _age(session: ReviewSession) -> tuple[str, int]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .candidates import Candidate
 from .errors import InputError
-from .review_records import problem_of
+from .review_records import problem_of, taken_along
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,21 @@ class CandidateHistory:
         """The edit that puts a candidate at the end of the list."""
         return Edit(None, candidate, len(self.items))
 
+    @property
+    def known(self) -> list[Candidate]:
+        """All candidates that are in the list or may come back, as they are and as they were."""
+        edits = [edit for change in (*self.done, *self.undone) for edit in change.edits]
+        sides = [side for edit in edits for side in (edit.before, edit.after) if side is not None]
+        return [*self.items.values(), *sides]
+
+    def take_along(self, motion: NDArray[np.float64]) -> None:
+        """Lay all candidates where they lie when their scan is moved, as if it had always been there."""
+        self.items = {name: taken_along(item, motion) for name, item in self.items.items()}
+        for changes in (self.done, self.undone):
+            changes[:] = [
+                Change(change.text, tuple(_taken_along(edit, motion) for edit in change.edits)) for change in changes
+            ]
+
     def _apply(self, edits: Iterable[Edit]) -> None:
         for edit in edits:
             if edit.after is None:
@@ -106,3 +124,8 @@ class CandidateHistory:
                 self.items = {item.id: item for item in listed}
             else:
                 self.items[edit.id] = edit.after
+
+
+def _taken_along(edit: Edit, motion: NDArray[np.float64]) -> Edit:
+    before, after = (None if side is None else taken_along(side, motion) for side in (edit.before, edit.after))
+    return Edit(before, after, edit.index)

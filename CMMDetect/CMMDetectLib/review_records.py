@@ -8,10 +8,11 @@ from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .candidates import Candidate, Stage
 from .matching import match_centers
+from .scan import to_world
 
 SAME_RECORD_MM = 0.01
 """A table is written with four decimals: positions of one run agree to this when they come back from a file."""
@@ -96,6 +97,17 @@ def moved_mm(candidate: Candidate) -> float:
 def positions_of(candidates: Iterable[Candidate]) -> NDArray[np.float64]:
     """Give the (N, 3) positions of candidates, as `position_of` does."""
     return np.reshape([position_of(item) for item in candidates], (-1, 3)).astype(np.float64)
+
+
+def taken_along(candidate: Candidate, motion: NDArray[np.float64] | None) -> Candidate:
+    """Give a candidate where it lies when its scan is moved; see `placement.motion`."""
+    if motion is None:
+        return candidate
+    x, y, z = to_world(motion, marked_position(candidate)).tolist()
+    if candidate.reader_x is None:
+        return replace(candidate, x=x, y=y, z=z)
+    reader_x, reader_y, reader_z = to_world(motion, position_of(candidate)).tolist()
+    return replace(candidate, x=x, y=y, z=z, reader_x=reader_x, reader_y=reader_y, reader_z=reader_z)
 
 
 def problem_of(candidate: Candidate) -> str | None:
@@ -190,6 +202,34 @@ def carried_over(old: Sequence[Candidate], new: Sequence[Candidate], blind: bool
         taken.add(name)
         result.append(replace(item, id=name))
     return result
+
+
+def added_id(number: int) -> str:
+    """Name a point that the reader adds.
+
+    >>> added_id(7)
+    'cmb-r007'
+    """
+    return f"cmb-r{number:03d}"
+
+
+def as_position(position_mm: ArrayLike) -> NDArray[np.float64]:
+    """Give a place in a scan (RAS mm) as three numbers.
+
+    Raises
+    ------
+    ValueError
+        If one of them is NaN or infinite.
+    """
+    position = np.asarray(position_mm, np.float64).reshape(3)
+    if not np.isfinite(position).all():
+        raise ValueError(f"no place in a scan: {position.tolist()}")
+    return position
+
+
+def sound(text: str) -> str:
+    """Replace the halves of characters that some input methods leave: no file could hold them."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def free_id(name: str, taken: Iterable[str]) -> str:

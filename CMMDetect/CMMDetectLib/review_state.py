@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .candidates import Candidate, Stage
-from .review_records import Origin, Verdict
+from .placement import Placement
+from .review_records import Origin, Verdict, taken_along
 
 
 @dataclass(frozen=True)
 class ScanIdentity:
-    """The scan that a review belongs to; the checksum is that of `review_file.content_checksum`."""
+    """The scan that a review belongs to.
+
+    Attributes
+    ----------
+    sha256 : see `review_file.content_checksum`
+    affine : where the scan lies, and so every position of the review; None in reviews that do not tell it
+    """
 
     name: str
     path: str | None = None
     modality: str | None = None
     sha256: str | None = None
+    affine: Placement | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,13 @@ class ReviewState:
     last_added: int = 0
     revision: int = 0
     changed_at: str = ""
+
+    def taken_along(self, motion: NDArray[np.float64]) -> ReviewState:
+        """Give the state with the points of a blind read where they lie when their scan is moved."""
+        if self.blind_read is None:
+            return self
+        points = tuple(taken_along(item, motion) for item in self.blind_read.points)
+        return replace(self, blind_read=replace(self.blind_read, points=points))
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """A review in the scene: candidates as MRML nodes, and the user's edits of the nodes back to the session.
 
 The session is the truth and the nodes are its view: whatever happens to them, they are made again from it. With
-`scene_nodes` and `scene_views` these are the only files that know Slicer; positions and affines are RAS in the world.
+`scene_nodes`, `scene_views` and `scene_volume` these are the only files that know Slicer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,11 @@ from numpy.typing import NDArray
 
 from .candidates import Candidate, Stage
 from .errors import CMMDetectError, InputError
+from .placement import as_placement
 from .review import ReviewSession
 from .review_file import to_text
 from .review_records import Position, Verdict
 from .review_state import ShownFilter
-from .scan import Modality, Scan
 from .scene_nodes import (
     ACCEPTED,
     REGIONS,
@@ -35,6 +36,7 @@ from .scene_nodes import (
     find_hub,
     forget_changed,
     keep_in_scene_file,
+    lay,
     make_hub,
     make_points,
     make_regions,
@@ -48,43 +50,7 @@ from .scene_nodes import (
     write_rows,
 )
 from .scene_views import Later, at_once
-
-
-def affine_of(volume: Any) -> NDArray[np.float64]:
-    """Give the (4, 4) affine from (i, j, k) of a volume node to RAS mm in the world, its transforms included.
-
-    Raises
-    ------
-    InputError
-        If the volume lies under a transform that bends space.
-    """
-    ijk_to_ras, to_world = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(ijk_to_ras)
-    transform = volume.GetParentTransformNode()
-    if transform is not None and not transform.GetMatrixTransformToWorld(to_world):
-        raise InputError(f"{volume.GetName()}: lies under a transform that bends it; harden the transform first")
-    product = vtk.vtkMatrix4x4()
-    vtk.vtkMatrix4x4.Multiply4x4(to_world, ijk_to_ras, product)
-    return np.array([[product.GetElement(row, column) for column in range(4)] for row in range(4)])
-
-
-def scan_of(volume: Any, modality: Modality | str, name: str | None = None) -> Scan:
-    """Give a volume node as a scan; its path is that of the file it was loaded from.
-
-    Raises
-    ------
-    InputError
-        If it is not one finite 3D volume.
-    """
-    array = slicer.util.arrayFromVolume(volume) if volume.GetImageData() else None
-    if array is None or array.ndim != 3 or min(array.shape) < 2:
-        raise InputError(f"{volume.GetName()}: not one 3D volume; choose a volume with one number a voxel")
-    if not np.isfinite(array).all():
-        raise InputError(f"{volume.GetName()}: some voxels are NaN or infinite; set them to 0 first")
-    storage = volume.GetStorageNode()
-    path = storage.GetFileName() if storage else None
-    values = np.ascontiguousarray(array.T, np.float32)
-    return Scan(values, affine_of(volume), Modality(modality), name or volume.GetName(), Path(path) if path else None)
+from .scene_volume import VolumeWatch
 
 
 def saved_review(volume: Any) -> str | None:
@@ -106,6 +72,7 @@ class ReviewScene:
     later : how to wait until an event of the scene is over before the scene is changed again, for example
         ``lambda function: qt.QTimer.singleShot(0, function)``
     failed : told of what cannot be saved or loaded while an event is handled
+    moved : called when the volume was moved, told whether there were marks that went with it
 
     Examples
     --------
@@ -119,13 +86,14 @@ class ReviewScene:
         volume: Any,
         later: Later = at_once,
         failed: Callable[[CMMDetectError], None] | None = None,
+        moved: Callable[[bool], None] | None = None,
     ) -> None:
         self.session = session
         self.volume = volume
         self.view = ShownFilter()
         self.markings_visible = True
         self._own_visibility: dict[str, bool] = {}
-        self._later, self._failed = later, failed
+        self._later, self._failed, self._moved = later, failed, moved
         self._hub: Any = None
         self._nodes: dict[str, Any] = {}
         self._written: dict[str, Written] = {}
@@ -135,7 +103,8 @@ class ReviewScene:
         self._regions_path: Path | None = None
         self._observed: dict[Any, list[int]] = {}
         self._attached = True
-        self._run, self._place = session.run, affine_of(volume)
+        self._began = session.scan.affine
+        self._watch = VolumeWatch(volume, later, self._follow_volume, self._report)
         # two that write the same nodes would take each other's points for the user's
         for other in [shown for shown in _ATTACHED if shown.volume is volume]:
             other.detach()
@@ -143,7 +112,6 @@ class ReviewScene:
         scene = slicer.mrmlScene
         self._observe(scene, scene.StartCloseEvent, self._on_close)
         self._observe(scene, scene.NodeRemovedEvent, self._on_node_removed)
-        self._observe(volume, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._on_moved)
         session.add_listener(self._on_change)
         self.refresh()
 
@@ -162,6 +130,7 @@ class ReviewScene:
         self._attached = False
         if self in _ATTACHED:
             _ATTACHED.remove(self)
+        self._watch.stop()
         self.session.remove_listener(self._on_change)
         for node, tags in self._observed.items():
             for tag in tags:
@@ -211,6 +180,7 @@ class ReviewScene:
             slicer.mrmlScene.RemoveNode(old)
         if not self.session.blind:
             self._nodes[REGIONS] = make_regions(self._hub, self.volume, path, SKY_BLUE)
+            lay(self._nodes[REGIONS], self.session.scan.affine)
             self._bring_into_view(REGIONS, True)
         self._regions_path = path
 
@@ -221,8 +191,6 @@ class ReviewScene:
         return self._attached and slicer.mrmlScene.IsNodePresent(self.volume) and not slicer.mrmlScene.IsClosing()
 
     def _on_change(self, ids: frozenset[str]) -> None:
-        if self.session.run is not self._run:
-            self._run, self._place = self.session.run, affine_of(self.volume)
         if self._ready():
             self._make_missing()
             self._update(ids)
@@ -245,6 +213,7 @@ class ReviewScene:
     def _take_regions(self, node: Any) -> None:
         """Take over the regions, load them again, or hide them from a blind reader."""
         if node is not None:
+            lay(node, self.session.scan.affine)
             known = self._nodes.get(REGIONS) is node and self._was_blind == self.session.blind
             self._nodes[REGIONS], self._was_blind = node, self.session.blind
             if not known:
@@ -359,13 +328,13 @@ class ReviewScene:
     def _on_close(self, _scene: Any, _event: str) -> None:
         self.detach()
 
-    def _on_moved(self, _volume: Any, _event: str) -> None:
-        self._edit(self._check_place)
-
-    def _check_place(self) -> None:
-        if not np.allclose(affine_of(self.volume), self._place, atol=1e-3):
-            name = self.volume.GetName()
-            raise InputError(f"{name}: a transform has moved it off its marks; take it away, or search the scan again")
+    def _follow_volume(self, motion: NDArray[np.float64]) -> None:
+        """Take the marks along with the volume."""
+        if self._began is not None and self._ready():
+            scan = replace(self.session.scan, affine=as_placement(motion @ np.array(self._began)))
+            followed = self.session.follow_scan(scan)
+            if self._moved is not None:
+                self._moved(followed)
 
     def _edit(self, change: Callable[[], Any]) -> None:
         """Change the session from an event handler, where an exception would be lost."""

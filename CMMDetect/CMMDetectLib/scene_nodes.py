@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import slicer
 import vtk
 
 from .candidates import Candidate, Stage
 from .errors import InputError
+from .placement import Placement, motion, placement_of
 from .review_records import Position, Verdict, position_of
+from .scene_volume import affine_of
 from .tables import MISSING
 
 ACCEPTED = "accepted"
@@ -21,6 +25,8 @@ ROLES = (*(stage.value for stage in Stage), ACCEPTED)
 TABLE, REGIONS, VOLUME = "table", "regions", "volume"
 REVIEW_ATTRIBUTE = "CMMDetect.Review"
 REFERENCE = "CMMDetect."
+PLACE = "CMMDetect.Place"
+"""Attribute of the regions: the placement of the scan that they were laid on."""
 PUT_AWAY = "CMMDetect.PutAway"
 """Attribute of a display node: it was visible before another scan was looked at."""
 
@@ -267,6 +273,7 @@ def make_regions(hub: Any, volume: Any, path: Path, color: Color) -> Any:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume.GetName()} regions")
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    node.SetAttribute(PLACE, json.dumps(placement_of(affine_of(labelmap), labelmap.GetImageData().GetDimensions())))
     slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labelmap, node)
     slicer.mrmlScene.RemoveNode(labelmap)
     display = node.GetDisplayNode()
@@ -276,6 +283,19 @@ def make_regions(hub: Any, volume: Any, path: Path, color: Color) -> Any:
         segmentation.GetNthSegment(index).SetColor(*color)
     own(hub, volume, REGIONS, node)
     return node
+
+
+def lay(node: Any, place: Placement | None) -> None:
+    """Bring regions to where the scan lies, if it was moved since they were laid on it."""
+    # who moves all that belongs to a scan moves these too
+    node.SetAndObserveTransformNodeID(None)
+    laid = json.loads(node.GetAttribute(PLACE) or "null")
+    bounds = np.zeros(6)
+    node.GetRASBounds(bounds)
+    moved = motion(bounds.reshape(3, 2).T, laid, place)
+    if moved is not None:
+        node.ApplyTransformMatrix(slicer.util.vtkMatrixFromArray(moved))
+        node.SetAttribute(PLACE, json.dumps(place))
 
 
 def _put_into_folder(node: Any, hub: Any, volume: Any) -> None:

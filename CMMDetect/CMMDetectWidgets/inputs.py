@@ -14,7 +14,7 @@ from CMMDetectLib.candidates import write_json
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.orientation import is_right_angled
 from CMMDetectLib.scan import PLAUSIBLE_SPACING_MM, Modality, guess_modality, write_image
-from CMMDetectLib.scene import affine_of
+from CMMDetectLib.scene_volume import affine_of
 
 from .installation import modelFolder, networksReady
 from .parameters import MethodChoice, ModalityChoice

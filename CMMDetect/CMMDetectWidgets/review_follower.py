@@ -29,6 +29,7 @@ class ReviewFollower:
         self._say = say
         self._followed = None
         self._searched = None
+        self._searchedAt = None
         self._named = None
         self._isRefused = False
 
@@ -73,7 +74,9 @@ class ReviewFollower:
         What is chosen when the run ends may be another scan, contrast and folder: what it finds goes to these.
         """
         volume, modality, folder = self._searched = self._chosen()
-        return self._keeper.scanOf(volume, modality.value, folder), folder
+        scan = self._keeper.scanOf(volume, modality.value, folder)
+        self._searchedAt = scan.affine
+        return scan, folder
 
     def takeRun(self, files, blind):
         """Review what the run found; give the volume that it searched.
@@ -86,7 +89,8 @@ class ReviewFollower:
         volume, modality, folder = self._searched
         if not slicer.mrmlScene.IsNodePresent(volume):
             raise InputError(_("The scan was removed while it was searched; the results are in the results folder."))
-        self._keeper.takeRun(volume, modality.value, folder, self._reader(), files, blind)
+        whose = volume, modality.value, folder, self._reader()
+        self._keeper.takeRun(*whose, files, blind, self._searchedAt)
         self._followed = self._searched
         return volume
 

@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from CMMDetectLib.candidates import Stage, read_table
+from CMMDetectLib.placement import as_placement, motion
 from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.review import ReviewSession
 from CMMDetectLib.review_file import (
@@ -22,9 +23,10 @@ from CMMDetectLib.review_file import (
     review_path,
     start_review,
 )
-from CMMDetectLib.review_records import EARLIER, READER_FIELDS, Origin, is_touched
+from CMMDetectLib.review_records import EARLIER, READER_FIELDS, Origin, is_touched, positions_of, taken_along
 from CMMDetectLib.review_state import ReviewState
-from CMMDetectLib.scene import ReviewScene, saved_review, scan_of
+from CMMDetectLib.scene import ReviewScene, saved_review
+from CMMDetectLib.scene_volume import affine_of, scan_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Detection:
     points: dict
 
 
+MOVED = _("The scan lies elsewhere than when it was reviewed: its marks went with it.")
 LONGEST_STEM = 60
 """Longer file names fail on Windows where the folder is deep."""
 
@@ -101,9 +104,16 @@ class ReviewKeeper:
             session.start_blind()
         self._begin(session, scan, volume, folder)
 
-    def takeRun(self, volume, modality, folder, reader, files, blind):
-        """Review what a run found; an open or saved review of the scan takes its candidates over."""
+    def takeRun(self, volume, modality, folder, reader, files, blind, searchedAt):
+        """Review what a run found; an open or saved review of the scan takes its candidates over.
+
+        Parameters
+        ----------
+        searchedAt : affine of the scan when it was searched; it may have been moved meanwhile
+        """
         candidates, run = _readRun(files)
+        moved = motion(positions_of(candidates), as_placement(searchedAt), as_placement(affine_of(volume)))
+        candidates = [taken_along(item, moved) for item in candidates]
         if self.volume is volume or self.goOn(volume, modality, folder, reader):
             self.session.take_run(candidates, run)
         else:
@@ -170,10 +180,20 @@ class ReviewKeeper:
 
     def _openFound(self, opened, scan, volume, folder):
         self._open(opened.session, scan, volume, folder)
+        news = []
+        if opened.moved:
+            news.append(MOVED)
         if opened.kept is not None:
-            self._say(_("The older copy of this review is kept as {file}.").format(file=opened.kept.name))
+            news.append(_("The older copy of this review is kept as {file}.").format(file=opened.kept.name))
         if opened.problem is not None:
-            self._say(_("Not saved: {problem}").format(problem=opened.problem))
+            news.append(_("Not saved: {problem}").format(problem=opened.problem))
+        if news:
+            self._say(" ".join(news))
+
+    def _onMoved(self, withMarks):
+        self.scan = replace(self.scan, affine=affine_of(self.volume))
+        if withMarks:
+            self._say(MOVED)
 
     def _detach(self):
         if self.markings is not None:
@@ -184,7 +204,7 @@ class ReviewKeeper:
         self._say("")
         self._detach()
         self.session, self.scan, self.volume, self.folder = session, scan, volume, Path(folder)
-        self.markings = ReviewScene(session, volume, self._later, lambda error: self._say(str(error)))
+        self.markings = ReviewScene(session, volume, self._later, lambda error: self._say(str(error)), self._onMoved)
         self._onOpened()
 
 
@@ -194,6 +214,7 @@ def showDetection(volume, scan, files):
     text = saved_review(volume)
     session = from_text(text) if text else ReviewSession(identify(scan), candidates, run)
     if text:
+        session.follow_scan(identify(scan))
         session.take_run(candidates, run)
     shown = ReviewScene(session, volume)
     shown.show_regions(Path(files["microbleeds"]))

@@ -8,8 +8,9 @@ from slicer.i18n import tr as _
 
 from CMMDetectLib.errors import CMMDetectError
 from CMMDetectLib.region_growing import GrowthSettings
-from CMMDetectLib.scene import affine_of, saved_review, scan_of
+from CMMDetectLib.scene import saved_review
 from CMMDetectLib.scene_views import jump_to, show_scan
+from CMMDetectLib.scene_volume import affine_of, scan_of
 from CMMDetectTrainLib.annotations import grow_annotations
 from CMMDetectTrainLib.case_list import CaseStatus, NewCase, case_name
 from CMMDetectTrainLib.label_map import label_map

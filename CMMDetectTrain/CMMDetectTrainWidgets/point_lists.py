@@ -7,7 +7,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from CMMDetectLib.errors import InputError
-from CMMDetectLib.review_file import SUFFIX, content_checksum, from_text, read_review
+from CMMDetectLib.review_file import SUFFIX, from_text, identify, read_review
 from CMMDetectLib.review_records import position_of
 from CMMDetectLib.scene import saved_review
 from CMMDetectTrainLib.annotations import AnnotatedPoint, read_points
@@ -68,8 +68,10 @@ def loadReview(volume, scan):
 
 
 def _fromSession(session, scan, source):
-    if session.scan.sha256 not in (None, content_checksum(scan)):
+    identity = identify(scan)
+    if session.scan.sha256 not in (None, identity.sha256):
         raise InputError(_("{source}: the review of another scan").format(source=source))
+    session.follow_scan(identity)
     points = [AnnotatedPoint(item.id, tuple(position_of(item))) for item in session.accepted]
     return _made(points, source, session.reader)
 

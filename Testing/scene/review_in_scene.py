@@ -4,6 +4,7 @@ import numpy as np
 
 from CMMDetectLib.candidates import Candidate, Stage
 from CMMDetectLib.orientation import Turn
+from CMMDetectLib.placement import placement_of
 from CMMDetectLib.review import ReviewSession
 from CMMDetectLib.review_state import ReviewState, ScanIdentity
 from CMMDetectLib.scan import write_image
@@ -11,6 +12,7 @@ from CMMDetectLib.scene import ReviewScene
 from CMMDetectLib.scene_nodes import ROLES
 
 AFFINE = np.diag([-0.8, -0.8, 3.0, 1.0])
+SHAPE = (20, 30, 8)
 
 CANDIDATES = [
     Candidate(id="cmb-0001", x=-4.0, y=-4.0, z=6.0, stage=Stage.FINAL, p_detection=0.9, p_discrimination=0.95),
@@ -30,7 +32,8 @@ CANDIDATES = [
 
 
 def session_of(candidates=CANDIDATES, **state) -> ReviewSession:
-    return ReviewSession(ScanIdentity("sub-01_swi"), candidates, state=ReviewState(**state))
+    scan = ScanIdentity("sub-01_swi", affine=placement_of(AFFINE, SHAPE))
+    return ReviewSession(scan, candidates, state=ReviewState(**state))
 
 
 def labels(node, only_visible=False) -> list[str]:
@@ -58,7 +61,7 @@ def place_of(node, label: str) -> list[float]:
 
 def add_regions(shown: ReviewScene, folder) -> None:
     """A label map on the grid of the volume: one voxel labeled 1, in a left-handed file, which Slicer turns."""
-    array = np.zeros((20, 30, 8), np.int32)
+    array = np.zeros(SHAPE, np.int32)
     array[5:7, 5:7, 2] = 1
     turn = Turn((0, 1, 2), (True, False, False))
     write_image(folder / "labels.nii.gz", turn.apply(array), turn.affine(AFFINE, array.shape))

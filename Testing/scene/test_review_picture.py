@@ -9,8 +9,9 @@ from CMMDetectLib.review import ReviewSession
 from CMMDetectLib.review_records import Verdict, position_of
 from CMMDetectLib.review_state import ScanIdentity
 from CMMDetectLib.scan import Modality, to_world
-from CMMDetectLib.scene import ReviewScene, affine_of
+from CMMDetectLib.scene import ReviewScene
 from CMMDetectLib.scene_views import jump_to, show_slab
+from CMMDetectLib.scene_volume import affine_of
 
 LESIONS_IJK = {"cmb-0001": (50, 50, 6), "cmb-0002": (70, 50, 6), "cmb-0003": (50, 70, 6), "cmb-0004": (70, 70, 6)}
 STAGES = (Stage.FINAL, Stage.FINAL, Stage.DISCRIMINATION, Stage.DETECTION)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-import vtk
 
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.errors import OutputError
@@ -34,21 +33,6 @@ def test_the_right_candidate_moves_after_others_have_left_the_list(shown, sessio
     session.move("cmb-0002", (-7.5, -4.0, 6.0))
     assert place_of(shown.points(ACCEPTED), "cmb-0002") == [-7.5, -4.0, 6.0]
     assert place_of(shown.points("final"), "cmb-0001") == [-4.0, -4.0, 6.0]
-
-
-def test_a_scan_that_is_moved_off_its_marks_is_told_until_it_is_searched_there(session, volume, scene):
-    told: list[str] = []
-    ReviewScene(session, volume, failed=lambda error: told.append(str(error)))
-    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    volume.SetAndObserveTransformNodeID(transform.GetID())
-    assert told == []
-    matrix = vtk.vtkMatrix4x4()
-    matrix.SetElement(0, 3, 15.0)
-    transform.SetMatrixTransformToParent(matrix)
-    assert len(told) == 1 and "moved it off its marks" in told[0]
-    session.take_run(CANDIDATES, {"created": "later"})
-    volume.HardenTransform()
-    assert len(told) == 1
 
 
 def test_every_point_is_locked(shown, session):

@@ -8,8 +8,8 @@ import vtk
 
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.scan import Modality, to_voxel
-from CMMDetectLib.scene import affine_of, scan_of
 from CMMDetectLib.scene_views import PointPlacer, Slab, jump_to, show_slab
+from CMMDetectLib.scene_volume import affine_of, scan_of
 
 
 @pytest.fixture

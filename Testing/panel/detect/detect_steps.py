@@ -11,12 +11,13 @@ from PySide6.QtTest import QTest
 import slicer_host
 from CMMDetectLib.review import ReviewSession
 from CMMDetectLib.review_file import read_review
+from CMMDetectLib.scene_volume import affine_of
 from CMMDetectWidgets.shortcuts import SHORTCUTS
 
 
 def take_run(panel: Any, volume: Any, files: dict[str, str]) -> None:
     """Do what the panel does when the worker is done."""
-    panel.follower._searched = volume, *panel._chosen()[1:]
+    panel.follower._searched, panel.follower._searchedAt = (volume, *panel._chosen()[1:]), affine_of(volume)
     panel._onRunDone(files)
     panel.update()
 

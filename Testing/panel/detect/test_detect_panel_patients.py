@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import qt
 import slicer
-import vtk
 from detect_steps import accept, click, take_run, type_reader
 from PySide6.QtTest import QTest
 
@@ -16,8 +15,8 @@ from CMMDetectLib.errors import OutputError
 from CMMDetectLib.job import DetectionJob, run_job
 from CMMDetectLib.review_file import read_review
 from CMMDetectLib.scan import write_image
-from CMMDetectLib.scene import scan_of
 from CMMDetectLib.scene_nodes import REGIONS, ROLES, find_hub, owned
+from CMMDetectLib.scene_volume import scan_of
 from CMMDetectWidgets.review_keeper import showDetection
 
 
@@ -331,17 +330,6 @@ def test_a_scene_opens_with_the_scan_that_was_chosen_though_another_stands_befor
     slicer_host.wait_until(lambda: True)
     assert panel.parameters().inputVolume.GetName() == "sub-02_swi"
     assert panel.ui.inputVolumeSelector.currentNode() is panel.parameters().inputVolume
-
-
-def test_a_reader_is_told_that_a_transform_has_moved_the_scan_off_its_marks(reviewed, volume, found_files):
-    matrix = vtk.vtkMatrix4x4()
-    matrix.SetElement(0, 3, 15.0)
-    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    transform.SetMatrixTransformToParent(matrix)
-    volume.SetAndObserveTransformNodeID(transform.GetID())
-    assert "moved it off its marks" in reviewed.ui.messageLabel.text
-    take_run(reviewed, volume, found_files)
-    assert not reviewed.ui.messageLabel.isVisibleTo(reviewed.parent)
 
 
 def test_a_mask_goes_with_its_scene_without_a_word(panel, volume, small_scan, host):

@@ -17,7 +17,7 @@ from PySide6.QtTest import QTest
 import slicer_host
 from CMMDetectLib.candidates import Stage, at_stage
 from CMMDetectLib.errors import InputError
-from CMMDetectLib.scene import affine_of
+from CMMDetectLib.scene_volume import affine_of
 from CMMDetectWidgets import worker_process
 from CMMDetectWidgets.inputs import guessFromText
 

@@ -13,9 +13,11 @@ import slicer_host
 from CMMDetectLib.candidates import Candidate, Stage
 from CMMDetectLib.review import ReviewSession
 from CMMDetectLib.review_file import identify, to_text, write_review
+from CMMDetectLib.review_records import position_of
 from CMMDetectLib.scan import read_labels, read_scan, write_image
 from CMMDetectTrainLib.case_list import read_cases
 from CMMDetectTrainLib.evaluation_set import find_scans
+from CMMDetectTrainWidgets.point_lists import pointsOf
 from training_sets import small_scan
 
 
@@ -285,6 +287,19 @@ def test_a_saved_review_gives_the_accepted_and_the_readers_name(panel, marked, f
     choose(panel, add_volume(other))
     click(panel.ui.readPointsButton)
     assert "the review of another scan" in panel.ui.lesionMessageLabel.text
+
+
+def test_the_points_of_a_saved_review_lie_on_a_scan_that_was_moved_since(panel, marked, folders, session):
+    path = folders.other / "sub-01_swi_review.json"
+    write_review(path, session)
+    before = position_of(session["cmb-0001"])
+    x, y, z = marked.volume.GetOrigin()
+    marked.volume.SetOrigin(x + 20, y, z)
+    choose(panel, marked.volume)
+    panel.ui.pointsPathLineEdit.currentPath = str(path)
+    click(panel.ui.readPointsButton)
+    (point,) = pointsOf(panel.ui.pointsSelector.currentNode())
+    np.testing.assert_allclose(point.position_mm, np.add(before, (20, 0, 0)), atol=1e-6)
 
 
 def test_the_review_in_the_scene_gives_its_accepted(panel, marked, session):

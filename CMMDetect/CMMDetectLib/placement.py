@@ -1,0 +1,69 @@
+"""Where a scan lies, and what takes its points along when it is moved: a point belongs to its voxel.
+
+A scan moves when it is laid on another one, or when the geometry in its header is put right.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .orientation import canonical_turn
+from .scan import to_world
+
+SAME_PLACE_MM = 0.1
+"""Formats round the geometry of a scan: a shift that is smaller is none."""
+Placement = tuple[tuple[float, ...], ...]
+"""The rows of a 4x4 affine from voxels to RAS mm, of an array in the library's orientation (`canonical_turn`)."""
+
+
+def placement_of(affine: NDArray[np.float64], shape: tuple[int, ...]) -> Placement:
+    """Say where a scan lies; the same however its axes are stored.
+
+    >>> placement_of(np.diag([-1.0, 1.0, 2.0, 1.0]), (11, 5, 5))[0]
+    (1.0, 0.0, 0.0, -10.0)
+    """
+    return as_placement(canonical_turn(affine).affine(affine, shape))
+
+
+def as_placement(affine: ArrayLike) -> Placement:
+    """Give an affine as the rows that are saved.
+
+    Raises
+    ------
+    ValueError
+        If it is not a 4x4 of finite numbers that gives every voxel a place of its own.
+    """
+    matrix = np.array(affine, np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
+        raise ValueError(f"no place of a scan: {matrix.tolist()}")
+    return tuple(tuple(row) for row in (matrix + 0.0).tolist())
+
+
+def motion(
+    points_mm: NDArray[np.float64], before: Placement | None, now: Placement | None
+) -> NDArray[np.float64] | None:
+    """Find what takes points along with a scan that was moved.
+
+    Parameters
+    ----------
+    points_mm : (N, 3) RAS mm
+    before, now : where the scan lay when the points were marked, and where it lies; None where that is not known
+
+    Returns
+    -------
+    (4, 4) array or None
+        None where none of the points has to move.
+
+    >>> here, there = np.eye(4), np.eye(4)
+    >>> there[0, 3] = 5
+    >>> print(motion(np.zeros((1, 3)), as_placement(here), as_placement(here)))
+    None
+    >>> to_world(motion(np.zeros((1, 3)), as_placement(here), as_placement(there)), [1, 2, 3])
+    array([6., 2., 3.])
+    """
+    if before is None or now is None or not len(points_mm):
+        return None
+    matrix = np.array(now) @ np.linalg.inv(np.array(before))
+    shift_mm = np.linalg.norm(to_world(matrix, points_mm) - points_mm, axis=1)
+    return matrix if shift_mm.max() > SAME_PLACE_MM else None

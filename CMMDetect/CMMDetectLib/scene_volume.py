@@ -1,0 +1,119 @@
+"""A volume node as a scan, and where it lies: positions and affines are RAS in the world, transforms included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .scan import Modality, Scan
+from .scene_views import Later
+
+
+def affine_of(volume: Any) -> NDArray[np.float64]:
+    """Give the (4, 4) affine from (i, j, k) of a volume node to RAS mm in the world, its transforms included.
+
+    Raises
+    ------
+    InputError
+        If the volume lies under a transform that bends space.
+    """
+    ijk_to_ras, to_world = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(ijk_to_ras)
+    transform = volume.GetParentTransformNode()
+    if transform is not None and not transform.GetMatrixTransformToWorld(to_world):
+        raise InputError(f"{volume.GetName()}: lies under a transform that bends it; harden the transform first")
+    product = vtk.vtkMatrix4x4()
+    vtk.vtkMatrix4x4.Multiply4x4(to_world, ijk_to_ras, product)
+    return np.array([[product.GetElement(row, column) for column in range(4)] for row in range(4)])
+
+
+def scan_of(volume: Any, modality: Modality | str, name: str | None = None) -> Scan:
+    """Give a volume node as a scan; its path is that of the file it was loaded from.
+
+    Raises
+    ------
+    InputError
+        If it is not one finite 3D volume.
+    """
+    array = slicer.util.arrayFromVolume(volume) if volume.GetImageData() else None
+    if array is None or array.ndim != 3 or min(array.shape) < 2:
+        raise InputError(f"{volume.GetName()}: not one 3D volume; choose a volume with one number a voxel")
+    if not np.isfinite(array).all():
+        raise InputError(f"{volume.GetName()}: some voxels are NaN or infinite; set them to 0 first")
+    storage = volume.GetStorageNode()
+    path = storage.GetFileName() if storage else None
+    values = np.ascontiguousarray(array.T, np.float32)
+    return Scan(values, affine_of(volume), Modality(modality), name or volume.GetName(), Path(path) if path else None)
+
+
+class VolumeWatch:
+    """Tells when a volume was moved: by a transform, which may be hardened, or by another geometry of its own.
+
+    Parameters
+    ----------
+    later : how to wait until an event of the scene is over
+    moved : told the (4, 4) motion in the world from where the volume lay when the watch began to where it lies now
+    failed : told why what lies on the volume cannot go with it
+    """
+
+    def __init__(
+        self,
+        volume: Any,
+        later: Later,
+        moved: Callable[[NDArray[np.float64]], None],
+        failed: Callable[[InputError], None],
+    ) -> None:
+        self._volume = volume
+        self._later, self._moved, self._failed = later, moved, failed
+        self._began = self._seen = affine_of(volume)
+        self._voxels = _voxels_of(volume)
+        self._waiting = False
+        events = (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent)
+        self._tags = [volume.AddObserver(event, self._on_changed) for event in events]
+
+    def stop(self) -> None:
+        """Tell nothing any more."""
+        for tag in self._tags:
+            self._volume.RemoveObserver(tag)
+        self._tags.clear()
+
+    def _on_changed(self, _volume: Any, _event: str) -> None:
+        # while a transform is hardened it is for a moment in the volume and above it
+        if not self._waiting:
+            self._waiting = True
+            self._later(self._look)
+
+    def _look(self) -> None:
+        self._waiting = False
+        if not self._tags:
+            return
+        try:
+            place = affine_of(self._volume)
+            if np.array_equal(place, self._seen):
+                return
+            self._check(place)
+        except InputError as error:
+            self._failed(error)
+            return
+        self._seen = place
+        self._moved(place @ np.linalg.inv(self._began))
+
+    def _check(self, place: NDArray[np.float64]) -> None:
+        """Refuse what is no motion, such as hardening a transform that bends: it makes other voxels."""
+        if _voxels_of(self._volume) != self._voxels or np.linalg.det(place) == 0:
+            name = self._volume.GetName()
+            raise InputError(f"{name}: has other voxels than its marks were made on; choose the scan again")
+
+
+def _voxels_of(volume: Any) -> int | None:
+    """What tells that the voxels of a volume are other ones: VTK gives no two changes the same time."""
+    image = volume.GetImageData()
+    return None if image is None else int(image.GetMTime())
