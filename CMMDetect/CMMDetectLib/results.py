@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -107,6 +108,23 @@ def _check_truth(folder: Path, stem: str) -> None:
     drawn = (folder / f"{stem}{LABELS}{suffix}" for suffix in IMAGE_SUFFIXES)
     if not is_detection(folder, stem) and (truth := next((path for path in drawn if path.exists()), None)):
         raise OutputError(f"{truth}: is there already and was not detected; choose another folder")
+
+
+def labels_of(folder: Path, stem: str, run: Mapping[str, Any]) -> Path | None:
+    """Give the label map that a run has left in a folder; None without one, or where a later run has replaced it.
+
+    Parameters
+    ----------
+    run : its provenance
+    """
+    names = _file_names(stem)
+    try:
+        described = json.loads((folder / names["provenance"]).read_text(encoding="utf-8"))
+        same = bool(run) and described["provenance"] == run
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    path = folder / names["microbleeds"]
+    return path if same and path.is_file() else None
 
 
 def _file_names(stem: str) -> dict[str, str]:

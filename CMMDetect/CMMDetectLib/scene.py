@@ -124,6 +124,11 @@ class ReviewScene:
         """Give the point list of a stage or of 'accepted' (`scene_nodes.ROLES`); None once detached."""
         return self._nodes.get(role)
 
+    @property
+    def has_regions(self) -> bool:
+        """Whether the scene holds outlines of this review."""
+        return REGIONS in self._nodes
+
     def detach(self) -> None:
         """Listen no more, to the session and to the scene; the nodes stay as they are."""
         self.show_markings(True)

@@ -10,8 +10,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from CMMDetectLib.candidates import Stage, read_table
+from CMMDetectLib.errors import InputError
 from CMMDetectLib.placement import as_placement, motion
-from CMMDetectLib.results import prepare_folder
+from CMMDetectLib.results import labels_of, prepare_folder
 from CMMDetectLib.review import ReviewSession
 from CMMDetectLib.review_file import (
     Autosave,
@@ -96,13 +97,13 @@ class ReviewKeeper:
         self._openFound(open_review(path, identity, text), scan, volume, folder)
         return True
 
-    def start(self, volume, modality, folder, reader, candidates=(), run=None, blind=False):
-        """Start a review of candidates, or of none for a reader who looks first."""
+    def start(self, volume, modality, folder, reader, candidates=(), run=None, blind=False, labels=None):
+        """Start a review of candidates and their label map, or of none for a reader who looks first."""
         scan, identity = self._identified(volume, modality, folder)
         session = ReviewSession(identity, candidates, run, ReviewState(reader=reader))
         if blind:
             session.start_blind()
-        self._begin(session, scan, volume, folder)
+        self._begin(session, scan, volume, folder, labels)
 
     def takeRun(self, volume, modality, folder, reader, files, blind, searchedAt):
         """Review what a run found; an open or saved review of the scan takes its candidates over.
@@ -116,9 +117,9 @@ class ReviewKeeper:
         candidates = [taken_along(item, moved) for item in candidates]
         if self.volume is volume or self.goOn(volume, modality, folder, reader):
             self.session.take_run(candidates, run)
+            self._showRegions(Path(files["microbleeds"]))
         else:
-            self.start(volume, modality, folder, reader, candidates, run, blind)
-        self.markings.show_regions(Path(files["microbleeds"]))
+            self.start(volume, modality, folder, reader, candidates, run, blind, Path(files["microbleeds"]))
 
     def changeReader(self, reader):
         """Go on as another reader: in the review that they have, else in one of their own.
@@ -171,10 +172,10 @@ class ReviewKeeper:
             text = _("You go on with your own review. What was decided without a name stays in {file}.")
             self._say(text.format(file=session.save.path.name))
 
-    def _begin(self, session, scan, volume, folder):
+    def _begin(self, session, scan, volume, folder, labels=None):
         prepare_folder(Path(folder))
         kept = start_review(review_path(Path(folder), scan.name, session.reader), session)
-        self._open(session, scan, volume, folder)
+        self._open(session, scan, volume, folder, labels)
         if kept is not None:
             self._say(_("There was a review of this scan already; it is kept as {file}.").format(file=kept.name))
 
@@ -200,12 +201,23 @@ class ReviewKeeper:
             self._onClosing()
             self.markings.detach()
 
-    def _open(self, session, scan, volume, folder):
+    def _open(self, session, scan, volume, folder, labels=None):
         self._say("")
         self._detach()
         self.session, self.scan, self.volume, self.folder = session, scan, volume, Path(folder)
         self.markings = ReviewScene(session, volume, self._later, lambda error: self._say(str(error)), self._onMoved)
         self._onOpened()
+        if labels is None and not self.markings.has_regions:
+            labels = labels_of(self.folder, scan.name, session.run)
+        if labels is not None:
+            self._showRegions(labels)
+
+    def _showRegions(self, labels):
+        """Outline what a run found; a review without outlines is one all the same."""
+        try:
+            self.markings.show_regions(labels)
+        except InputError as error:
+            self._say(str(error))
 
 
 def showDetection(volume, scan, files):

@@ -1,6 +1,8 @@
 """Review: a reader goes through the candidates with keys and clicks."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from PySide6.QtTest import QTest
 import slicer_host
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.review_records import Certainty, Mimic, position_of
+from CMMDetectLib.scene_nodes import REGIONS, find_hub, owned
 from CMMDetectWidgets.candidate_table import MIMICS
 from CMMDetectWidgets.shortcuts import SHORTCUTS, legend, tooltip
 
@@ -276,6 +279,51 @@ def test_a_blind_read_comes_before_the_detector(panel, volume, found_files, smal
     panel.ui.blindCheckBox.setChecked(True)
     assert "seen already" in panel.ui.messageLabel.text
     assert not panel.ui.blindCheckBox.checked
+
+
+def outlined(volume):
+    """Names of the regions that are outlined in the scan."""
+    node = owned(find_hub(volume), REGIONS)
+    if node is None or not node.GetDisplayNode().GetVisibility():
+        return []
+    return list(node.GetSegmentation().GetSegmentIDs())
+
+
+@pytest.fixture
+def kept_files(found_files, tmp_path):
+    """The files of a run, in the results folder as the panel has them written."""
+    copies = {kind: tmp_path / "results" / Path(path).name for kind, path in found_files.items()}
+    for kind, path in copies.items():
+        shutil.copy(found_files[kind], path)
+    return {kind: str(path) for kind, path in copies.items()}
+
+
+def test_outlines_appear_with_the_candidates_of_a_blind_read_though_another_scan_was_looked_at_meanwhile(
+    panel, volume, other_scan, kept_files
+):
+    panel.ui.blindCheckBox.setChecked(True)
+    take_run(panel, volume, kept_files)
+    panel.ui.inputVolumeSelector.setCurrentNode(other_scan)
+    panel.ui.inputVolumeSelector.setCurrentNode(volume)
+    assert outlined(volume) == [] and panel.keeper.session.blind
+    QTest.mouseClick(panel.ui.revealButton, qt.Qt.LeftButton)
+    assert len(outlined(volume)) >= 3
+
+
+@pytest.mark.parametrize("newer_run", [False, True])
+def test_a_review_from_its_file_has_the_outlines_of_its_own_run_only(
+    panel, volume, small_scan, kept_files, tmp_path, newer_run
+):
+    take_run(panel, volume, kept_files)
+    slicer.mrmlScene.Clear(0)
+    if newer_run:
+        path = Path(kept_files["provenance"])
+        path.write_text(path.read_text().replace('"created": "2', '"created": "3'))
+    volume = slicer.util.addVolumeFromArray(np.ascontiguousarray(small_scan.array.T), small_scan.affine, "sub-01_swi")
+    panel.enter()
+    panel.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    assert panel.keeper.session.candidates
+    assert bool(outlined(volume)) is not newer_run
 
 
 def test_a_reader_can_mark_before_any_detection(panel, small_scan, press, volume, found_files):
