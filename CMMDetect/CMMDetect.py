@@ -27,7 +27,7 @@ from CMMDetectWidgets.inputs import bestMethod, guessModality, jobOptions, maskA
 from CMMDetectWidgets.panel_height import PanelHeight
 from CMMDetectWidgets.parameter_binding import ParameterBinding
 from CMMDetectWidgets.parameters import CMMDetectParameterNode
-from CMMDetectWidgets.reader_setting import rememberedReader
+from CMMDetectWidgets.reader_line import ReaderLine
 from CMMDetectWidgets.review_follower import ReviewFollower
 from CMMDetectWidgets.review_keeper import ReviewKeeper, showDetection, stemOf
 from CMMDetectWidgets.review_section import ReviewSection
@@ -98,6 +98,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _makeSections(self):
         ui = self.ui
+        self.reader = ReaderLine(ui.readerLineEdit)
         self.views = SliceViews(self.parameters)
         self.inputs = InputSection(ui, self._binding)
         self.stages = StagesSection(ui, self.parameters)
@@ -108,7 +109,6 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.run = RunSection(ui, self._prepareJob, self.update, self._onRunDone, self._onRunEnded)
         opening = (self.keeper.openFile, self.keeper.openSession)
         self.export = ExportSection(ui, self._currentReview, self.review.takeNote, *opening)
-        ui.readerLineEdit.setText(rememberedReader())
         ui.applyButton.connect("clicked(bool)", self.onApply)
 
     def cleanup(self):
@@ -265,10 +265,6 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # ------------------------------------------------------------------ review
 
-    def reader(self):
-        """Name of the reader, "" if not given."""
-        return self.ui.readerLineEdit.text.strip()
-
     def _chosen(self):
         parameters = self.parameters()
         return parameters.inputVolume, parameters.modality, self.inputs.folder()
@@ -285,17 +281,20 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.keeper.session is not None:
             self.keeper.markings.show(self._shown)
             self.views.showScan(self.keeper.volume)
-            self.ui.readerLineEdit.setText(self.keeper.session.reader or self.reader())
+        self.reader.setSession(self.keeper.session)
         self.stages.setSession(self.keeper.session)
         self.review.setSession(self.keeper.session)
         self.export.update()
 
     def _onReader(self, name):
+        if self.reader.isLent:
+            return
         try:
             self.follower.changeReader(name)
         except CMMDetectError:
             self.ui.readerLineEdit.setText(self.keeper.session.reader)
             raise
+        self.reader.keep()
         self.update()
 
     def _currentReview(self):

@@ -70,6 +70,17 @@ class Autosave:
         self.path = path
         self._known = _signature(path) if read else None
 
+    def moved(self, path: Path) -> Autosave:
+        """Give one that writes to another file, and bring the file there unless another program has written it."""
+        after = Autosave(path)
+        if self._known is not None and self._known == _signature(self.path):
+            try:
+                self.path.rename(path)
+                after._known = _signature(path)
+            except OSError as error:
+                raise OutputError(f"{self.path}: cannot be renamed to {path.name} ({error.strerror})") from None
+        return after
+
     def __call__(self, session: ReviewSession) -> None:
         """Write the session."""
         found = _signature(self.path)

@@ -4,11 +4,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from CMMDetectLib.errors import CMMDetectError, InputError
-from CMMDetectLib.review_records import is_touched
 from CMMDetectLib.scene_nodes import show_only
 
 from .parameters import ModalityChoice
-from .reader_setting import rememberReader
 
 
 class ReviewFollower:
@@ -18,7 +16,7 @@ class ReviewFollower:
     ----------
     keeper : the `ReviewKeeper`
     chosen : gives what is chosen: the volume, its `ModalityChoice` and the results folder
-    reader : gives the name of the reader, "" if not given
+    reader : the `ReaderLine`
     say : tells the reader something
     """
 
@@ -47,17 +45,17 @@ class ReviewFollower:
         following = self._chosen()
         if following == self._followed:
             return
-        self._followed, self._named, self._isRefused = following, self._reader(), False
+        self._followed, self._isRefused = following, False
         self._say("")
         volume, modality, folder = following
         self._keeper.close()
+        self._named = self._reader.name
         if volume is not None:
             show_only(volume)
         if volume is None or modality == ModalityChoice.UNKNOWN:
             return
         try:
             self._keeper.goOn(volume, modality.value, folder, self._named)
-            self._takeNameless()
         except CMMDetectError as error:
             self._isRefused = True
             self._say(str(error))
@@ -65,8 +63,8 @@ class ReviewFollower:
     def begin(self, blind):
         """Start a review of nothing, for a reader who marks before the detector does."""
         volume, modality, folder = self._chosen()
-        if not self._keeper.goOn(volume, modality.value, folder, self._reader()):
-            self._keeper.start(volume, modality.value, folder, self._reader(), blind=blind)
+        if not self._keeper.goOn(volume, modality.value, folder, self._reader.name):
+            self._keeper.start(volume, modality.value, folder, self._reader.name, blind=blind)
 
     def search(self):
         """Give the chosen scan and the results folder for a run.
@@ -89,22 +87,15 @@ class ReviewFollower:
         volume, modality, folder = self._searched
         if not slicer.mrmlScene.IsNodePresent(volume):
             raise InputError(_("The scan was removed while it was searched; the results are in the results folder."))
-        whose = volume, modality.value, folder, self._reader()
+        whose = volume, modality.value, folder, self._reader.name
         self._keeper.takeRun(*whose, files, blind, self._searchedAt)
         self._followed = self._searched
         return volume
 
     def changeReader(self, name):
-        """Go on under another name, and remember it for the next time; without a review `follow` looks for theirs."""
+        """Go on under another name; without a review `follow` looks for theirs."""
         session = self._keeper.session
         if session is not None and name != session.reader:
             self._keeper.changeReader(name)
         elif session is None and name != self._named:
             self._followed = None
-        rememberReader(name)
-
-    def _takeNameless(self):
-        """Make what nobody has judged, as a script leaves it, the review of the reader whose name is shown."""
-        session = self._keeper.session
-        if session is not None and not session.reader and not any(map(is_touched, session.candidates)):
-            self._keeper.changeReader(self._named)

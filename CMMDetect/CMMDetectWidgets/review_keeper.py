@@ -21,6 +21,7 @@ from CMMDetectLib.review_file import (
     may_have_reviews,
     open_review,
     own_stem,
+    read_review,
     review_path,
     start_review,
 )
@@ -38,6 +39,8 @@ class Detection:
     points: dict
 
 
+NAMELESS = _("A review of this scan has no reader's name: clear the name to open it, then give it to make it yours.")
+OPENED_NAMELESS = _("This review has no reader's name: give yours to make it your own.")
 MOVED = _("The scan lies elsewhere than when it was reviewed: its marks went with it.")
 LONGEST_STEM = 60
 """Longer file names fail on Windows where the folder is deep."""
@@ -83,18 +86,31 @@ class ReviewKeeper:
         return self._identified(volume, modality, folder)[0]
 
     def goOn(self, volume, modality, folder, reader):
-        """Open the review of a volume that the scene or the folder holds; give whether there is one."""
+        """Open the review of a volume that the scene or the folder holds; give whether there is one.
+
+        What nobody has judged, as a script or a run without a name leaves it, becomes the reader's. Decisions without
+        a name are nobody's until a reader says that they are theirs.
+        """
         text = saved_review(volume)
         if not text and not may_have_reviews(Path(folder), stemOf(volume)):
             return False
         scan, identity = self._identified(volume, modality, folder)
         # a review in the scene stays that of its reader, whoever opens it
         path = review_path(Path(folder), scan.name, from_text(text).reader if text else reader)
-        if not text and not path.exists():
-            return False
         if text:
             _makeFolder(folder)
-        self._openFound(open_review(path, identity, text), scan, volume, folder)
+        elif not path.exists():
+            path = review_path(Path(folder), scan.name)
+            nameless = _reviewOf(identity, path)
+            if nameless is not None and _isDecided(nameless):
+                self._say(NAMELESS)
+            if nameless is None or _isDecided(nameless):
+                return False
+        opened = open_review(path, identity, text)
+        news = [OPENED_NAMELESS] if reader and not opened.session.reader and _isDecided(opened.session) else []
+        self._openFound(opened, scan, volume, folder, news)
+        if not self.session.reader and not news:
+            self.changeReader(reader)
         return True
 
     def start(self, volume, modality, folder, reader, candidates=(), run=None, blind=False, labels=None):
@@ -127,7 +143,7 @@ class ReviewKeeper:
         Decisions without a name become the reader's, unless the reader has a review already.
         """
         session, path = self.session, review_path(self.folder, self.session.scan.name, reader)
-        decided = any(is_touched(item) for item in session.candidates)
+        decided = _isDecided(session)
         if path == session.save.path:
             session.set_reader(reader)
         elif path.exists():
@@ -136,7 +152,8 @@ class ReviewKeeper:
             fresh = ReviewSession(session.scan, _unread(session), session.run, ReviewState(reader=reader))
             self._begin(fresh, self.scan, self.volume, self.folder)
         else:
-            session.save = Autosave(path)
+            # decisions must not stay behind for somebody else to take over; what a run found may
+            session.save = session.save.moved(path) if decided else Autosave(path)
             session.set_reader(reader)
 
     def openFile(self, path):
@@ -179,9 +196,9 @@ class ReviewKeeper:
         if kept is not None:
             self._say(_("There was a review of this scan already; it is kept as {file}.").format(file=kept.name))
 
-    def _openFound(self, opened, scan, volume, folder):
+    def _openFound(self, opened, scan, volume, folder, news=()):
         self._open(opened.session, scan, volume, folder)
-        news = []
+        news = [*news]
         if opened.moved:
             news.append(MOVED)
         if opened.kept is not None:
@@ -239,6 +256,20 @@ def _readRun(files):
     """Give the candidates of a run and its provenance."""
     described = json.loads(Path(files["provenance"]).read_text(encoding="utf-8"))
     return read_table(Path(files["candidates"])), described["provenance"]
+
+
+def _isDecided(session):
+    """Whether a reader has said anything in a review."""
+    return any(is_touched(item) for item in session.candidates)
+
+
+def _reviewOf(identity, path):
+    """Give the review in a file, None if it is none of the scan that can be read."""
+    try:
+        session = read_review(path) if path.exists() else None
+    except InputError:
+        return None
+    return session if session is not None and session.scan.sha256 in (None, identity.sha256) else None
 
 
 def _isNewer(run, other):

@@ -387,3 +387,16 @@ def test_autosave_of_a_read_file_does_not_set_it_aside(tmp_path):
     session.save = Autosave(path, read=True)
     session.judge("cmb-0001", ACCEPT)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_review_that_gets_another_file_leaves_none_behind_but_what_another_program_wrote(tmp_path):
+    mine, path = session_of(), tmp_path / "s_review.json"
+    start_review(path, mine)
+    mine.save = mine.save.moved(tmp_path / "s_reader-Ada_review.json")
+    mine.judge("cmb-0001", ACCEPT)
+    assert [item.name for item in tmp_path.iterdir()] == ["s_reader-Ada_review.json"]
+    write_review(tmp_path / "s_reader-Ada_review.json", session_of(reader="Bea"))
+    mine.save = mine.save.moved(path)
+    mine.judge("cmb-0002", REJECT)
+    assert read_review(tmp_path / "s_reader-Ada_review.json").reader == "Bea"
+    assert read_review(path)["cmb-0001"].verdict == "accepted"

@@ -15,6 +15,12 @@ from CMMDetectLib.scene_volume import affine_of
 from CMMDetectWidgets.shortcuts import SHORTCUTS
 
 
+def add_scan(small_scan: Any, name: str, mirrored: bool = False) -> Any:
+    """Add a scan to the scene; mirrored, it is another patient's."""
+    array = small_scan.array[:, ::-1] if mirrored else small_scan.array
+    return slicer.util.addVolumeFromArray(np.ascontiguousarray(array.T), small_scan.affine, name)
+
+
 def take_run(panel: Any, volume: Any, files: dict[str, str]) -> None:
     """Do what the panel does when the worker is done."""
     panel.follower._searched, panel.follower._searchedAt = (volume, *panel._chosen()[1:]), affine_of(volume)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import qt
 import slicer
-from detect_steps import accept, click, take_run, type_reader
+from detect_steps import accept, add_scan, click, take_run, type_reader
 from PySide6.QtTest import QTest
 
 import slicer_host
@@ -18,12 +18,6 @@ from CMMDetectLib.scan import write_image
 from CMMDetectLib.scene_nodes import REGIONS, ROLES, find_hub, owned
 from CMMDetectLib.scene_volume import scan_of
 from CMMDetectWidgets.review_keeper import showDetection
-
-
-def load(small_scan, name, mirrored=False):
-    """Add a scan to the scene; mirrored, it is another patient's."""
-    array = small_scan.array[:, ::-1] if mirrored else small_scan.array
-    return slicer.util.addVolumeFromArray(np.ascontiguousarray(array.T), small_scan.affine, name)
 
 
 def contrast(panel):
@@ -46,7 +40,7 @@ def test_two_patients_whose_scans_have_the_same_name_keep_their_own_files(review
     click(reviewed.ui.exportButton)
     before = {path.name: path.read_bytes() for path in results.iterdir() if path.is_file()}
     slicer.mrmlScene.Clear(0)
-    other = load(small_scan, "sub-01_swi", mirrored=True)
+    other = add_scan(small_scan, "sub-01_swi", mirrored=True)
     type_reader(reviewed, "Ada")
     reviewed.enter()
     reviewed.ui.resultsFolderPathLineEdit.currentPath = str(results)
@@ -66,7 +60,7 @@ def test_a_review_is_found_again_when_the_one_of_the_same_name_is_gone(reviewed,
     results = tmp_path / "results"
     slicer.mrmlScene.Clear(0)
     for again in (False, True):
-        other = load(small_scan, "sub-01_swi", mirrored=True)
+        other = add_scan(small_scan, "sub-01_swi", mirrored=True)
         reviewed.enter()
         reviewed.ui.resultsFolderPathLineEdit.currentPath = str(results)
         if not again:
@@ -82,7 +76,7 @@ def test_what_a_run_found_goes_where_it_was_sent_whatever_is_chosen_when_it_ends
 ):
     panel._prepareJob(tmp_path)
     box = panel.ui.modalityComboBox
-    panel.ui.inputVolumeSelector.setCurrentNode(load(small_scan, "sub-02_QSM", mirrored=True))
+    panel.ui.inputVolumeSelector.setCurrentNode(add_scan(small_scan, "sub-02_QSM", mirrored=True))
     panel.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "elsewhere")
     panel._onRunDone(found_files)
     assert panel.keeper.volume is volume and panel.keeper.folder == tmp_path / "results"
@@ -102,13 +96,13 @@ def test_a_run_that_ends_while_a_scene_is_added_is_shown(panel, volume, found_fi
 def test_the_contrast_is_guessed_anew_after_a_scan_was_taken_away(panel, volume, small_scan):
     assert contrast(panel) == ("SWI", "from the name")
     slicer.mrmlScene.RemoveNode(volume)
-    panel.ui.inputVolumeSelector.setCurrentNode(load(small_scan, "sub-02_QSM"))
+    panel.ui.inputVolumeSelector.setCurrentNode(add_scan(small_scan, "sub-02_QSM"))
     assert contrast(panel) == ("QSM", "from the name")
 
 
 def test_the_contrast_that_a_user_chose_for_a_scan_comes_back_with_it(panel, volume, small_scan, tmp_path):
     selector, box = panel.ui.inputVolumeSelector, panel.ui.modalityComboBox
-    other = load(small_scan, "sub-02_QSM")
+    other = add_scan(small_scan, "sub-02_QSM")
     selector.setCurrentNode(other)
     box.setCurrentIndex(box.findText("SWI"))
     assert contrast(panel) == ("SWI", "")
@@ -130,7 +124,7 @@ def test_a_label_map_is_not_taken_for_the_first_scan(host, small_scan, detect_pa
     slicer.util.addVolumeFromArray(*arguments, nodeClassName="vtkMRMLLabelMapVolumeNode")
     detect_panel.enter()
     assert not detect_panel.ui.applyButton.enabled
-    volume = load(small_scan, "sub-01_swi")
+    volume = add_scan(small_scan, "sub-01_swi")
     detect_panel.enter()
     assert detect_panel.parameters().inputVolume is volume
 
@@ -146,7 +140,7 @@ def test_a_reader_who_gives_the_name_late_goes_on_with_their_own_review(reviewed
 
 
 def test_what_a_script_found_is_reviewed_under_the_name_that_the_panel_shows(panel, small_scan, other_files):
-    other = load(small_scan, "sub-02_swi", mirrored=True)
+    other = add_scan(small_scan, "sub-02_swi", mirrored=True)
     showDetection(other, scan_of(other, "swi"), other_files)
     type_reader(panel, "Ada")
     panel.ui.inputVolumeSelector.setCurrentNode(other)
@@ -174,7 +168,7 @@ def test_a_reader_who_marks_first_adds_to_the_review_that_they_have(reviewed, vo
     slicer.mrmlScene.Clear(0)
     (tmp_path / "results" / "sub-01_swi_review.json").unlink()
     reviewed.ui.readerLineEdit.setText("")
-    load(small_scan, "sub-01_swi")
+    add_scan(small_scan, "sub-01_swi")
     reviewed.enter()
     reviewed.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
     assert reviewed.keeper.session is None
@@ -204,7 +198,7 @@ def test_a_damaged_review_of_another_reader_is_in_nobodys_way(reviewed, volume, 
     accepted = accept(reviewed, 2)
     slicer.mrmlScene.Clear(0)
     (tmp_path / "results" / "sub-01_swi_reader-Ben_review.json").write_text("damaged")
-    load(small_scan, "sub-01_swi")
+    add_scan(small_scan, "sub-01_swi")
     reviewed.enter()
     reviewed.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
     assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
@@ -244,7 +238,7 @@ def test_the_methods_own_thresholds_are_shown_again_after_the_scene_is_closed(pa
     before = shown()
     assert before != [0.3, 0.5, 2.5, 5.0]  # what the parameters begin with
     slicer.mrmlScene.Clear(0)
-    load(small_scan, "sub-02_swi")
+    add_scan(small_scan, "sub-02_swi")
     panel.enter()
     assert shown() == before
 
@@ -322,8 +316,8 @@ def test_the_folder_of_the_scene_can_be_chosen_after_the_scene_was_saved(panel, 
 
 
 def test_a_scene_opens_with_the_scan_that_was_chosen_though_another_stands_before_it(panel, small_scan, tmp_path):
-    load(small_scan, "sub-01_swi")
-    panel.ui.inputVolumeSelector.setCurrentNode(load(small_scan, "sub-02_swi", mirrored=True))
+    add_scan(small_scan, "sub-01_swi")
+    panel.ui.inputVolumeSelector.setCurrentNode(add_scan(small_scan, "sub-02_swi", mirrored=True))
     slicer.util.saveScene(str(tmp_path / "case.mrb"))
     slicer.mrmlScene.Clear(0)
     slicer.util.loadScene(str(tmp_path / "case.mrb"))
@@ -363,7 +357,7 @@ def shown_lists(volume):
 
 
 def test_the_markings_of_one_patient_are_not_seen_in_the_scan_of_another(reviewed, volume, small_scan):
-    other = load(small_scan, "sub-02_swi", mirrored=True)
+    other = add_scan(small_scan, "sub-02_swi", mirrored=True)
     owned(find_hub(volume), ROLES[0]).GetDisplayNode().SetVisibility(False)
     assert shown_lists(volume) == [0, 1, 1, 1, 1]
     reviewed.ui.inputVolumeSelector.setCurrentNode(other)
@@ -392,7 +386,7 @@ def test_a_review_that_was_put_right_opens_when_the_module_is_entered_again(revi
     content = path.read_text()
     slicer.mrmlScene.Clear(0)
     path.write_text("damaged")
-    load(small_scan, "sub-01_swi")
+    add_scan(small_scan, "sub-01_swi")
     reviewed.enter()
     reviewed.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
     assert "damaged" in reviewed.ui.messageLabel.text
@@ -410,12 +404,12 @@ def test_a_note_that_could_not_be_saved_when_its_review_was_closed_is_told(revie
     reviewed.review.choose(reviewed.review.listed[0])
     reviewed.ui.noteLineEdit.setText("beside a vein")
     monkeypatch.setattr("CMMDetectLib.review_file.write_review", fail)
-    reviewed.ui.inputVolumeSelector.setCurrentNode(load(small_scan, "sub-02_swi", mirrored=True))
+    reviewed.ui.inputVolumeSelector.setCurrentNode(add_scan(small_scan, "sub-02_swi", mirrored=True))
     assert "the disk is full" in reviewed.ui.messageLabel.text
 
 
 def test_a_scene_that_is_added_leaves_the_chosen_scan_and_its_review(panel, volume, small_scan, found_files, tmp_path):
-    other = load(small_scan, "sub-00_swi", mirrored=True)
+    other = add_scan(small_scan, "sub-00_swi", mirrored=True)
     take_run(panel, volume, found_files)
     accept(panel, 1)
     # Slicer's selectors lose their node and find it again while a scene is added to the open one

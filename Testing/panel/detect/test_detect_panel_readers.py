@@ -1,0 +1,115 @@
+"""Whose review it is: no decision is lost, and none becomes another reader's without their word."""
+
+import qt
+import slicer
+from detect_steps import accept, add_scan, take_run, type_reader
+
+import slicer_host
+from CMMDetectLib.review_file import read_review
+
+
+def names(folder):
+    return sorted(path.name for path in folder.glob("*.json"))
+
+
+def come_back(panel, small_scan, tmp_path, reader):
+    """Load the scan another day, as a reader whose name is remembered."""
+    slicer.mrmlScene.Clear(0)
+    type_reader(panel, reader)
+    volume = add_scan(small_scan, "sub-01_swi")
+    panel.enter()
+    panel.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    return volume
+
+
+def accepted(panel):
+    return {item.id for item in panel.keeper.session.accepted}
+
+
+def test_decisions_without_a_name_are_told_to_a_reader_who_can_make_them_theirs(reviewed, small_scan, tmp_path):
+    decided = accept(reviewed, 2)
+    come_back(reviewed, small_scan, tmp_path, "Ada")
+    assert reviewed.keeper.session is None
+    assert "clear the name to open it" in reviewed.ui.messageLabel.text
+    type_reader(reviewed, "")
+    assert accepted(reviewed) == set(decided)
+    type_reader(reviewed, "Ada")
+    assert accepted(reviewed) == set(decided) and reviewed.keeper.session.reader == "Ada"
+    assert names(tmp_path / "results") == ["sub-01_swi_reader-Ada_review.json"]
+    come_back(reviewed, small_scan, tmp_path, "Ben")
+    assert reviewed.keeper.session is None and reviewed.ui.messageLabel.text == ""
+    come_back(reviewed, small_scan, tmp_path, "Ada")
+    assert accepted(reviewed) == set(decided)
+
+
+def test_a_reader_whose_decisions_those_are_not_starts_anew_and_they_stay(reviewed, small_scan, found_files, tmp_path):
+    decided = accept(reviewed, 2)
+    volume = come_back(reviewed, small_scan, tmp_path, "Ben")
+    take_run(reviewed, volume, found_files)
+    assert reviewed.keeper.session.reader == "Ben" and accepted(reviewed) == set()
+    kept = read_review(tmp_path / "results" / "sub-01_swi_review.json")
+    assert {item.id for item in kept.accepted} == set(decided) and kept.reader == ""
+
+
+def test_what_a_run_without_a_name_has_found_is_there_for_every_reader(reviewed, small_scan, tmp_path):
+    found = [item.id for item in reviewed.keeper.session.candidates]
+    for reader in ("Ada", "Ben"):
+        come_back(reviewed, small_scan, tmp_path, reader)
+        assert reviewed.keeper.session.reader == reader == reviewed.ui.readerLineEdit.text
+        assert [item.id for item in reviewed.keeper.session.candidates] == found and accepted(reviewed) == set()
+        accept(reviewed, 1)
+
+
+def test_a_review_of_another_scan_without_a_name_is_not_offered(reviewed, small_scan, found_files, tmp_path):
+    accept(reviewed, 2)
+    slicer.mrmlScene.Clear(0)
+    type_reader(reviewed, "Ada")
+    add_scan(small_scan, "sub-01_swi", mirrored=True)
+    reviewed.enter()
+    reviewed.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    assert reviewed.keeper.session is None and reviewed.ui.messageLabel.text == ""
+
+
+def open_scene(panel, tmp_path, reader):
+    """Open the scene that is there another day, as a reader whose name is remembered."""
+    slicer.util.saveScene(str(tmp_path / "case.mrb"))
+    slicer.mrmlScene.Clear(0)
+    type_reader(panel, reader)
+    slicer.util.loadScene(str(tmp_path / "case.mrb"))
+    slicer_host.wait_until(lambda: True)
+
+
+def test_a_scene_with_decisions_without_a_name_shows_no_name_until_a_reader_takes_them(reviewed, tmp_path):
+    decided = accept(reviewed, 2)
+    open_scene(reviewed, tmp_path, "Ada")
+    assert reviewed.ui.readerLineEdit.text == "" == reviewed.keeper.session.reader
+    assert "give yours to make it your own" in reviewed.ui.messageLabel.text
+    type_reader(reviewed, "Ada")
+    decided += accept(reviewed, 3)[2:]
+    assert accepted(reviewed) == set(decided)
+    assert read_review(tmp_path / "results" / "sub-01_swi_reader-Ada_review.json").reader == "Ada"
+
+
+def test_a_reader_who_looked_at_anothers_review_goes_on_under_their_own_name(
+    reviewed, other_scan, found_files, tmp_path
+):
+    type_reader(reviewed, "Ada")
+    accept(reviewed, 1)
+    open_scene(reviewed, tmp_path, "Ben")
+    assert reviewed.ui.readerLineEdit.text == "Ada"
+    # a click into the line and out of it says nothing
+    reviewed.ui.readerLineEdit.editingFinished.emit()
+    other = slicer.util.getNode("sub-02_swi")
+    reviewed.ui.inputVolumeSelector.setCurrentNode(other)
+    assert reviewed.ui.readerLineEdit.text == "Ben" == qt.QSettings().value("CMMDetect/Reader")
+    take_run(reviewed, other, found_files)
+    accept(reviewed, 1)
+    assert [item.reader for item in reviewed.keeper.session.accepted] == ["Ben"]
+    reviewed.ui.inputVolumeSelector.setCurrentNode(slicer.util.getNode("sub-01_swi"))
+    assert reviewed.ui.readerLineEdit.text == "Ada" == reviewed.keeper.session.reader
+
+
+def test_a_name_that_is_being_typed_is_left_alone_while_the_review_changes(reviewed):
+    reviewed.ui.readerLineEdit.setText("Ad")
+    accept(reviewed, 1)
+    assert reviewed.ui.readerLineEdit.text == "Ad"
