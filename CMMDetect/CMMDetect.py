@@ -153,6 +153,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneReady(self, _caller=None, _event=None):
         """The scene was closed."""
+        self.inputs.sceneFile.leave()
         self.initializeParameterNode()
         self.update()
 
@@ -162,6 +163,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneLoaded(self, _caller=None, _event=None):
         """The scene was loaded; its path and the lists of its nodes are right only after the event."""
+        self.inputs.sceneFile.enter()
         later(self._takeLoadedScene)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)

@@ -12,7 +12,7 @@ from .inputs import methodName, methodSettings, problemOf
 from .installation import installNetworks, modelFolder, networksReady
 from .parameters import LEAST_THRESHOLD, MethodChoice
 from .path_field import PathField
-from .review_keeper import defaultFolder
+from .scene_file import SceneFile
 
 SETTING_WIDGETS = (
     "thDetectionSlider",
@@ -39,6 +39,7 @@ class InputSection:
         self._contrast = Contrast("inputVolume", "modality")
         self._settingsOf = None
         self._default = (NOT_YET, None)
+        self.sceneFile = SceneFile()
         ui.maskSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onMask)
         ui.maskSegmentComboBox.connect("activated(int)", self._onSegment)
         self._resultsField = PathField(ui.resultsFolderPathLineEdit, self._onResultsFolder)
@@ -63,7 +64,7 @@ class InputSection:
     def _usualFolder(self):
         volume = _idOf(self._parameters().inputVolume)
         if volume != self._default[0]:
-            self._default = (volume, defaultFolder())
+            self._default = (volume, self.sceneFile.defaultFolder())
         return self._default[1]
 
     def update(self):

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import slicer
 from slicer.i18n import tr as _
 
 from CMMDetectLib.candidates import Stage, read_table
@@ -49,14 +48,6 @@ LONGEST_STEM = 60
 def stemOf(volume):
     """Give the stem of the files of a volume: its name, without what a file name cannot have."""
     return re.sub(r"[^\w.-]+", "-", volume.GetName())[:LONGEST_STEM].strip("-.") or "scan"
-
-
-def defaultFolder():
-    """Where results go when no folder was chosen: beside the saved scene, else in the user's documents."""
-    url = slicer.mrmlScene.GetURL()
-    if url and Path(url).parent.is_dir():
-        return Path(url).parent
-    return Path(getattr(slicer.app, "defaultScenePath", "") or Path.home() / "Documents") / "CMMDetect"
 
 
 class ReviewKeeper:

@@ -315,6 +315,26 @@ def test_the_folder_of_the_scene_can_be_chosen_after_the_scene_was_saved(panel, 
     assert panel.inputs.folder() == tmp_path / "case"
 
 
+def test_results_of_the_next_patient_do_not_go_beside_the_scene_that_a_script_has_cleared(panel, small_scan, tmp_path):
+    (tmp_path / "case").mkdir()
+    panel.ui.resultsFolderPathLineEdit.currentPath = ""
+    path = str(tmp_path / "case" / "scene.mrml")
+    slicer.util.saveScene(path)
+    # Slicer's own File > Close forgets the path, this does not
+    slicer.mrmlScene.Clear(0)
+    assert slicer.mrmlScene.GetURL() == path
+    add_scan(small_scan, "sub-02_swi")
+    panel.enter()
+    assert panel.inputs.folder() != tmp_path / "case"
+    slicer.util.saveScene(path)
+    panel.inputs.forget()
+    assert panel.inputs.folder() == tmp_path / "case"
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(path)
+    slicer_host.wait_until(lambda: True)
+    assert panel.inputs.folder() == tmp_path / "case"
+
+
 def test_a_scene_opens_with_the_scan_that_was_chosen_though_another_stands_before_it(panel, small_scan, tmp_path):
     add_scan(small_scan, "sub-01_swi")
     panel.ui.inputVolumeSelector.setCurrentNode(add_scan(small_scan, "sub-02_swi", mirrored=True))
