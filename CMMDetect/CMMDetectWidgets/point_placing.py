@@ -2,7 +2,7 @@
 
 from slicer.i18n import tr as _
 
-from CMMDetectLib.review_records import position_of
+from CMMDetectLib.review_records import added_id, position_of
 
 
 class PointPlacing:
@@ -93,9 +93,10 @@ class PointPlacing:
 
     def _addAt(self, position):
         near = self._session.nearby(position)
-        added = self._do(lambda: self._session.add(position))
+        self._do(lambda: self._session.add(position))
         self._say(_warning(near))
-        self._onPlaced(added)
+        # it is there though it could not be saved
+        self._onPlaced(added_id(self._session.state.last_added))
 
 
 def _warning(near):

@@ -210,7 +210,8 @@ class ReviewKeeper:
             self.markings.detach()
 
     def _open(self, session, scan, volume, folder, labels=None):
-        self._say("")
+        if self.session is not None:
+            self._say("")
         self._detach()
         self.session, self.scan, self.volume, self.folder = session, scan, volume, Path(folder)
         self.markings = ReviewScene(session, volume, self._later, lambda error: self._say(str(error)), self._onMoved)

@@ -55,6 +55,7 @@ class ReviewSection:
         self._onReader = onReader
         self._session = None
         self._updating = False
+        self._said = self._unsaved = ""
         self._table = CandidateTable(ui.candidateTable, self._onChosen)
         self._note = NoteLine(ui.noteLineEdit, self._keepNote)
         self._placing = PointPlacing(view, self._do, self.takeNote, self.say, self.choose)
@@ -85,6 +86,7 @@ class ReviewSection:
         if self._session is not None:
             self._session.remove_listener(self._onChanged)
         self._placing.setSession(session)
+        self._said, self._unsaved = "\n".join(filter(None, (self._unsaved, self._said))), ""
         self._session = session
         if session is not None:
             session.add_listener(self._onChanged)
@@ -99,6 +101,12 @@ class ReviewSection:
 
     def say(self, text):
         """Tell the reader something about what was just done."""
+        self._said = text
+        self._showMessage()
+
+    def _showMessage(self):
+        # that decisions are not saved stays in sight until they are, whatever else is told
+        text = "\n".join(filter(None, (self._unsaved, self._said)))
         self._ui.messageLabel.setText(text)
         self._ui.messageLabel.setVisible(bool(text))
 
@@ -310,11 +318,18 @@ class ReviewSection:
 
     def _do(self, change):
         """Make a change; what keeps it from being made or saved is said in the panel, without a pop-up."""
+        session, problem, result = self._session, "", None
+        before = session.state.revision if session is not None else None
         try:
-            return change()
+            result = change()
         except CMMDetectError as error:
-            self.say(str(error))
-            return None
+            problem = str(error)
+        if session is not None and session is self._session and session.state.revision != before:
+            self._unsaved = _("Not saved: {problem}").format(problem=problem) if problem else ""
+        elif problem:
+            self._said = problem
+        self._showMessage()
+        return result
 
     def _onChanged(self, ids):
         self._placing.stopIfGone()

@@ -73,6 +73,27 @@ def test_a_full_disk_is_told_and_the_verdict_stays(reviewed, monkeypatch):
     assert reviewed.keeper.session[name].verdict == "accepted"
 
 
+def test_a_full_disk_stays_in_sight_whatever_else_is_told_until_all_is_saved(reviewed, small_scan, monkeypatch):
+    from CMMDetectLib.errors import OutputError
+
+    def fail(path, session):
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr("CMMDetectLib.review_file.write_review", fail)
+    reviewed.review.add()
+    place_point(small_scan.lesions[0] + (0, 0, 30))
+    assert reviewed.review.current == "cmb-r001"
+    assert reviewed.ui.messageLabel.text == "Not saved: the disk is full"
+    accept(reviewed, len(reviewed.review.listed))
+    assert reviewed.ui.messageLabel.text == "Not saved: the disk is full\nEvery candidate in view is decided."
+    reviewed.review.move()
+    assert reviewed.ui.messageLabel.text.startswith("Not saved: the disk is full\nClick in a slice view")
+    monkeypatch.undo()
+    place_point(small_scan.lesions[0] + (9, 0, 30))
+    assert reviewed.ui.messageLabel.text == ""
+    assert read_review(reviewed.keeper.session.save.path).candidates == reviewed.keeper.session.candidates
+
+
 def test_a_second_reader_begins_with_an_open_mind(reviewed, tmp_path):
     type_reader(reviewed, "Ada")
     first = accept(reviewed, 2)
