@@ -62,6 +62,11 @@ def saved_review(volume: Any) -> str | None:
 _ATTACHED: list[ReviewScene] = []
 
 
+def shown_review(volume: Any) -> ReviewScene | None:
+    """Give the view of a volume's review that is open, None if none is."""
+    return next((shown for shown in _ATTACHED if shown.volume is volume), None)
+
+
 class ReviewScene:
     """Shows a session beside its volume, and keeps its text in the scene. It takes the place of an earlier one there.
 

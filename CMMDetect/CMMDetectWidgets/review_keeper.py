@@ -26,7 +26,7 @@ from CMMDetectLib.review_file import (
 )
 from CMMDetectLib.review_records import EARLIER, READER_FIELDS, Origin, is_touched, positions_of, taken_along
 from CMMDetectLib.review_state import ReviewState
-from CMMDetectLib.scene import ReviewScene, saved_review
+from CMMDetectLib.scene import ReviewScene, saved_review, shown_review
 from CMMDetectLib.scene_volume import affine_of, scan_of
 
 
@@ -230,18 +230,27 @@ class ReviewKeeper:
 
 
 def showDetection(volume, scan, files):
-    """Show what a run found in the scene, for scripts; a review that the scene holds takes it over."""
+    """Show what a run found in the scene, for scripts; a review that is open, or that the scene holds, takes it."""
     candidates, run = _readRun(files)
-    text = saved_review(volume)
-    session = from_text(text) if text else ReviewSession(identify(scan), candidates, run)
-    if text:
-        session.follow_scan(identify(scan))
-        session.take_run(candidates, run)
-    shown = ReviewScene(session, volume)
+    opened = shown_review(volume)
+    if opened is not None:
+        opened.session.take_run(candidates, run)
+    shown = opened or ReviewScene(_sessionForScripts(volume, scan, candidates, run), volume)
     shown.show_regions(Path(files["microbleeds"]))
     points = {stage.value: shown.points(stage.value) for stage in Stage}
-    shown.detach()
+    if opened is None:
+        shown.detach()
     return Detection(candidates, points)
+
+
+def _sessionForScripts(volume, scan, candidates, run):
+    text, identity = saved_review(volume), identify(scan)
+    if not text:
+        return ReviewSession(identity, candidates, run)
+    session = from_text(text)
+    session.follow_scan(identity)
+    session.take_run(candidates, run)
+    return session
 
 
 def _readRun(files):

@@ -10,8 +10,9 @@ from detect_steps import accept, click, place_point, take_run, type_reader
 
 import slicer_host
 from CMMDetectLib.candidates import Stage
-from CMMDetectLib.review_file import read_review
+from CMMDetectLib.review_file import from_text, read_review
 from CMMDetectLib.scan import Modality, Scan
+from CMMDetectLib.scene import saved_review
 from CMMDetectTrainLib.annotations import read_annotations
 
 
@@ -196,6 +197,16 @@ def test_scripts_do_not_lose_the_decisions_of_the_panel(reviewed, volume):
     found = reviewed.logic.process(volume, method="classical")
     assert len([item for item in found.candidates if item.stage == Stage.FINAL]) >= 2
     assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
+
+
+def test_the_reader_sees_what_a_script_finds_meanwhile_and_the_scene_what_the_reader_decides_then(reviewed, volume):
+    before = len(reviewed.review.listed)
+    found = reviewed.logic.process(volume, method="classical", th_detection=0.5)
+    assert 0 < len(reviewed.review.listed) == len(found.candidates) < before
+    accepted = accept(reviewed, 2)
+    marks = reviewed.keeper.markings.points("accepted")
+    assert [marks.GetNthControlPointLabel(index) for index in range(marks.GetNumberOfControlPoints())] == accepted
+    assert {item.id for item in from_text(saved_review(volume)).accepted} == set(accepted)
 
 
 @pytest.mark.parametrize("text", ["{", '{"format": "other"}'])
