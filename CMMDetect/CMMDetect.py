@@ -176,6 +176,10 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onNodeRemoving(self, _caller, _event, node):
         """A node goes; a selector that shows it would choose another one by itself."""
         self.inputs.leaveOut(node)
+        if node.IsA("vtkMRMLScriptedModuleNode") and node.GetSingletonTag() == self.moduleName:
+            # who empties a scene node by node takes the settings too
+            self._binding.release()
+            later(self._takeLoadedScene)
 
     def _takeFirstScan(self):
         if self.views.entered:
