@@ -21,6 +21,7 @@ from CMMDetectLib.errors import CMMDetectError, InputError
 from CMMDetectLib.review_records import Origin
 from CMMDetectLib.scan import parse_modality
 from CMMDetectLib.scene_volume import scan_of
+from CMMDetectWidgets.contrast import settleContrast
 from CMMDetectWidgets.export_section import ExportSection
 from CMMDetectWidgets.input_section import InputSection
 from CMMDetectWidgets.inputs import bestMethod, guessModality, jobOptions, maskArray, methodOptions, writeJob
@@ -287,6 +288,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.keeper.session is not None:
             self.keeper.markings.show(self._shown)
             self.views.showScan(self.keeper.volume)
+            settleContrast(self.keeper.volume, self.keeper.session.scan.modality)
         self.reader.setSession(self.keeper.session)
         self.stages.setSession(self.keeper.session)
         self.review.setSession(self.keeper.session)

@@ -4,7 +4,7 @@ from .inputs import guessModality
 from .parameters import ModalityChoice
 
 ATTRIBUTE = "CMMDetect.Modality"
-"""Of a volume: name of the `ModalityChoice` that the user made, in either module."""
+"""Of a volume: name of the `ModalityChoice` that the user made, in either module, or that its review goes by."""
 NOT_YET = object()
 """Nothing was guessed since the module or the scene was opened, which is not the same as: no volume is chosen."""
 
@@ -56,6 +56,11 @@ class Contrast:
                 volume.RemoveAttribute(ATTRIBUTE)
             else:
                 volume.SetAttribute(ATTRIBUTE, modality.name)
+
+
+def settleContrast(volume, modality):
+    """Keep the `Modality` that a scan is reviewed by: another name of the scan tells no other one."""
+    volume.SetAttribute(ATTRIBUTE, ModalityChoice(modality).name)
 
 
 def chosenContrast(volume):

@@ -68,8 +68,18 @@ def test_a_script_that_removes_the_settings_too_leaves_a_panel_that_goes_on(revi
     assert slicer.mrmlScene.IsNodePresent(reviewed.parameters().parameterNode)
 
 
-def test_deleting_the_volume_closes_its_review(reviewed, volume):
+def test_the_review_of_a_scan_whose_new_name_tells_no_contrast_opens_again(reviewed, volume, other_scan):
+    accepted = accept(reviewed, 2)
+    volume.SetName("Patient A")
+    reviewed.ui.inputVolumeSelector.setCurrentNode(other_scan)
+    reviewed.ui.inputVolumeSelector.setCurrentNode(volume)
+    assert reviewed.ui.modalityComboBox.currentText == "SWI"
+    assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
+
+
+def test_deleting_the_volume_closes_its_review_and_leaves_no_marks_on_nothing(reviewed, volume):
     accept(reviewed, 1)
+    lists = [reviewed.keeper.markings.points(role) for role in ROLES]
     slicer.mrmlScene.RemoveNode(volume)
     assert reviewed.keeper.session is None
     assert reviewed.ui.reviewProgressLabel.text == "Nothing to review yet."
