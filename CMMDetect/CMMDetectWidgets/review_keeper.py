@@ -140,7 +140,9 @@ class ReviewKeeper:
         elif path.exists():
             self._goOnAs(path, session, decided)
         elif session.reader and decided:
-            fresh = ReviewSession(session.scan, _unread(session), session.run, ReviewState(reader=reader))
+            # a name that was mistyped in a blind read must not end it
+            state = ReviewState(reader=reader, blind=session.blind)
+            fresh = ReviewSession(session.scan, _unread(session), session.run, state)
             self._begin(fresh, self.scan, self.volume, self.folder)
         else:
             # decisions must not stay behind for somebody else to take over; what a run found may

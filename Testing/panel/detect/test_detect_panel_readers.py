@@ -2,7 +2,7 @@
 
 import qt
 import slicer
-from detect_steps import accept, add_scan, take_run, type_reader
+from detect_steps import accept, add_scan, place_point, take_run, type_reader
 
 import slicer_host
 from CMMDetectLib.review_file import read_review
@@ -107,6 +107,19 @@ def test_a_reader_who_looked_at_anothers_review_goes_on_under_their_own_name(
     assert [item.reader for item in reviewed.keeper.session.accepted] == ["Ben"]
     reviewed.ui.inputVolumeSelector.setCurrentNode(slicer.util.getNode("sub-01_swi"))
     assert reviewed.ui.readerLineEdit.text == "Ada" == reviewed.keeper.session.reader
+
+
+def test_a_name_that_is_mistyped_in_a_blind_read_shows_nothing_of_the_detector(panel, volume, found_files, small_scan):
+    type_reader(panel, "Ada")
+    panel.ui.blindCheckBox.setChecked(True)
+    take_run(panel, volume, found_files)
+    panel.review.add()
+    place_point(small_scan.lesions[0])
+    type_reader(panel, "Adda")
+    assert panel.keeper.session.reader == "Adda" and panel.keeper.session.blind
+    assert panel.review.listed == []
+    type_reader(panel, "Ada")
+    assert panel.review.listed == ["cmb-r001"]
 
 
 def test_a_name_that_is_being_typed_is_left_alone_while_the_review_changes(reviewed):
