@@ -75,9 +75,12 @@ def find_hub(volume: Any) -> Any:
 
 
 def show_only(volume: Any) -> None:
-    """Hide the markings of every other scan, which in this one would lie anywhere; show again what was hidden so."""
+    """Hide the markings of every other scan, which in this one would lie anywhere; show again what was hidden so.
+
+    Without a volume all are hidden: the marks of a scan that was removed lie on nothing.
+    """
     for hub in _hubs():
-        wanted = hub.GetNodeReference(REFERENCE + VOLUME) is volume
+        wanted = volume is not None and hub.GetNodeReference(REFERENCE + VOLUME) is volume
         for node in filter(None, (owned(hub, role) for role in (*ROLES, REGIONS))):
             display = node.GetDisplayNode()
             if display is not None and wanted and display.GetAttribute(PUT_AWAY):

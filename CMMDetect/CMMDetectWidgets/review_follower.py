@@ -50,8 +50,7 @@ class ReviewFollower:
         volume, modality, folder = following
         self._keeper.close()
         self._named = self._reader.name
-        if volume is not None:
-            show_only(volume)
+        show_only(volume)
         if volume is None or modality == ModalityChoice.UNKNOWN:
             return
         try:

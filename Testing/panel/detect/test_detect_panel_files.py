@@ -13,6 +13,7 @@ from CMMDetectLib.candidates import Stage
 from CMMDetectLib.review_file import from_text, read_review
 from CMMDetectLib.scan import Modality, Scan
 from CMMDetectLib.scene import saved_review
+from CMMDetectLib.scene_nodes import ROLES
 from CMMDetectTrainLib.annotations import read_annotations
 
 
@@ -83,6 +84,7 @@ def test_deleting_the_volume_closes_its_review_and_leaves_no_marks_on_nothing(re
     slicer.mrmlScene.RemoveNode(volume)
     assert reviewed.keeper.session is None
     assert reviewed.ui.reviewProgressLabel.text == "Nothing to review yet."
+    assert not any(node.GetDisplayNode().GetVisibility() for node in lists)
 
 
 def test_a_full_disk_is_told_and_the_verdict_stays(reviewed, monkeypatch):
