@@ -25,6 +25,8 @@ NAME_WORDS = (
     (Modality.T2STAR, r"t2star\w*|t2s|t2|gre|ge|ffe|flash|medic|merge|hemo|heme"),
 )
 """Words in the names of volumes and series, as the scanners' makers have them; the first that is found counts."""
+MASK_PARTS = 100
+"""Parts in which the voxels of a mask are searched, until one has what is looked for."""
 DICOM_TAGS = {"0008,103E": _("series description"), "0018,1030": _("protocol name"), "0018,0024": _("sequence name")}
 
 
@@ -195,7 +197,11 @@ def _isEmpty(parameters):
     # segments that do not overlap share voxels, whose extent is that of all of them
     labels = segment.GetRepresentation("Binary labelmap")
     values = labels.GetPointData().GetScalars() if labels is not None else None
-    return values is not None and segment.GetLabelValue() not in vtk_to_numpy(values)
+    if values is None:
+        return False
+    # this is asked at every change of a slider: as a rule the first parts of a head tell it
+    label = segment.GetLabelValue()
+    return not any(label in part for part in np.array_split(vtk_to_numpy(values), MASK_PARTS))
 
 
 def _problemOfMethod(parameters):
