@@ -82,7 +82,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._panel.setMRMLScene(slicer.mrmlScene)
         self._height = PanelHeight(self.parent)
         self.logic = CMMDetectLogic()
-        self._binding = ParameterBinding(self.logic, self.ui, self.update)
+        self._binding = ParameterBinding(self.logic, self.ui, self.update, ("maskVolume", "maskSegmentation"))
         self._makeSections()
         self.initializeParameterNode()
         scene = slicer.mrmlScene
@@ -175,8 +175,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoving(self, _caller, _event, node):
-        """A node goes; a selector that shows it would choose another one by itself."""
-        self.inputs.leaveOut(node)
+        """A node goes; without its settings the panel would be dead."""
         if node.IsA("vtkMRMLScriptedModuleNode") and node.GetSingletonTag() == self.moduleName:
             # who empties a scene node by node takes the settings too
             self._binding.release()

@@ -99,12 +99,6 @@ class InputSection:
         """The contrast in the parameters came with a scene, or from the other module: do not guess over it."""
         self._contrast.trust()
 
-    def leaveOut(self, node):
-        """Do without a brain mask that is being removed: whatever else has its form is not a brain."""
-        parameters = self._parameters()
-        if parameters is not None and node in (parameters.maskVolume, parameters.maskSegmentation):
-            parameters.maskVolume = parameters.maskSegmentation = None
-
     def _updateMask(self, parameters):
         segmentation = parameters.maskSegmentation
         self._ui.maskSelector.setCurrentNode(parameters.maskVolume or segmentation)

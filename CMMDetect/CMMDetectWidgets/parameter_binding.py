@@ -1,5 +1,6 @@
 """The parameter node of a panel and its binding to the widgets, while scenes are closed and loaded."""
 
+import slicer
 import vtk
 
 NAME_PROPERTY = "SlicerParameterName"
@@ -13,13 +14,16 @@ class ParameterBinding:
     logic : the module's, which makes the node
     ui : the panel's widgets; those that name a parameter are bound to it
     onModified : called at every change of a parameter
+    irreplaceable : names of the parameters that are None when their node is removed: a selector would choose another
+        node by itself, and whatever else has its form is not what the user meant
     """
 
-    def __init__(self, logic, ui, onModified):
+    def __init__(self, logic, ui, onModified, irreplaceable=()):
         self._logic = logic
         self._ui = ui
         self._onModified = onModified
-        self._observed = None
+        self._irreplaceable = irreplaceable
+        self._observed = []
         self._gui = None
         self.node = None
 
@@ -32,7 +36,11 @@ class ParameterBinding:
         """Take the scene's node, and bind the widgets to it."""
         if self.node is None:
             self.node = self._logic.getParameterNode()
-            self._observed = self.node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onModified)
+            scene = slicer.mrmlScene
+            self._observed = [
+                (self.node, self.node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onModified)),
+                (scene, scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._onNodeRemoving)),
+            ]
         elif self._gui is None:
             # a scene file may have it before the nodes that it refers to: only now it finds them
             self.node.Modified()
@@ -54,5 +62,12 @@ class ParameterBinding:
         """Let go of the node: its scene is closed."""
         self.pause()
         if self.node is not None:
-            self.node.RemoveObserver(self._observed)
-            self.node = None
+            for observed, tag in self._observed:
+                observed.RemoveObserver(tag)
+            self._observed, self.node = [], None
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoving(self, _caller, _event, node):
+        for name in self._irreplaceable:
+            if getattr(self.node, name) is node:
+                setattr(self.node, name, None)
