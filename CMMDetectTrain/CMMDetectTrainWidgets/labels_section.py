@@ -263,18 +263,18 @@ class LabelsSection:
     def _onReadPoints(self, _checked=False):
         path = self._ui.pointsPathLineEdit.currentPath.strip()
         if path:
-            self._take(lambda scan: loadPoints(path, scan))
+            self._take(lambda volume, scan: loadPoints(path, volume, scan))
         else:
             self._say(_("Choose the file with the points first."))
 
     def _onReview(self, _checked=False):
-        self._take(lambda scan: (loadReview(self._parameters().labelVolume, scan), []))
+        self._take(lambda volume, scan: (loadReview(volume, scan), []))
 
     def _take(self, load):
         """Choose the points that a function loads for the scan, or say why there are none."""
         parameters = self._parameters()
         try:
-            node, problems = load(self._currentScan())
+            node, problems = load(parameters.labelVolume, self._currentScan())
         except CMMDetectError as error:
             self._say(str(error))
             return

@@ -14,6 +14,8 @@ from CMMDetectTrainLib.annotations import AnnotatedPoint, read_points
 
 SOURCE = "CMMDetectTrain.Source"
 READER = "CMMDetectTrain.Reader"
+OF_SCAN = "CMMDetectTrain.PointsOf"
+"""Role of the scan that points were loaded for: what is loaded for it from the same source again takes their place."""
 
 
 def pointsOf(node):
@@ -38,8 +40,14 @@ def readerOf(node):
     return "" if node is None else node.GetAttribute(READER) or ""
 
 
-def loadPoints(path, scan):
-    """Read points of a file or of a saved review into a new node; give the node and what its reader should know.
+def loadPoints(path, volume, scan):
+    """Read points of a file or of a saved review into a node; give the node and what its reader should know.
+
+    Parameters
+    ----------
+    path : of the file
+    volume : node of the scan that the points lie in; what was read of the file for it before is read anew
+    scan : the same as a `Scan`
 
     Raises
     ------
@@ -48,13 +56,13 @@ def loadPoints(path, scan):
     """
     path = Path(path)
     if path.name.endswith(SUFFIX):
-        return _fromSession(read_review(path), scan, path.name), []
+        return _fromSession(read_review(path), volume, scan, path.name), []
     points, problems = read_points(path, scan)
-    return _made(points, path.name, ""), problems
+    return _listed(points, volume, path.name, ""), problems
 
 
 def loadReview(volume, scan):
-    """Take the accepted candidates of the review that the scene holds of a volume into a new node.
+    """Take the accepted candidates of the review that the scene holds of a volume into a node, always the same one.
 
     Raises
     ------
@@ -64,24 +72,38 @@ def loadReview(volume, scan):
     text = saved_review(volume)
     if text is None:
         raise InputError(_("{scan}: the scene holds no review of it").format(scan=volume.GetName()))
-    return _fromSession(from_text(text), scan, _("review of {scan}").format(scan=volume.GetName()))
+    return _fromSession(from_text(text), volume, scan, _("review of {scan}").format(scan=volume.GetName()))
 
 
-def _fromSession(session, scan, source):
+def _fromSession(session, volume, scan, source):
     identity = identify(scan)
     if session.scan.sha256 not in (None, identity.sha256):
         raise InputError(_("{source}: the review of another scan").format(source=source))
     session.follow_scan(identity)
     points = [AnnotatedPoint(item.id, tuple(position_of(item))) for item in session.accepted]
-    return _made(points, source, session.reader)
+    return _listed(points, volume, source, session.reader)
 
 
-def _made(points, source, reader):
+def _listed(points, volume, source, reader):
+    """Put points into the list of their scan and source, which is made where there is none yet."""
+    node = _loadedBefore(volume, source) or _made(volume, source)
+    node.SetAttribute(READER, reader)
+    with slicer.util.NodeModify(node):
+        node.RemoveAllControlPoints()
+        for point in points:
+            node.AddControlPointWorld(vtk.vtkVector3d(*point.position_mm), point.name)
+    return node
+
+
+def _loadedBefore(volume, source):
+    nodes = slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
+    own = (node for node in nodes if node.GetNodeReferenceID(OF_SCAN) == volume.GetID())
+    return next((node for node in own if node.GetAttribute(SOURCE) == source), None)
+
+
+def _made(volume, source):
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", source.partition(".")[0])
     node.CreateDefaultDisplayNodes()
     node.SetAttribute(SOURCE, source)
-    node.SetAttribute(READER, reader)
-    with slicer.util.NodeModify(node):
-        for point in points:
-            node.AddControlPointWorld(vtk.vtkVector3d(*point.position_mm), point.name)
+    node.SetNodeReferenceID(OF_SCAN, volume.GetID())
     return node

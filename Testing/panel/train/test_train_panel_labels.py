@@ -3,31 +3,20 @@
 from dataclasses import asdict, replace
 
 import numpy as np
-import pytest
 import qt
 import slicer
 import vtk
-from train_steps import add_points, add_volume, choose, click, rows_of, wait_for_regions
+from train_steps import add_points, add_volume, choose, click, rows_of, segments, wait_for_regions
 
 import slicer_host
-from CMMDetectLib.candidates import Candidate, Stage
-from CMMDetectLib.review import ReviewSession
-from CMMDetectLib.review_file import identify, to_text, write_review
-from CMMDetectLib.review_records import position_of
 from CMMDetectLib.scan import read_labels, read_scan, write_image
 from CMMDetectTrainLib.case_list import read_cases
 from CMMDetectTrainLib.evaluation_set import find_scans
-from CMMDetectTrainWidgets.point_lists import pointsOf
 from training_sets import small_scan
 
 
 def volumes(panel) -> list[float]:
     return [float(row[2].split()[0]) for row in rows_of(panel.ui.lesionTable)]
-
-
-def segments(panel) -> list[str]:
-    segmentation = panel.labels._nodes.node.GetSegmentation()
-    return [segmentation.GetNthSegment(index).GetName() for index in range(segmentation.GetNumberOfSegments())]
 
 
 def test_regions_grow_at_the_points_and_are_measured(labeled, marked):
@@ -118,7 +107,7 @@ def test_a_case_is_saved_as_training_reads_it_and_listed(labeled, marked, folder
     labeled.ui.caseReaderLineEdit.setText("Ada")
     assert labeled.ui.saveCaseButton.text == "Save as training case sub-01_swi"
     click(labeled.ui.saveCaseButton)
-    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi. Microbleeds: 2."
+    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi, 2 microbleeds."
     (entry,) = find_scans(folders.dataset)
     saved = read_labels(entry.labels, read_scan(entry.scan))
     assert np.array_equal(saved, labeled.labels._nodes.labels(marked.volume))
@@ -131,7 +120,7 @@ def test_cases_that_others_wrote_are_not_summed_up_as_if_they_had_no_microbleeds
     click(labeled.ui.saveCaseButton)
     (folders.dataset / "cases.tsv").unlink()
     labeled.enter()
-    expected = "Microbleeds to learn from: 0. Cases in which they were not counted yet: 1."
+    expected = "Microbleeds to learn from: 0. In 1 cases they were not counted yet."
     assert labeled.ui.caseMessageLabel.text.endswith(expected)
 
 
@@ -161,7 +150,7 @@ def test_a_case_that_is_shown_beside_its_scan_can_be_saved_again(labeled, marked
     click(labeled.ui.showCaseButton)
     choose(labeled, slicer.util.getNode("sub-01_swi_1"), marked.points)
     click(labeled.ui.saveCaseButton)
-    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi. Microbleeds: 2."
+    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi, 2 microbleeds."
 
 
 def test_the_same_scan_under_another_name_and_the_same_points_for_another_subject_are_refused_by_name(labeled, marked):
@@ -223,96 +212,6 @@ def test_a_case_can_be_looked_at_again(labeled, marked):
     before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLLabelMapVolumeNode")
     click(labeled.ui.showCaseButton)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLLabelMapVolumeNode") == before + 1
-
-
-def test_points_are_read_from_a_file(panel, marked, folders):
-    path = folders.other / "reader B.csv"
-    lines = [f"m{n},{x},{y},{z}" for n, (x, y, z) in enumerate(marked.positions)]
-    path.write_text("\n".join(["name,x,y,z", *lines, lines[0]]))
-    choose(panel, marked.volume)
-    panel.ui.pointsPathLineEdit.currentPath = str(path)
-    click(panel.ui.readPointsButton)
-    wait_for_regions(panel)
-    assert segments(panel) == ["m0", "m1"]
-    assert "is the same point as m0" in panel.ui.lesionMessageLabel.text
-    click(panel.ui.saveCaseButton)
-    assert rows_of(panel.ui.caseTable)[0][4] == "reader B.csv"
-
-
-def test_a_mask_on_another_grid_is_refused_in_one_line(panel, marked, folders):
-    write_image(folders.other / "mask.nii.gz", np.ones((4, 5, 6), np.uint8), np.eye(4))
-    choose(panel, marked.volume)
-    panel.ui.pointsPathLineEdit.currentPath = str(folders.other / "mask.nii.gz")
-    click(panel.ui.readPointsButton)
-    text = panel.ui.lesionMessageLabel.text
-    assert "mask.nii.gz" in text and "grid" in text and "\n" not in text
-    assert panel.parameters().points is None
-
-
-@pytest.fixture
-def session(marked):
-    """A review of the scan: one accepted by the reader, one rejected."""
-    items = [
-        Candidate(
-            id=f"cmb-{number:04d}",
-            x=float(x),
-            y=float(y),
-            z=float(z),
-            stage=Stage.FINAL,
-            p_detection=0.9,
-            p_discrimination=0.9,
-            volume_mm3=40.0,
-            diameter_mm=4.0,
-            ellipticity=0.1,
-            skull_distance_mm=20.0,
-        )
-        for number, (x, y, z) in enumerate(marked.positions, 1)
-    ]
-    found = ReviewSession(identify(marked.scan), items)
-    found.set_reader("Bea")
-    found.judge("cmb-0001", "accepted")
-    found.judge("cmb-0002", "rejected")
-    return found
-
-
-def test_a_saved_review_gives_the_accepted_and_the_readers_name(panel, marked, folders, session):
-    path = folders.other / "sub-01_swi_review.json"
-    write_review(path, session)
-    choose(panel, marked.volume)
-    panel.ui.pointsPathLineEdit.currentPath = str(path)
-    click(panel.ui.readPointsButton)
-    wait_for_regions(panel)
-    assert segments(panel) == ["cmb-0001"] and panel.ui.caseReaderLineEdit.text == "Bea"
-    other, _, _ = small_scan("sub-02_swi", 1, 5)
-    choose(panel, add_volume(other))
-    click(panel.ui.readPointsButton)
-    assert "the review of another scan" in panel.ui.lesionMessageLabel.text
-
-
-def test_the_points_of_a_saved_review_lie_on_a_scan_that_was_moved_since(panel, marked, folders, session):
-    path = folders.other / "sub-01_swi_review.json"
-    write_review(path, session)
-    before = position_of(session["cmb-0001"])
-    x, y, z = marked.volume.GetOrigin()
-    marked.volume.SetOrigin(x + 20, y, z)
-    choose(panel, marked.volume)
-    panel.ui.pointsPathLineEdit.currentPath = str(path)
-    click(panel.ui.readPointsButton)
-    (point,) = pointsOf(panel.ui.pointsSelector.currentNode())
-    np.testing.assert_allclose(point.position_mm, np.add(before, (20, 0, 0)), atol=1e-6)
-
-
-def test_the_review_in_the_scene_gives_its_accepted(panel, marked, session):
-    from CMMDetectLib.scene import ReviewScene
-
-    shown = ReviewScene(session, marked.volume)
-    assert to_text(session)
-    choose(panel, marked.volume)
-    assert panel.ui.reviewButton.isVisibleTo(panel.parent)
-    click(panel.ui.reviewButton)
-    wait_for_regions(panel)
-    assert segments(panel) == ["cmb-0001"]
-    shown.detach()
 
 
 def test_a_data_set_that_cannot_be_written_or_read_is_told_in_one_line(labeled, folders):
@@ -419,11 +318,3 @@ def test_a_case_that_is_looked_at_twice_is_loaded_once_and_with_its_newest_label
     scan, labels = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     assert scan is shown
     assert slicer.util.arrayFromVolume(labels).max() == 1
-
-
-def test_reading_points_says_what_has_to_be_chosen_before(panel, marked):
-    assert panel.ui.readPointsButton.toolTip == "Choose the scan and its contrast first."
-    choose(panel, marked.volume)
-    assert "Read the points" in panel.ui.readPointsButton.toolTip
-    click(panel.ui.readPointsButton)
-    assert panel.ui.lesionMessageLabel.text == "Choose the file with the points first."

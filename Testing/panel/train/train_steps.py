@@ -81,6 +81,12 @@ def rows_of(table: Any) -> list[list[str]]:
     return [[table.item(row, column).text() for column in range(table.columnCount)] for row in range(table.rowCount)]
 
 
+def segments(panel: Any) -> list[str]:
+    """Names of the regions."""
+    segmentation = panel.labels._nodes.node.GetSegmentation()
+    return [segmentation.GetNthSegment(index).GetName() for index in range(segmentation.GetNumberOfSegments())]
+
+
 def start_tiny_training(panel: Any, name: str, start: Path | None = None, **settings: int) -> None:
     """Choose the smallest training that there is, and start it."""
     for widget, value in {"epochs": 2, "patience": 2, "batch": 4, "width": 2, "patches": 8, **settings}.items():
