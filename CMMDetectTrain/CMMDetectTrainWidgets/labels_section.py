@@ -12,27 +12,24 @@ from CMMDetectLib.scene import saved_review
 from CMMDetectLib.scene_views import jump_to, show_scan
 from CMMDetectLib.scene_volume import affine_of, scan_of
 from CMMDetectTrainLib.annotations import grow_annotations
-from CMMDetectTrainLib.case_list import CaseStatus, NewCase, case_name
 from CMMDetectTrainLib.label_map import label_map
 from CMMDetectWidgets.contrast import Contrast
 from CMMDetectWidgets.parameters import ModalityChoice
-from CMMDetectWidgets.reader_setting import rememberedReader, rememberReader
 from CMMDetectWidgets.review_keeper import stemOf
 
+from .case_saving import CaseSaving
 from .label_nodes import LabelNodes
-from .point_lists import loadPoints, loadReview, pointsOf, readerOf, sourceOf
+from .point_lists import loadPoints, loadReview, pointsOf, readerOf
 from .regions import COLUMNS, TIPS, correctedRegions, grownRegions
 from .simple_table import SimpleTable
 
 READ_TIP = _("Read the points of the file into the scene.")
-LONGEST_NAME = 40
-"""Of a case on the button: a longer one would make the whole panel wider."""
 WAIT_MS = 120
 """A slider that is dragged, or points that are loaded, are answered once."""
 
 
 class LabelsSection:
-    """Grows the regions of a scan's points, shows them, and saves them as a case.
+    """Grows the regions of a scan's points and shows them; `CaseSaving` makes a case of them.
 
     Parameters
     ----------
@@ -44,11 +41,10 @@ class LabelsSection:
     def __init__(self, ui, parameters, dataset):
         self._ui = ui
         self._parameters = parameters
-        self._dataset = dataset
         self._nodes = LabelNodes(self._onCorrected)
         self._table = SimpleTable(ui.lesionTable, COLUMNS, TIPS, self._onLesion)
         self._scan = (None, None)
-        self._regions = None
+        self.regions = None
         self._place = None
         self._grownFor = None
         self._contrast = Contrast("labelVolume", "labelModality")
@@ -60,20 +56,32 @@ class LabelsSection:
         self._timer.setSingleShot(True)
         self._timer.setInterval(WAIT_MS)
         self._timer.connect("timeout()", self._grow)
-        ui.caseReaderLineEdit.setText(rememberedReader())
-        ui.caseReaderLineEdit.connect("textChanged(QString)", self._onReader)
-        ui.subjectLineEdit.connect("textChanged(QString)", self._updateSaving)
+        self._saving = CaseSaving(ui, parameters, dataset, self)
         ui.readPointsButton.connect("clicked(bool)", self._onReadPoints)
         ui.reviewButton.connect("clicked(bool)", self._onReview)
         ui.editButton.connect("clicked(bool)", self._onEdit)
         ui.growButton.connect("clicked(bool)", self._onGrowAgain)
-        ui.saveCaseButton.connect("clicked(bool)", self._onSave)
 
     @property
     def corrected(self):
         """Whether the scan has regions that were corrected by hand, which are not grown again unasked."""
         parameters = self._parameters()
         return parameters is not None and self._nodes.isCorrected(parameters.labelVolume)
+
+    @property
+    def problem(self):
+        """Say why there are no regions that could be saved, "" if there are, though it may be none."""
+        if self._timer.isActive():
+            return _("The regions are being grown.")
+        if self.regions is None:
+            return _("The scan or its points cannot be used.")
+        if self._deleted:
+            return _("The regions were deleted. Grow them again.")
+        return ""
+
+    def labelMap(self):
+        """Give the regions as they are now, (I, J, K) on the voxels of the scan; raises as `LabelNodes.labels`."""
+        return self._nodes.labels(self._parameters().labelVolume)
 
     def update(self):
         """Bring the section to the parameters; regions that do not fit them any more are grown again."""
@@ -85,7 +93,7 @@ class LabelsSection:
             self._grownFor = wanted
             self._observe(parameters.labelVolume, parameters.points)
             self._renew()
-        self._updateButtons(parameters)
+        self.updateButtons()
 
     def enter(self):
         """The module is shown: so is the scan, if its regions were made meanwhile."""
@@ -99,7 +107,7 @@ class LabelsSection:
     def _catchUp(self):
         """Show what was made outside of the module, and measure what was corrected there."""
         parameters = self._parameters()
-        if self._regions is None:
+        if self.regions is None:
             self._grow()
         elif parameters.labelVolume is not None:
             self._showScan(parameters.labelVolume)
@@ -118,11 +126,11 @@ class LabelsSection:
         self._observe(None, None)
         self._nodes.forget()
         self._contrast.trust()
-        self._scan, self._regions, self._grownFor = (None, None), None, None
+        self._scan, self.regions, self._grownFor = (None, None), None, None
         self._problems, self._problemsOf = [], None
         self._table.fill([])
-        for label in (self._ui.lesionMessageLabel, self._ui.saveMessageLabel):
-            label.setText("")
+        self._ui.lesionMessageLabel.setText("")
+        self._saving.forgetResult()
 
     def _takePoints(self, parameters):
         """Choose the points of a scan that is chosen again: at those of another one its regions would be lost."""
@@ -162,9 +170,9 @@ class LabelsSection:
                 self._observed.append((points, points.AddObserver(event, self._onPoints)))
 
     def _onScan(self, _caller=None, _event=None):
-        if self._regions is not None and self._isMoved():
+        if self.regions is not None and self._isMoved():
             self._renew()
-        self._updateSaving()
+        self._saving.update()
 
     def _isMoved(self):
         try:
@@ -175,16 +183,15 @@ class LabelsSection:
     def _onPoints(self, _caller=None, _event=None):
         if not self.corrected:
             self._renew()
-            self._updateSaving()
+            self._saving.update()
 
     def _renew(self):
         """Regions that do not fit any more are not saved; those that do follow shortly."""
-        self._regions = None
-        # other regions than those that the message tells of
-        self._ui.saveMessageLabel.setText("")
+        self.regions = None
+        self._saving.forgetResult()
         self._timer.start()
 
-    def _currentScan(self):
+    def scan(self):
         """Give the chosen volume as a scan; it is read again only if it changed.
 
         Raises
@@ -206,12 +213,12 @@ class LabelsSection:
         parameters = self._parameters()
         if parameters is None:
             return
-        self._regions = None
+        self.regions = None
         if parameters.labelVolume is None or parameters.labelModality == ModalityChoice.UNKNOWN:
             self._show()
             return
         try:
-            self._regions = self._regionsOf(parameters, self._currentScan())
+            self.regions = self._regionsOf(parameters, self.scan())
         except CMMDetectError as error:
             self._show()
             self._say(str(error))
@@ -234,10 +241,10 @@ class LabelsSection:
         return grownRegions(annotations)
 
     def _show(self):
-        regions = self._regions
+        regions = self.regions
         self._table.fill(regions.rows if regions is not None else [])
         self._say(regions.message if regions is not None else "")
-        self._updateButtons(self._parameters())
+        self.updateButtons()
 
     def _say(self, text):
         self._ui.lesionMessageLabel.setText(text)
@@ -251,14 +258,11 @@ class LabelsSection:
 
     def _onLesion(self):
         row = self._table.row
-        position = self._regions.positions_mm[row] if self._regions is not None and row is not None else None
+        position = self.regions.positions_mm[row] if self.regions is not None and row is not None else None
         if position is not None:
             jump_to(position)
 
     # ------------------------------------------------------------------ points
-
-    def _onReader(self, name):
-        rememberReader(name)
 
     def _onReadPoints(self, _checked=False):
         path = self._ui.pointsPathLineEdit.currentPath.strip()
@@ -274,12 +278,12 @@ class LabelsSection:
         """Choose the points that a function loads for the scan, or say why there are none."""
         parameters = self._parameters()
         try:
-            node, problems = load(parameters.labelVolume, self._currentScan())
+            node, problems = load(parameters.labelVolume, self.scan())
         except CMMDetectError as error:
             self._say(str(error))
             return
         if readerOf(node):
-            self._ui.caseReaderLineEdit.setText(readerOf(node))
+            self._saving.setReader(readerOf(node))
         # what could not be read of a file is told with its points, and not with those of another list
         self._problems, self._problemsOf = problems, node
         parameters.points = node
@@ -292,7 +296,7 @@ class LabelsSection:
             # measured when the module is shown again: the Segment Editor shall not wait at every stroke
             self._timer.stop()
             self._unseen = True
-        self._updateButtons(self._parameters())
+        self.updateButtons()
 
     def _onGrowAgain(self, _checked=False):
         self._nodes.release(self._parameters().labelVolume)
@@ -307,10 +311,10 @@ class LabelsSection:
             editor.setSegmentationNode(self._nodes.of(volume))
             editor.setSourceVolumeNode(volume)
 
-    # ------------------------------------------------------------------ saving
-
-    def _updateButtons(self, parameters):
-        ui, volume = self._ui, parameters.labelVolume
+    def updateButtons(self):
+        """Enable what can be done with the scan and its regions."""
+        ui, parameters = self._ui, self._parameters()
+        volume = parameters.labelVolume
         known = volume is not None and parameters.labelModality != ModalityChoice.UNKNOWN
         corrected, deleted = self.corrected, self._deleted
         if deleted:
@@ -323,84 +327,9 @@ class LabelsSection:
         ui.growButton.setVisible(corrected or deleted)
         for widget in (ui.toleranceSlider, ui.inPlaneSpinBox, ui.throughPlaneSpinBox):
             widget.setEnabled(not corrected)
-        self._updateSaving()
-
-    def _updateSaving(self, _text=""):
-        """Say on the button what it will do, and why it cannot."""
-        button, problem = self._ui.saveCaseButton, self._problem()
-        button.setEnabled(not problem)
-        if problem:
-            button.setText(_("Save as training case"))
-            button.setToolTip(problem)
-            return
-        name = self._name()
-        button.setToolTip(_("Write the scan and its labels into the data set, as {case}.").format(case=name))
-        if self._dataset.has(name):
-            button.setText(_("Replace the labels of {case}").format(case=_shortened(name)))
-        elif not self._regions.count:
-            button.setText(_("Save as a scan without microbleeds"))
-        else:
-            button.setText(_("Save as training case {case}").format(case=_shortened(name)))
-
-    def _problem(self):
-        parameters = self._parameters()
-        if parameters is None or parameters.labelVolume is None:
-            return _("Choose the scan first.")
-        if parameters.labelModality == ModalityChoice.UNKNOWN:
-            return _("Say what contrast the scan has.")
-        if self._dataset.folder is None:
-            return _("Choose the folder of the data set first.")
-        if self._timer.isActive():
-            return _("The regions are being grown.")
-        if self._regions is None:
-            return _("The scan or its points cannot be used.")
-        if self._deleted:
-            return _("The regions were deleted. Grow them again.")
-        return ""
+        self._saving.update()
 
     @property
     def _deleted(self):
         """Whether the regions that were shown are gone from the scene."""
-        return self._regions is not None and self._nodes.of(self._parameters().labelVolume) is None
-
-    def _name(self):
-        parameters = self._parameters()
-        subject = self._ui.subjectLineEdit.text.strip()
-        return case_name(stemOf(parameters.labelVolume), parameters.labelModality.value, subject)
-
-    def _onSave(self, _checked=False):
-        # what the button said counts: another folder whose case it did not name is not written over
-        again = self._dataset.has(self._name())
-        self._dataset.settle()
-        try:
-            case = self._dataset.add(self._newCase(), again)
-        except CMMDetectError as error:
-            self._ui.saveMessageLabel.setText(str(error))
-            self._updateButtons(self._parameters())
-            return
-        text = _("Saved: {case}. Microbleeds: {count}.").format(case=case.name, count=case.microbleeds)
-        self._ui.saveMessageLabel.setText(text)
-        self._updateSaving()
-
-    def _newCase(self):
-        parameters = self._parameters()
-        return NewCase(
-            scan=self._currentScan(),
-            labels=self._nodes.labels(parameters.labelVolume),
-            points_mm=[point.position_mm for point in pointsOf(parameters.points)],
-            points=sourceOf(parameters.points),
-            subject=self._ui.subjectLineEdit.text.strip(),
-            reader=self._ui.caseReaderLineEdit.text.strip(),
-            status=CaseStatus.TO_CHECK if self._ui.toCheckCheckBox.checked else CaseStatus.OK,
-            note=self._regions.note,
-        )
-
-
-def _shortened(name):
-    """Leave out the middle of a long name.
-
-    >>> _shortened("sub-01_ses-20260131T1200_acq-highres3mm_run-01_swi")
-    'sub-01_ses-20260131…ighres3mm_run-01_swi'
-    """
-    half = LONGEST_NAME // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
+        return self.regions is not None and self._nodes.of(self._parameters().labelVolume) is None

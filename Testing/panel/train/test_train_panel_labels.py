@@ -68,7 +68,7 @@ def test_a_scan_that_is_moved_has_its_regions_where_it_is_then(labeled, marked):
     marked.points.SetAndObserveTransformNodeID(transform.GetID())
     wait_for_regions(labeled)
     assert len(volumes(labeled)) == 2
-    scan = labeled.labels._currentScan()
+    scan = labeled.labels.scan()
     assert scan.affine[0, 3] > 400
     found = labeled.labels._nodes.labels(marked.volume)
     assert np.count_nonzero((found > 0) & (marked.labels > 0)) > 0.7 * np.count_nonzero(marked.labels)

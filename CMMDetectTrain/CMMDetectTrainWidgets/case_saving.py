@@ -1,0 +1,116 @@
+"""The end of the Labels section: from the regions of a scan to a case of the data set."""
+
+from slicer.i18n import tr as _
+
+from CMMDetectLib.errors import CMMDetectError
+from CMMDetectTrainLib.case_list import CaseStatus, NewCase, case_name
+from CMMDetectWidgets.parameters import ModalityChoice
+from CMMDetectWidgets.reader_setting import rememberedReader, rememberReader
+from CMMDetectWidgets.review_keeper import stemOf
+
+from .point_lists import pointsOf, sourceOf
+
+LONGEST_NAME = 40
+"""Of a case on the button: a longer one would make the whole panel wider."""
+
+
+class CaseSaving:
+    """Saves the regions of the chosen scan, and says before what it will do.
+
+    Parameters
+    ----------
+    ui : the panel's widgets
+    parameters : gives the parameter node
+    dataset : the `DatasetSection` that cases go into
+    labels : the `LabelsSection` that has the regions
+    """
+
+    def __init__(self, ui, parameters, dataset, labels):
+        self._ui = ui
+        self._parameters = parameters
+        self._dataset = dataset
+        self._labels = labels
+        self.setReader(rememberedReader())
+        ui.caseReaderLineEdit.connect("textChanged(QString)", self._onReader)
+        ui.subjectLineEdit.connect("textChanged(QString)", self.update)
+        ui.saveCaseButton.connect("clicked(bool)", self._onSave)
+
+    def setReader(self, name):
+        """Show who marked the points."""
+        self._ui.caseReaderLineEdit.setText(name)
+
+    def forgetResult(self):
+        """Tell no longer what was saved: the regions are others now."""
+        self._ui.saveMessageLabel.setText("")
+
+    def update(self, _text=""):
+        """Say on the button what it will do, and why it cannot."""
+        button, problem = self._ui.saveCaseButton, self._problem()
+        button.setEnabled(not problem)
+        if problem:
+            button.setText(_("Save as training case"))
+            button.setToolTip(problem)
+            return
+        name = self._name()
+        button.setToolTip(_("Write the scan and its labels into the data set, as {case}.").format(case=name))
+        if self._dataset.has(name):
+            button.setText(_("Replace the labels of {case}").format(case=_shortened(name)))
+        elif not self._labels.regions.count:
+            button.setText(_("Save as a scan without microbleeds"))
+        else:
+            button.setText(_("Save as training case {case}").format(case=_shortened(name)))
+
+    def _problem(self):
+        parameters = self._parameters()
+        if parameters is None or parameters.labelVolume is None:
+            return _("Choose the scan first.")
+        if parameters.labelModality == ModalityChoice.UNKNOWN:
+            return _("Say what contrast the scan has.")
+        if self._dataset.folder is None:
+            return _("Choose the folder of the data set first.")
+        return self._labels.problem
+
+    def _name(self):
+        parameters = self._parameters()
+        subject = self._ui.subjectLineEdit.text.strip()
+        return case_name(stemOf(parameters.labelVolume), parameters.labelModality.value, subject)
+
+    def _onReader(self, name):
+        rememberReader(name)
+
+    def _onSave(self, _checked=False):
+        # what the button said counts: another folder whose case it did not name is not written over
+        again = self._dataset.has(self._name())
+        self._dataset.settle()
+        try:
+            case = self._dataset.add(self._newCase(), again)
+        except CMMDetectError as error:
+            self._ui.saveMessageLabel.setText(str(error))
+            self._labels.updateButtons()
+            return
+        text = _("Saved: {case}. Microbleeds: {count}.").format(case=case.name, count=case.microbleeds)
+        self._ui.saveMessageLabel.setText(text)
+        self.update()
+
+    def _newCase(self):
+        points = self._parameters().points
+        return NewCase(
+            scan=self._labels.scan(),
+            labels=self._labels.labelMap(),
+            points_mm=[point.position_mm for point in pointsOf(points)],
+            points=sourceOf(points),
+            subject=self._ui.subjectLineEdit.text.strip(),
+            reader=self._ui.caseReaderLineEdit.text.strip(),
+            status=CaseStatus.TO_CHECK if self._ui.toCheckCheckBox.checked else CaseStatus.OK,
+            note=self._labels.regions.note,
+        )
+
+
+def _shortened(name):
+    """Leave out the middle of a long name.
+
+    >>> _shortened("sub-01_ses-20260131T1200_acq-highres3mm_run-01_swi")
+    'sub-01_ses-20260131…ighres3mm_run-01_swi'
+    """
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
