@@ -99,7 +99,7 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _makeSections(self):
         ui = self.ui
-        self.dataset = DatasetSection(ui, self.update)
+        self.dataset = DatasetSection(ui, self.update, self._onOpenCase)
         self.labels = LabelsSection(ui, self.parameters, self.dataset)
         self.training = TrainingSection(ui, self.parameters, self.dataset, shelf, self._onTrained)
         self.models = ModelsSection(ui, shelf, self._onModelsChanged)
@@ -188,6 +188,10 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.training.update()
         finally:
             self._updating = False
+
+    def _onOpenCase(self, volume, case, mask):
+        self.labels.open(volume, case, mask)
+        self.ui.labelsCollapsibleButton.collapsed = False
 
     def _onTrained(self, folder):
         self.models.refresh(folder)

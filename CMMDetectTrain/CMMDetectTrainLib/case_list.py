@@ -27,7 +27,7 @@ from CMMDetectLib.scan import IMAGE_SUFFIXES, Modality, Scan, guess_modality, re
 from CMMDetectLib.tables import MISSING, read_tsv, write_tsv
 from CMMDetectLib.wording import counted
 
-from .evaluation_set import ScanEntry, files_in, find_scans
+from .evaluation_set import TRUTH, ScanEntry, files_in, find_scans, subject_of
 
 TABLE = "cases.tsv"
 SAME_POINTS_MM = 0.1
@@ -89,6 +89,7 @@ class NewCase:
     points_mm : (N, 3) RAS, as they were given
     points : what the coordinates are called
     subject : as the user calls the person; "" for the name of the scan
+    case : name of the case whose file the scan is; "" where it is none, or its subject is said
     """
 
     scan: Scan
@@ -99,11 +100,12 @@ class NewCase:
     reader: str = ""
     status: CaseStatus = CaseStatus.OK
     note: str = ""
+    case: str = ""
 
     @property
     def name(self) -> str:
         """Stem of the scan's file in the data set."""
-        return case_name(self.scan.name, self.scan.modality, self.subject)
+        return self.case or case_name(self.scan.name, self.scan.modality, self.subject)
 
 
 def case_name(name: str, modality: Modality, subject: str = "") -> str:
@@ -181,8 +183,9 @@ def add_case(dataset: Path, new: NewCase, again: bool = False) -> TrainingCase:
     Raises
     ------
     InputError
-        If the scan is there already, under this name or another, if its name is that of another scan, if the points
-        are those of another subject, or if the folder holds what was detected in the scan.
+        If the scan is there already, under this name or another, if its name is that of another scan or its labels
+        are listed by the truth table of a simulation, if the points are those of another subject, or if the folder
+        holds what was detected in the scan.
     OutputError
         If the data set cannot be written.
     """
@@ -203,20 +206,23 @@ def add_case(dataset: Path, new: NewCase, again: bool = False) -> TrainingCase:
         )
     volume = _volume_in(dataset, new, checksum)
     is_new = not (dataset / volume).exists()
+    # labels that are there without points are those of before, as they were kept or corrected
+    corrected = old if old is not None and new.labels.any() and not len(np.asarray(new.points_mm)) else None
     case = TrainingCase(
         volume=volume,
         mask=old.mask if old else f"{new.name}{LABELS}.nii.gz",
-        subject=new.name.partition("_")[0],
+        subject=subject_of(new.name),
         modality=new.scan.modality,
-        points=new.points or None,
+        points=new.points or (corrected.points if corrected else None),
         reader=new.reader or None,
         status=new.status,
         microbleeds=int(np.count_nonzero(np.unique(new.labels))),
-        note=new.note or None,
+        note=new.note or (corrected.note if corrected else None),
         copied=is_new or (old is not None and old.copied),
         scan_checksum=checksum,
-        points_checksum=points_checksum(new.points_mm),
+        points_checksum=corrected.points_checksum if corrected else points_checksum(new.points_mm),
     )
+    _check_truth(dataset / case.mask, new.name)
     if is_new:
         write_image(dataset / volume, new.scan.array, new.scan.affine)
     write_image(dataset / case.mask, new.labels.astype(np.int16), new.scan.affine)
@@ -279,8 +285,17 @@ def _same_scan(cases: Sequence[TrainingCase], new: NewCase, checksum: str, again
     return old
 
 
+def _check_truth(mask: Path, name: str) -> None:
+    """Keep the labels of a simulated scan as its truth table lists them: others would be taken for what it says."""
+    if mask.with_name(name + TRUTH).exists():
+        raise InputError(
+            f"{name}: the labels of a simulated scan, which its truth table lists, stay as they are; "
+            "choose another folder for the data set to save others"
+        )
+
+
 def _check_points(cases: Iterable[TrainingCase], new: NewCase) -> None:
-    points, subject = points_checksum(new.points_mm), new.name.partition("_")[0]
+    points, subject = points_checksum(new.points_mm), subject_of(new.name)
     for case in cases:
         if points is not None and case.points_checksum == points and case.subject != subject:
             raise InputError(

@@ -21,8 +21,9 @@ from CMMDetectLib.scan import Scan, read_mask, read_scan
 from CMMDetectLib.tables import write_tsv
 
 from . import metrics
-from .evaluation_set import IntArray, ScanEntry, read_lesions, read_mimics
+from .evaluation_set import ScanEntry, read_lesions, read_mimics
 from .json_file import read_object
+from .label_map import IntArray
 from .metrics import Finding, Lesion, Rule, ScanRecord
 from .report import write_report
 from .report_page import ReportFigure

@@ -22,7 +22,6 @@ from scipy import ndimage
 
 from CMMDetectLib.bundle import checksum
 from CMMDetectLib.candidates import MISSING
-from CMMDetectLib.clusters import TOUCHING
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.orientation import canonical_turn
 from CMMDetectLib.results import LABELS, is_detection
@@ -42,12 +41,14 @@ from CMMDetectLib.tables import read_tsv
 from CMMDetectLib.wording import counted
 
 from .conspicuity import conspicuity
+from .label_map import IntArray, numbered
 from .metrics import Lesion
 from .simulation.truth_files import TruthRecord, read_truth
 
 ENTITY = r"_(?:ses|acq|ce|rec|dir|run|echo|part|chunk)-"
 """What BIDS tells scans of a subject apart by; others put it behind names of their own."""
-IntArray = NDArray[np.int32]
+TRUTH = "_truth.tsv"
+"""Added to the name of a simulated scan: the table that lists its labels."""
 WIDEST_MM = 50.0
 """Extent of a label from which it is no microbleed, which are up to 10 mm wide, but a class of them or a region."""
 
@@ -82,7 +83,7 @@ class ScanEntry:
 
     def checksums(self, with_brain: bool) -> dict[str, str]:
         """SHA-256 of each file that the scan's evaluation reads, by file name."""
-        files = [self.scan, self.labels, self.truth_file("_truth.tsv"), self.truth_file("_mimics.nii.gz")]
+        files = [self.scan, self.labels, self.truth_file(TRUTH), self.truth_file("_mimics.nii.gz")]
         files += [self.brain] if with_brain and self.brain else []
         return {path.name: checksum(path) for path in files if path.is_file()}
 
@@ -226,12 +227,12 @@ def read_lesions(entry: ScanEntry, scan: Scan) -> tuple[tuple[Lesion, ...], IntA
         If the map cannot be read, lies on another grid or has a negative label or one that is no lesion's, or the
         truth table is none or lists fewer microbleeds than the map has labels.
     """
-    table = entry.truth_file("_truth.tsv")
+    table = entry.truth_file(TRUTH)
     truth = [item for item in read_truth(table) if item.kind == "microbleed"] if table.exists() else None
     labels = _read_truth_map(entry.labels, scan, "microbleed", table, None if truth is None else len(truth))
     records: Sequence[TruthRecord] = truth or ()
     if truth is None:
-        labels, numbers = _numbered(labels)
+        labels, numbers = numbered(labels)
         _check_extent(entry.labels, labels, numbers, scan)
     else:
         numbers = list(range(1, len(records) + 1))
@@ -268,7 +269,7 @@ def read_mimics(entry: ScanEntry, scan: Scan) -> tuple[IntArray, list[str]] | No
         If a file cannot be read, or the map lies on another grid, has a negative label or more labels than the truth
         table lists mimics.
     """
-    table, path = entry.truth_file("_truth.tsv"), entry.truth_file("_mimics.nii.gz")
+    table, path = entry.truth_file(TRUTH), entry.truth_file("_mimics.nii.gz")
     if not table.exists() or not path.exists():
         return None
     kinds = [item.kind for item in read_truth(table) if item.kind != "microbleed"]
@@ -355,22 +356,6 @@ def _unseen(known: TruthRecord) -> Lesion:
         region=known.region,
         counted=False,
     )
-
-
-def _numbered(labels: IntArray) -> tuple[IntArray, list[int]]:
-    """Give the lesions of a map the labels 1, 2, 3 ... in their order, and what each was called in the file.
-
-    A mask says 1, 255 or whatever its program writes: a single number tells no lesions apart.
-    """
-    inside = labels > 0
-    numbers, places = np.unique(labels[inside], return_inverse=True)
-    if len(numbers) == 1:
-        clusters, count = ndimage.label(inside, TOUCHING)
-        return clusters.astype(np.int32), list(range(1, count + 1))
-    # labels may be huge: whoever makes a list up to the largest runs out of memory
-    numbered = np.zeros(labels.shape, np.int32)
-    numbered[inside] = places + 1
-    return numbered, numbers.tolist()
 
 
 def _check_extent(path: Path, labels: IntArray, numbers: Sequence[int], scan: Scan) -> None:

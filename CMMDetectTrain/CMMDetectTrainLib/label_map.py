@@ -6,12 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from CMMDetectLib.clusters import TOUCHING
 from CMMDetectLib.region_growing import GrownLesion
 from CMMDetectLib.scan import Scan, to_voxel
 
+IntArray = NDArray[np.int32]
 
-def label_map(scan: Scan, lesions: Sequence[GrownLesion]) -> NDArray[np.int32]:
+
+def label_map(scan: Scan, lesions: Sequence[GrownLesion]) -> IntArray:
     """Number the lesions from 1 on the scan's grid; a voxel of two goes to the one with the nearer extremum."""
     labels = np.zeros(scan.array.shape, np.int32)
     seeds_vox = [to_voxel(scan.affine, lesion.position_mm) for lesion in lesions]
@@ -25,3 +29,19 @@ def label_map(scan: Scan, lesions: Sequence[GrownLesion]) -> NDArray[np.int32]:
         nearer = (taken_by == 0) | (own < np.linalg.norm((positions - others) * scan.spacing_mm, axis=1))
         under[tuple(voxels[nearer].T)] = number
     return labels
+
+
+def numbered(labels: IntArray) -> tuple[IntArray, list[int]]:
+    """Give the lesions of a map the labels 1, 2, 3 ... in their order, and what each was called in the file.
+
+    A mask says 1, 255 or whatever its program writes: a single number tells no lesions apart.
+    """
+    inside = labels > 0
+    numbers, places = np.unique(labels[inside], return_inverse=True)
+    if len(numbers) == 1:
+        clusters, count = ndimage.label(inside, TOUCHING)
+        return clusters.astype(np.int32), list(range(1, count + 1))
+    # labels may be huge: whoever makes a list up to the largest runs out of memory
+    numbered = np.zeros(labels.shape, np.int32)
+    numbered[inside] = places + 1
+    return numbered, numbers.tolist()

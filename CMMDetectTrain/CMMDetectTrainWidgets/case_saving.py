@@ -39,6 +39,12 @@ class CaseSaving:
         """Show who marked the points."""
         self._ui.caseReaderLineEdit.setText(name)
 
+    def open(self, case):
+        """Take what the data set knows of a case whose labels are shown."""
+        self._ui.subjectLineEdit.setText("")
+        if case.reader:
+            self.setReader(case.reader)
+
     def forgetResult(self):
         """Tell no longer what was saved: the regions are others now."""
         self._ui.saveMessageLabel.setText("")
@@ -53,8 +59,10 @@ class CaseSaving:
             return
         name = self._name()
         button.setToolTip(_("Write the scan and its labels into the data set, as {case}.").format(case=name))
-        if self._dataset.has(name):
+        if self._dataset.has(name) and self._labels.regions.count:
             button.setText(_("Replace the labels of {case}").format(case=_shortened(name)))
+        elif self._dataset.has(name):
+            button.setText(_("Replace the labels of {case} by none").format(case=_shortened(name)))
         elif not self._labels.regions.count:
             button.setText(_("Save as a scan without microbleeds"))
         else:
@@ -72,8 +80,16 @@ class CaseSaving:
 
     def _name(self):
         parameters = self._parameters()
-        subject = self._ui.subjectLineEdit.text.strip()
-        return case_name(stemOf(parameters.labelVolume), parameters.labelModality.value, subject)
+        modality = parameters.labelModality.value
+        return self._caseOfFile() or case_name(stemOf(parameters.labelVolume), modality, self._subject())
+
+    def _subject(self):
+        return self._ui.subjectLineEdit.text.strip()
+
+    def _caseOfFile(self):
+        """Give the name of the case whose file the scan is, "" if there is none or the user names the subject."""
+        case = self._dataset.caseOf(self._parameters().labelVolume)
+        return case.name if case is not None and not self._subject() else ""
 
     def _onReader(self, name):
         rememberReader(name)
@@ -99,10 +115,11 @@ class CaseSaving:
             labels=self._labels.labelMap(),
             points_mm=[point.position_mm for point in pointsOf(points)],
             points=sourceOf(points),
-            subject=self._ui.subjectLineEdit.text.strip(),
+            subject=self._subject(),
             reader=self._ui.caseReaderLineEdit.text.strip(),
             status=CaseStatus.TO_CHECK if self._ui.toCheckCheckBox.checked else CaseStatus.OK,
             note=self._labels.regions.note,
+            case=self._caseOfFile(),
         )
 
 

@@ -32,11 +32,13 @@ class DatasetSection:
     ----------
     ui : the panel's widgets
     onChanged : called when another data set was chosen or its cases have changed
+    onOpen : told (node of the scan, case, file of its labels) to show a case; may raise `CMMDetectError`
     """
 
-    def __init__(self, ui, onChanged):
+    def __init__(self, ui, onChanged, onOpen):
         self._ui = ui
         self._onChanged = onChanged
+        self._onOpen = onOpen
         self._updating = False
         self.cases = []
         self._table = SimpleTable(ui.caseTable, COLUMNS, TIPS, self._updateButtons)
@@ -60,6 +62,12 @@ class DatasetSection:
     def has(self, name):
         """Whether there is a case of that name."""
         return any(case.name == name for case in self.cases)
+
+    def caseOf(self, volume):
+        """Give the case whose file a scan of the scene was loaded from, None where there is none."""
+        storage = volume.GetStorageNode()
+        path = Path(storage.GetFileName() or "") if storage is not None else None
+        return next((case for case in self.cases if self.folder / case.volume == path), None)
 
     def add(self, new, again):
         """Put a case into the data set and give it; raises as `case_list.add_case` does."""
@@ -134,25 +142,15 @@ class DatasetSection:
 
     def _onShow(self, _checked=False):
         case = self._chosen()
-        # a second copy of the scan would have another name, under which it is no case; labels may have changed
-        for old in _loadedFrom(self.folder / case.mask):
-            slicer.mrmlScene.RemoveNode(old)
-        scan = self.folder / case.volume
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        # a second copy of the scan would have another name
+        there = next((volume for volume in volumes if self.caseOf(volume) is case), None)
         try:
-            volume = next(_loadedFrom(scan), None) or slicer.util.loadVolume(str(scan))
-            labels = slicer.util.loadLabelVolume(str(self.folder / case.mask))
-        except RuntimeError:
-            text = _("{case}: the scan or its labels cannot be loaded. Were the files moved or damaged?")
-            self._ui.caseMessageLabel.setText(text.format(case=case.name))
-            return
-        slicer.util.setSliceViewerLayers(background=volume, label=labels, fit=True)
-
-
-def _loadedFrom(path):
-    """Find the volumes of the scene that come from a file."""
-    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    stored = [(node, node.GetStorageNode()) for node in nodes]
-    return (node for node, storage in stored if storage is not None and Path(storage.GetFileName() or "") == path)
+            volume = there or slicer.util.loadVolume(str(self.folder / case.volume))
+            self._onOpen(volume, case, self.folder / case.mask)
+        except (RuntimeError, CMMDetectError) as error:
+            text = _("{case}: the scan or its labels cannot be loaded. {problem}")
+            self._ui.caseMessageLabel.setText(text.format(case=case.name, problem=error))
 
 
 def _row(case):

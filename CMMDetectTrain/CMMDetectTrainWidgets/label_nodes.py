@@ -14,7 +14,9 @@ ROLE = "CMMDetectTrain.Scan"
 POINTS = "CMMDetectTrain.Points"
 """Role of the points that regions were grown at."""
 CORRECTED = "CMMDetectTrain.Corrected"
-"""Attribute of a segmentation that somebody has corrected: it is never filled again unasked."""
+"""Attribute of a segmentation that is never filled again unasked: somebody has corrected it, or it is `OPENED`."""
+OPENED = "opened"
+"""Value of that attribute while the labels are those of a case, as it was opened."""
 GROWN = "CMMDetectTrain.Grown"
 """Attribute of a segmentation: checksum of what was grown into it."""
 
@@ -54,9 +56,14 @@ class LabelNodes:
         return self._node
 
     def isCorrected(self, volume):
-        """Whether a scan has regions that were corrected by hand."""
+        """Whether a scan has regions that were corrected by hand, or opened to be."""
         node = self.of(volume)
         return node is not None and node.GetAttribute(CORRECTED) is not None
+
+    def isOpened(self, volume):
+        """Whether a scan has the labels of a case, as they were opened."""
+        node = self.of(volume)
+        return node is not None and node.GetAttribute(CORRECTED) == OPENED
 
     def compare(self, volume):
         """Notice corrections that were made while nobody observed: another scan was chosen, or the module closed."""
@@ -101,6 +108,15 @@ class LabelNodes:
             self._compared = True
         finally:
             self._writing = False
+
+    def open(self, volume, labels, names):
+        """Outline the labels of a case; they are not grown again unasked. As of `show`; its points stay."""
+        self.show(volume, labels, names, self.pointsOf(volume))
+        self._node.SetAttribute(CORRECTED, OPENED)
+
+    def holds(self, volume, labels):
+        """Whether the regions of a scan are those of a label map."""
+        return self.of(volume) is not None and _fingerprint(self.labels(volume)) == _fingerprint(labels)
 
     def labels(self, volume):
         """Give the regions as they are now, (I, J, K) on the voxels of the scan.

@@ -8,11 +8,12 @@ from slicer.i18n import tr as _
 
 from CMMDetectLib.errors import CMMDetectError
 from CMMDetectLib.region_growing import GrowthSettings
+from CMMDetectLib.scan import read_labels
 from CMMDetectLib.scene import saved_review
 from CMMDetectLib.scene_views import jump_to, show_scan
 from CMMDetectLib.scene_volume import affine_of, scan_of
 from CMMDetectTrainLib.annotations import grow_annotations
-from CMMDetectTrainLib.label_map import label_map
+from CMMDetectTrainLib.label_map import label_map, numbered
 from CMMDetectWidgets.contrast import Contrast
 from CMMDetectWidgets.parameters import ModalityChoice
 from CMMDetectWidgets.review_keeper import stemOf
@@ -232,7 +233,7 @@ class LabelsSection:
         volume, nodes = parameters.labelVolume, self._nodes
         nodes.compare(volume)
         if nodes.isCorrected(volume):
-            return correctedRegions(nodes.labels(volume), nodes.names(volume), scan)
+            return correctedRegions(nodes.labels(volume), nodes.names(volume), scan, nodes.isOpened(volume))
         settings = GrowthSettings(parameters.inPlaneVox, parameters.throughPlaneVox, tolerance=parameters.tolerance)
         problems = self._problems if parameters.points is self._problemsOf else []
         annotations = grow_annotations(pointsOf(parameters.points), scan, settings, problems)
@@ -297,6 +298,39 @@ class LabelsSection:
             self._timer.stop()
             self._unseen = True
         self.updateButtons()
+
+    def open(self, volume, case, mask):
+        """Show the labels of a case as the regions of its scan, which can be corrected and saved as that case again.
+
+        Parameters
+        ----------
+        volume : the scan's node
+        case : the `TrainingCase`
+        mask : file of its labels
+
+        Raises
+        ------
+        InputError
+            If the labels cannot be read, or lie on another grid.
+        """
+        scan = scan_of(volume, case.modality, case.name)
+        labels, numbers = numbered(read_labels(mask, scan))
+        if not self._nodes.holds(volume, labels) and self._mayReplace(volume, case):
+            names = [_("microbleed {number}").format(number=number) for number in numbers]
+            self._nodes.open(volume, labels, names)
+        parameters = self._parameters()
+        parameters.labelVolume = volume
+        parameters.points = self._nodes.pointsOf(volume)
+        self._saving.open(case)
+        self._renew()
+        self.updateButtons()
+
+    def _mayReplace(self, volume, case):
+        self._nodes.compare(volume)
+        if not self._nodes.isCorrected(volume) or self._nodes.isOpened(volume):
+            return True
+        question = _("Throw the corrections in the scene away, and show the labels of {case} as they were saved?")
+        return slicer.util.confirmOkCancelDisplay(question.format(case=case.name))
 
     def _onGrowAgain(self, _checked=False):
         self._nodes.release(self._parameters().labelVolume)

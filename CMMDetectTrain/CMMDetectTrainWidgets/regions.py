@@ -61,14 +61,15 @@ def grownRegions(annotations):
     return Regions(tuple(rows), positions, "\n".join(annotations.problems), "; ".join(flagged))
 
 
-def correctedRegions(labels, names, scan):
-    """Describe regions that the user has drawn or changed.
+def correctedRegions(labels, names, scan, opened=False):
+    """Describe regions that the user has drawn or changed, or opened to do so.
 
     Parameters
     ----------
     labels : (I, J, K) on the voxels of the scan, numbered from 1
     names : of the labels from 1
     scan : the `Scan`
+    opened : whether they are as they were in the data set
     """
     rows, positions = [], []
     boxes = ndimage.find_objects(labels, max_label=len(names)) if names else []
@@ -80,6 +81,9 @@ def correctedRegions(labels, names, scan):
         voxels = np.argwhere(labels[box] == number) + [part.start for part in box]
         rows.append((name, *_sizes(len(voxels) * float(np.prod(scan.spacing_mm))), "", ""))
         positions.append(tuple(to_world(scan.affine, voxels.mean(axis=0)).tolist()))
+    if opened:
+        message = _("These are the labels in the data set. Correct them, and save the case again.")
+        return Regions(tuple(rows), tuple(positions), message, "")
     message = _("These regions were corrected by hand and stay. Grow again makes new ones at the points.")
     return Regions(tuple(rows), tuple(positions), message, "corrected by hand")
 

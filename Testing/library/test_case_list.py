@@ -219,3 +219,31 @@ def test_labels_of_another_grid_a_damaged_list_and_a_folder_that_is_a_file_are_n
 )
 def test_a_case_gets_a_name_that_every_disk_takes(name, subject, expected):
     assert case_name(name, Modality.SWI, subject) == expected
+
+
+def test_a_case_that_was_corrected_keeps_the_name_that_others_gave_it_and_where_its_points_came_from(tmp_path):
+    new = new_case()
+    write_image(tmp_path / "P01_ses-2_swi.nii.gz", new.scan.array, new.scan.affine)
+    write_image(tmp_path / "P01_ses-2_swi_microbleeds.nii.gz", new.labels.astype(np.int16), new.scan.affine)
+    first = add_case(
+        tmp_path, replace(new, case="P01_ses-2_swi", points="reader A.csv", note="looked odd"), again=True
+    )
+    assert (first.name, first.subject) == ("P01_ses-2_swi", "P01")
+    labels = new.labels.copy()
+    labels[5, 5, 7] = 1
+    corrected = replace(new, case="P01_ses-2_swi", labels=labels, points_mm=(), reader="Bea")
+    case = add_case(tmp_path, corrected, again=True)
+    assert case == replace(first, reader="Bea") and read_cases(tmp_path) == [case]
+    assert read_labels(tmp_path / case.mask, new.scan)[5, 5, 7] == 1
+    empty = add_case(tmp_path, replace(corrected, labels=np.zeros(SHAPE, np.int32)), again=True)
+    assert (empty.microbleeds, empty.points, empty.points_checksum, empty.note) == (0, None, None, None)
+
+
+def test_the_labels_of_a_simulated_scan_are_not_replaced_by_others_than_its_truth_table_lists(tmp_path):
+    new = new_case()
+    add_case(tmp_path, new)
+    (tmp_path / "sub-01_swi_truth.tsv").write_text("id\tkind\n")
+    before = (tmp_path / "sub-01_swi_microbleeds.nii.gz").read_bytes()
+    with pytest.raises(InputError, match="sub-01_swi: the labels of a simulated scan"):
+        add_case(tmp_path, replace(new, labels=new.labels * (new.labels == 2)), again=True)
+    assert (tmp_path / "sub-01_swi_microbleeds.nii.gz").read_bytes() == before

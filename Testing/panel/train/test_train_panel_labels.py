@@ -144,15 +144,6 @@ def test_what_was_saved_is_told_no_longer_when_the_regions_have_changed(labeled,
     assert labeled.ui.saveMessageLabel.text == ""
 
 
-def test_a_case_that_is_shown_beside_its_scan_can_be_saved_again(labeled, marked):
-    click(labeled.ui.saveCaseButton)
-    labeled.ui.caseTable.setCurrentCell(0, 0)
-    click(labeled.ui.showCaseButton)
-    choose(labeled, slicer.util.getNode("sub-01_swi_1"), marked.points)
-    click(labeled.ui.saveCaseButton)
-    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi, 2 microbleeds."
-
-
 def test_the_same_scan_under_another_name_and_the_same_points_for_another_subject_are_refused_by_name(labeled, marked):
     click(labeled.ui.saveCaseButton)
     labeled.ui.subjectLineEdit.setText("09")
@@ -204,14 +195,6 @@ def test_a_case_to_check_can_be_marked_as_right_and_back_and_removed(labeled, fo
     click(labeled.ui.removeCaseButton)
     assert confirmed == ["Delete the labels of sub-01_swi from the data set?"]
     assert rows_of(labeled.ui.caseTable) == [] and read_cases(folders.dataset) == []
-
-
-def test_a_case_can_be_looked_at_again(labeled, marked):
-    click(labeled.ui.saveCaseButton)
-    labeled.ui.caseTable.setCurrentCell(0, 0)
-    before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLLabelMapVolumeNode")
-    click(labeled.ui.showCaseButton)
-    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLLabelMapVolumeNode") == before + 1
 
 
 def test_a_data_set_that_cannot_be_written_or_read_is_told_in_one_line(labeled, folders):
@@ -293,28 +276,3 @@ def test_the_chosen_case_stays_chosen_when_another_one_is_saved_and_none_is_when
     click(labeled.ui.removeCaseButton)
     assert confirmed == ["Delete the labels of sub-01_swi from the data set?"]
     assert not labeled.ui.removeCaseButton.isEnabled()
-
-
-def test_a_case_whose_files_are_gone_is_told_in_one_line(labeled, folders):
-    click(labeled.ui.saveCaseButton)
-    labeled.ui.caseTable.setCurrentCell(0, 0)
-    (folders.dataset / "sub-01_swi_microbleeds.nii.gz").unlink()
-    click(labeled.ui.showCaseButton)
-    assert "sub-01_swi" in labeled.ui.caseMessageLabel.text and "loaded" in labeled.ui.caseMessageLabel.text
-
-
-def test_a_case_that_is_looked_at_twice_is_loaded_once_and_with_its_newest_labels(labeled, marked):
-    click(labeled.ui.saveCaseButton)
-    labeled.ui.caseTable.setCurrentCell(0, 0)
-    slicer.mrmlScene.RemoveNode(marked.volume)
-    click(labeled.ui.showCaseButton)
-    (shown,) = slicer.util.getNodes("sub-01_swi").values()
-    choose(labeled, shown, marked.points)
-    marked.points.RemoveNthControlPoint(1)
-    wait_for_regions(labeled)
-    assert labeled.ui.saveCaseButton.text == "Replace the labels of sub-01_swi"
-    click(labeled.ui.saveCaseButton)
-    click(labeled.ui.showCaseButton)
-    scan, labels = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    assert scan is shown
-    assert slicer.util.arrayFromVolume(labels).max() == 1
