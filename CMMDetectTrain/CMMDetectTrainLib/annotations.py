@@ -7,7 +7,8 @@ The format is told by the name of the file:
   along the axes of the file's voxel array.
 * ``_reviewed.tsv``, ``_candidates.tsv``: a reviewed table; the accepted candidates, where the reader put them.
 * any other ``.tsv``, ``.csv``: a header with ``x``, ``y``, ``z`` (RAS mm) or, without these, ``i``, ``j``, ``k``
-  (voxel indices counted from 0); ``name``, ``label`` or ``id`` names the point if it is there.
+  (voxel indices counted from 0); ``name``, ``label`` or ``id`` names the point if it is there. With one of
+  `scan_rows.SCAN_COLUMNS` only the rows of this scan count; one without x, y, z says that it has no microbleeds.
 * an image: a mask on the scan's grid; every 26-connected piece is one point.
 
 No point is moved, and none is left out in silence: whatever cannot be used is a line in the list of problems.
@@ -32,7 +33,9 @@ from CMMDetectLib.errors import InputError
 from CMMDetectLib.region_growing import GrownLesion, GrowthSettings, grow_lesion, lies_inside
 from CMMDetectLib.review_records import Verdict, position_of, problem_of
 from CMMDetectLib.scan import IMAGE_SUFFIXES, Scan, read_labels, to_voxel, to_world
-from CMMDetectLib.tables import broken_cell
+from CMMDetectLib.tables import MISSING, broken_cell
+
+from .scan_rows import examples, is_of, scan_column
 
 SAME_POINT_MM = 1.0
 """Points closer than this are one."""
@@ -43,6 +46,8 @@ FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label"
 REVIEWED = ("id", "x", "y", "z", "verdict", "reader_x", "reader_y", "reader_z")
 """What is taken of a reviewed candidate."""
 NAME_COLUMNS = ("name", "label", "id")
+NO_NUMBER = (None, "", MISSING, "NaN", "nan", "NA")
+"""Cells where no number is, as tables of different programs have them."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,17 @@ def read_annotations(path: Path | str, scan: Scan, settings: GrowthSettings | No
     Raises
     ------
     InputError
-        If the file cannot be read or is in none of the formats.
+        If the file cannot be read or is in none of the formats, or it has points and none of them can be used: the
+        scan would be taken for one without microbleeds.
     """
     points, problems = read_points(path, scan)
-    return grow_annotations(points, scan, settings, problems)
+    found = grow_annotations(points, scan, settings, problems)
+    if points and not found.points:
+        raise InputError(
+            f"{path}: none of its {len(points)} points can be used ({found.problems[len(problems)]}); "
+            "are they of this scan, in RAS mm or in voxel indices from 0?"
+        )
+    return found
 
 
 def grow_annotations(
@@ -132,7 +144,7 @@ def read_points(path: Path | str, scan: Scan) -> tuple[list[AnnotatedPoint], lis
     if name.endswith(".fcsv"):
         return _read_fcsv(path), []
     if name.endswith((".tsv", ".csv")):
-        return _read_delimited(path, scan), []
+        return _read_delimited(path, scan)
     if name.endswith(".mat"):
         return _read_matlab(path, scan), []
     if name.endswith(IMAGE_SUFFIXES):
@@ -206,29 +218,53 @@ def _read_fcsv(path: Path) -> list[AnnotatedPoint]:
     return points
 
 
-def _read_delimited(path: Path, scan: Scan) -> list[AnnotatedPoint]:
+def _read_delimited(path: Path, scan: Scan) -> tuple[list[AnnotatedPoint], list[str]]:
     """Read a table with a header; the module says which columns."""
     text = _text_of(path)
     header = next((line for line in text.split("\n") if line.strip()), "")
-    rows = _rows_of(text, max("\t;,", key=header.count), path)
-    names = [name.strip().lower() for name in next(rows, [])]
+    lines = _rows_of(text, max("\t;,", key=header.count), path)
+    names = [name.strip().lower() for name in next(lines, [])]
     axes = next((axes for axes in ("xyz", "ijk") if set(axes) <= set(names)), None)
     if axes is None:
         raise InputError(f"{path}: the header needs the columns x, y, z (RAS mm) or i, j, k (voxel indices from 0)")
     if twice := next((name for name in (*axes, *NAME_COLUMNS) if names.count(name) > 1), None):
         raise InputError(f"{path}: the header has the column {twice} more than once; leave one of them")
+    rows = {number: _named(cells, names, path, number) for number, cells in enumerate(lines, 1)}
+    own, problems = _rows_of_scan(rows, scan_column(names), axes, path, scan)
     points = []
-    for number, cells in enumerate(rows, 1):
-        if any(cell.strip() for cell in cells[len(names) :]):
-            raise InputError(
-                f"{path}: point {number} has more cells than the header: {cells}; "
-                "write decimal points, and commas of a text in quotation marks"
-            )
-        row = dict(zip(names, (cell.strip() for cell in cells), strict=False))
+    for number, row in own.items():
         position = _numbers(row, axes, path, number)
         label = next((row[column] for column in NAME_COLUMNS if row.get(column)), f"point {number}")
         points.append(_point(label, position if axes == "xyz" else to_world(scan.affine, position)))
-    return points
+    return points, problems
+
+
+def _named(cells: Sequence[str], names: Sequence[str], path: Path, number: int) -> dict[str, str]:
+    """Give the cells of a row by the names of their columns."""
+    if any(cell.strip() for cell in cells[len(names) :]):
+        raise InputError(
+            f"{path}: point {number} has more cells than the header: {cells}; "
+            "write decimal points, and commas of a text in quotation marks"
+        )
+    return dict(zip(names, (cell.strip() for cell in cells), strict=False))
+
+
+def _rows_of_scan(
+    rows: Mapping[int, dict[str, str]], column: str | None, axes: str, path: Path, scan: Scan
+) -> tuple[Mapping[int, dict[str, str]], list[str]]:
+    """Give the rows that are points of this scan; what the reader of the file should know of the others."""
+    if column is None or not rows:
+        return rows, []
+    own = {number: row for number, row in rows.items() if is_of(row, column, scan.name)}
+    if not own:
+        there = examples([row.get(column, "") for row in rows.values()])
+        raise InputError(
+            f"{path}: no row is of {scan.name} (column {column}: {there}); if it has no microbleeds, give it a row "
+            f"without {', '.join(axes)}"
+        )
+    others = len(rows) - len(own)
+    placed = {number: row for number, row in own.items() if any(row.get(axis) not in NO_NUMBER for axis in axes)}
+    return placed, [f"{others} rows are of other scans (column {column})"] if others else []
 
 
 def _read_matlab(path: Path, scan: Scan) -> list[AnnotatedPoint]:
@@ -315,7 +351,8 @@ def _numbers(row: Mapping[str, str], columns: str, path: Path, number: int) -> l
     except ValueError:
         values = []
     if not values or not np.isfinite(values).all():
-        raise InputError(f"{path}: point {number} has no three numbers in {', '.join(columns)}, but {found}")
+        hint = "; write decimal points" if any("," in text for text in found) else ""
+        raise InputError(f"{path}: point {number} has no three numbers in {', '.join(columns)}, but {found}{hint}")
     return values
 
 

@@ -222,6 +222,17 @@ def test_points_that_cannot_be_used_are_reported_by_name_and_the_rest_goes_on(wr
         ("a.tsv", "x\ty\tz\n1\t2\tthree\n", "point 1 has no three numbers in x, y, z"),
         ("a.tsv", "x\ty\tz\n1\t2\n", "point 1 has no three numbers in x, y, z"),
         ("a.csv", "i,j,k\n1,2,nan\n", "point 1 has no three numbers in i, j, k"),
+        ("a.csv", "x;y;z\n1,5;2,5;3,5\n", "but ['1,5', '2,5', '3,5']; write decimal points"),
+        (
+            "a.csv",
+            "x,y,z\n12,20,7\n500,9,8\n",
+            "none of its 2 points can be used (point 1 at (12.0, 20.0,",
+        ),
+        (
+            "a.csv",
+            "subject,x,y,z\nsub-02,1,2,3\nsub-03,4,5,6\n",
+            "no row is of sub-01_swi (column subject: sub-02, sub-03",
+        ),
         ("a.csv", "name,x,y,z\na,1,2,3\nb,12,5,-3,1,40,2\n", "point 2 has more cells than the header"),
         ("a.mrk.json", "{", "not a point list of 3D Slicer"),
         ("a.mrk.json", "[]", "not a point list of 3D Slicer"),
@@ -296,6 +307,29 @@ def test_quoted_notes_as_spreadsheets_write_them_are_read(write, scan):
     points, problems = read_points(write("a.csv", text), scan)
     assert [(point.name, point.position_mm) for point in points] == [("left, deep", (1, 2, 3)), ("b", (4, 5, 6))]
     assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("column", "own", "other"),
+    [
+        ("subject", "sub-01", "sub-02"),
+        ("participant_id", "1", "10"),
+        ("file", "C:\\x\\sub-01_swi.nii.gz", "a/sub-01_T2starw.nii"),
+    ],
+)
+def test_of_a_table_of_many_scans_only_the_rows_of_this_one_are_points(write, scan, points, column, own, other):
+    rows = [(own, *points[0]), (other, *points[1]), (own, *points[2])]
+    text = f"rater,{column},x,y,z\n" + "\n".join(",".join(["A", *map(str, row)]) for row in rows)
+    found = read_annotations(write("rater A.csv", text), scan)
+    assert np.allclose(positions(found), points[[0, 2]])
+    assert found.problems == (f"1 rows are of other scans (column {column})",)
+
+
+@pytest.mark.parametrize("empty", [",,", "n/a,n/a,n/a", "nan,nan,nan"])
+def test_a_row_without_a_place_says_that_its_scan_has_no_microbleeds(write, scan, empty):
+    text = f"subject,x,y,z\nsub-02,1,2,3\nsub-01,{empty}\n"
+    points, problems = read_points(write("a.csv", text), scan)
+    assert points == [] and problems == ["1 rows are of other scans (column subject)"]
 
 
 @pytest.mark.parametrize("emptied", ["", ",,,,", " , ,,"])
