@@ -50,7 +50,15 @@ class Modality(StrEnum):
         return self is not Modality.QSM
 
 
-BIDS_SUFFIXES = {"swi": Modality.SWI, "t2starw": Modality.T2STAR, "chimap": Modality.QSM}
+SUFFIXES = {
+    "swi": Modality.SWI,
+    "t2starw": Modality.T2STAR,
+    "t2star": Modality.T2STAR,
+    "t2s": Modality.T2STAR,
+    "chimap": Modality.QSM,
+    "qsm": Modality.QSM,
+}
+"""Of BIDS, as it is and as it was, and of public data sets of microbleeds (VALDO)."""
 NO_MAGNITUDE = re.compile(r"(?:^|_)part-(?:phase|real|imag)(?=_)", re.IGNORECASE)
 """In the BIDS name of what belongs to a magnitude image and has the same suffix."""
 
@@ -162,12 +170,12 @@ def name_of(path: Path) -> str:
 
 
 def guess_modality(name: str) -> Modality | None:
-    """Read the modality from a BIDS suffix (``_swi``, ``_T2starw``, ``_Chimap``), None if there is none.
+    """Read the modality from the suffix of a name (``_swi``, ``_T2starw``, ``_Chimap``), None if there is none.
 
-    >>> guess_modality("sub-01_part-mag_T2starw")
-    <Modality.T2STAR: 't2star'>
+    >>> guess_modality("sub-01_part-mag_T2starw"), guess_modality("sub-101_space-T2S_desc-masked_T2S")
+    (<Modality.T2STAR: 't2star'>, <Modality.T2STAR: 't2star'>)
     """
-    return BIDS_SUFFIXES.get(name.rsplit("_", 1)[-1].lower())
+    return SUFFIXES.get(name.rsplit("_", 1)[-1].lower())
 
 
 def read_scan(path: Path | str, modality: str | None = None, echo: int | None = None) -> Scan:

@@ -112,7 +112,7 @@ def find_scans(
         If there is no such scan, also of one of the subjects, a label map's scan is missing or ambiguous, a modality
         is not known, or a folder or the table of participants cannot be read.
     """
-    images = _images_by_stem(dataset)
+    images = images_by_stem(dataset)
     wanted = parse_modality(modality) if modality else None
     people = _read_participants(dataset / "participants.tsv")
     entries = []
@@ -124,7 +124,10 @@ def find_scans(
         if name == stem or not labels or (subjects and subject not in subjects) or (wanted and kind is not wanted):
             continue
         if kind is None:
-            raise InputError(f"{labels[0]}: the name does not tell the modality; say --modality swi, t2star or qsm")
+            raise InputError(
+                f"{labels[0]}: the name does not tell the modality; say --modality swi, t2star or qsm, or let the "
+                "names of scans end in _swi, _T2starw or _Chimap"
+            )
         entry = ScanEntry(
             scan=_only(images.get(stem, []), stem, dataset),
             labels=_only(labels, name, dataset),
@@ -286,7 +289,8 @@ def _read_truth_map(path: Path, scan: Scan, what: str, table: Path, listed: int 
     return labels
 
 
-def _images_by_stem(dataset: Path) -> dict[str, list[Path]]:
+def images_by_stem(dataset: Path) -> dict[str, list[Path]]:
+    """List the images of a data set by their name; raises as `files_in`."""
     images: dict[str, list[Path]] = defaultdict(list)
     for path in files_in(dataset):
         if path.name.lower().endswith(IMAGE_SUFFIXES) and not _has_voxels_beside(path):

@@ -117,8 +117,16 @@ def test_scans_whose_names_do_not_tell_the_modality_are_learnt_from_when_the_use
         ("patient1", Modality.SWI),
         ("patient2", Modality.SWI),
     ]
-    with pytest.raises(InputError, match="the name does not tell the modality; say --modality swi"):
+    with pytest.raises(InputError, match=r"the name does not tell the modality; say --modality swi.* end in _swi"):
         checked_scans(tmp_path)
+
+
+def test_scans_that_are_named_as_in_public_data_sets_tell_their_modality(tmp_path):
+    for name in ("sub-101_space-T2S_desc-masked_T2S", "sub-01_T2star", "sub-02_QSM"):
+        write_image(tmp_path / f"{name}.nii.gz", scan_of(name).array, phantoms.affine(SPACING_MM))
+        write_image(tmp_path / f"{name}_microbleeds.nii.gz", new_case().labels, phantoms.affine(SPACING_MM))
+    told = {case.subject: case.modality for case in read_cases(tmp_path)}
+    assert told == {"sub-01": Modality.T2STAR, "sub-02": Modality.QSM, "sub-101": Modality.T2STAR}
 
 
 @pytest.mark.parametrize("seed", [0, 1])
