@@ -35,7 +35,7 @@ from CMMDetectLib.review_records import Verdict, position_of, problem_of
 from CMMDetectLib.scan import IMAGE_SUFFIXES, Scan, read_labels, to_voxel, to_world
 from CMMDetectLib.tables import MISSING, broken_cell
 
-from .scan_rows import examples, is_of, scan_column
+from .scan_rows import is_of, scan_column, some_of
 
 SAME_POINT_MM = 1.0
 """Points closer than this are one."""
@@ -257,7 +257,7 @@ def _rows_of_scan(
         return rows, []
     own = {number: row for number, row in rows.items() if is_of(row, column, scan.name)}
     if not own:
-        there = examples([row.get(column, "") for row in rows.values()])
+        there = some_of([row.get(column, "") for row in rows.values()])
         raise InputError(
             f"{path}: no row is of {scan.name} (column {column}: {there}); if it has no microbleeds, give it a row "
             f"without {', '.join(axes)}"

@@ -29,6 +29,7 @@ from .evaluation_set import ScanEntry
 from .json_file import read_object
 from .network_training import NetworkTraining, Reported
 from .report_page import ReportFigure
+from .seen_scans import to_record
 from .simulated_cases import simulated_cases
 from .splits import SplitCases, check_microbleeds, check_subjects, check_twins, check_validating, split_cases
 from .training import EpochRecord, fingerprint
@@ -225,6 +226,7 @@ class _Run:
             "plan": plan_as_json(self.plan, self.start),
             "training_subjects": sorted({entry.subject for entry in self.entries} - set(split.subjects)),
             "validation_subjects": split.subjects,
+            "scans": to_record(self.entries, self.plan.start),
             "curves": {name: [asdict(point) for point in curve] for name, curve in training.curves.items()},
         }
         write_json(finished / TRAINING_FILE, record)

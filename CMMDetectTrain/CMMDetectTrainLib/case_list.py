@@ -149,22 +149,25 @@ def read_cases(dataset: Path) -> list[TrainingCase]:
     return [_case_of(entry, dataset, rows) for entry in find_scans(dataset)]
 
 
-def checked_scans(dataset: Path, modality: str | None = None, subjects: Sequence[str] = ()) -> list[ScanEntry]:
-    """Give the scans that may be learnt from: all but those whose case is still to be checked; see `find_scans`.
+def checked_scans(
+    dataset: Path, modality: str | None = None, subjects: Sequence[str] = (), all_here: bool = True
+) -> list[ScanEntry]:
+    """Give the scans to learn from or to measure with: all but those still to be checked; see `find_scans`.
 
     Raises
     ------
     InputError
         If there is none, also of one of the subjects, or the data set cannot be read.
     """
-    entries = find_scans(dataset, modality, subjects)
+    entries = find_scans(dataset, modality, subjects, all_here)
     rows = _read_table(dataset / TABLE)
     ready = [entry for entry in entries if _case_of(entry, dataset, rows).status is not CaseStatus.TO_CHECK]
     if not ready:
         raise InputError(
             f"{dataset}: {counted(len(entries), 'case')}, all still to be checked; mark those that are right as ok"
         )
-    if unchecked := sorted(set(subjects) - {entry.subject for entry in ready}):
+    there = {entry.subject for entry in entries}
+    if unchecked := sorted(there.intersection(subjects) - {entry.subject for entry in ready}):
         names = ", ".join(unchecked)
         raise InputError(
             f"{dataset}: the cases of {names} are still to be checked; mark those that are right as ok, "

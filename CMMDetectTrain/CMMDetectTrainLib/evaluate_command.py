@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -14,11 +14,15 @@ from CMMDetectLib.candidates import Stage
 from CMMDetectLib.cli import OneLineParser, add_method_options, method_job, progress_bar, tell
 from CMMDetectLib.file_names import check_there
 from CMMDetectLib.job import choose_method
+from CMMDetectLib.progress import Listener
 from CMMDetectLib.scan import Modality, name_of
 from CMMDetectLib.wording import counted
 
 from .extras import training_packages
 from .metrics import Rule
+
+if TYPE_CHECKING:
+    from .evaluation_set import ScanEntry
 
 
 def add_evaluate(commands: argparse._SubParsersAction[OneLineParser]) -> None:
@@ -36,32 +40,48 @@ def add_evaluate(commands: argparse._SubParsersAction[OneLineParser]) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     with training_packages("evaluate"):
+        from .case_list import checked_scans
         from .evaluation import evaluate_dataset, write_evaluation
-        from .evaluation_set import check_brains, find_scans
-    check_there(Path(options.dataset), "no such folder")
-    entries = find_scans(Path(options.dataset), options.modality, options.subjects)
+        from .evaluation_set import check_brains
+        from .left_out import left_out
+    dataset, chosen = Path(options.dataset), (options.modality, options.subjects)
+    check_there(dataset, "no such folder")
+    entries = checked_scans(dataset, *chosen)
     masks = check_brains(entries, options.brain_masks)
     job, output = method_job(options), Path(options.output)
     # before the long run: whether the model was made for each modality
     for modality in sorted({entry.modality for entry in entries}):
         method = choose_method(job, modality)
+    tell(*left_out(dataset, entries, *chosen))
     with progress_bar() as listener:
+        notes = _notes(options, entries, listener)
         records = evaluate_dataset(entries, method, output, options.brain_extraction, options.brain_masks, listener)
     described = method.describe()
     bundle = described.get("bundle") or {}
     about = {
-        "data set": name_of(Path(options.dataset)),
+        "data set": name_of(dataset),
         "method": described["method"],
         **({"model": f"{bundle['name']} {bundle['version']}"} if bundle else {}),
         "brain": _brain_text(options, masks, len(entries)),
     }
-    summary = write_evaluation(output, records, method.settings, about)
+    summary = write_evaluation(output, records, method.settings, about, notes=notes)
     large = summary["large_lesions"]["stages"][Rule.CENTER]
     tell(
         _stage_table(summary["stages"][Rule.OVERLAP], "all, by overlap, after stage"),
         _stage_table(large, "from 2 mm or 2 pixels, one to one, after stage"),
+        *notes,
         f"Written: {output / 'report.html'}",
     )
+
+
+def _notes(options: argparse.Namespace, entries: Sequence[ScanEntry], listener: Listener) -> list[str]:
+    """Say whether the model that was given knows some of the scans."""
+    from .seen_scans import seen_note
+
+    if options.model is None or options.method == "classical":
+        return []
+    note = seen_note(Path(options.model), entries, lambda done: listener("", 0.0, f"Reading the scans: {done:.0%}"))
+    return [note] if note else []
 
 
 def _brain_text(options: argparse.Namespace, masks: int, scans: int) -> str:

@@ -176,6 +176,7 @@ def write_evaluation(
     settings: Settings,
     about: Mapping[str, Any],
     figures: Sequence[ReportFigure] = (),
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write ``metrics.json``, ``lesions.tsv``, ``candidates.tsv`` and ``report.html``; give the metrics.
 
@@ -183,13 +184,14 @@ def write_evaluation(
     ----------
     about : what was evaluated on what, by name; the report begins with it
     figures : further figures for the report, such as loss curves
+    notes : what who reads the figures has to know; the report has it beside them
 
     Raises
     ------
     OutputError
         If a file cannot be written.
     """
-    summary = {"about": dict(about), **summarize(records, settings)}
+    summary = {"about": dict(about), "notes": list(notes), **summarize(records, settings)}
     write_json(output / "metrics.json", summary)
     _write_rows(output / "lesions.tsv", lesion_rows(records))
     _write_rows(output / "candidates.tsv", candidate_rows(records))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from CMMDetectLib.brain_extraction import METHODS as BRAIN_EXTRACTIONS
 from CMMDetectLib.cli import OneLineParser, progress_bar, tell
@@ -22,6 +22,7 @@ from .train_command import add_training_options, plan_of
 if TYPE_CHECKING:
     from CMMDetectLib.methods import Method
 
+    from .evaluation_set import ScanEntry
     from .experiments import Bench, Row
 
 METHODS = ("paper", "classical", "blob")
@@ -81,12 +82,13 @@ def _ablation(options: argparse.Namespace) -> None:
     with training_packages("experiment"):
         from .ablation import PARTS, STEPS, run_ablation
         from .case_list import checked_scans
-        from .evaluation_set import check_brains, find_scans
+        from .evaluation_set import check_brains
     plan = plan_of(options)
     training = checked_scans(Path(options.dataset), options.modality)
-    test = find_scans(Path(options.test), options.modality)
+    test = checked_scans(Path(options.test), options.modality)
     check_brains([*training, *test], plan.given_brain)
-    _run(options, partial(run_ablation, training, test, plan), list(STEPS), PARTS)
+    notes = _left_out({options.dataset: training, options.test: test}, options.modality)
+    _run(options, partial(run_ablation, training, test, plan), list(STEPS), PARTS, notes)
 
 
 def _cross_validation(options: argparse.Namespace) -> None:
@@ -98,12 +100,14 @@ def _cross_validation(options: argparse.Namespace) -> None:
     entries = checked_scans(Path(options.dataset), options.modality)
     check_brains(entries, plan.given_brain)
     names = [*(fold_name(number) for number in range(1, options.folds + 1)), POOLED, MEAN]
-    _run(options, partial(run_cross_validation, entries, options.folds, plan), names, 2 * options.folds)
+    notes = _left_out({options.dataset: entries}, options.modality)
+    _run(options, partial(run_cross_validation, entries, options.folds, plan), names, 2 * options.folds, notes)
 
 
 def _generalization(options: argparse.Namespace) -> None:
     with training_packages("experiment"):
-        from .evaluation_set import check_brains, check_named, find_scans
+        from .case_list import checked_scans
+        from .evaluation_set import check_brains, check_named
         from .generalization import folder_name, make_trials, run_generalization
     folders = [Path(folder).resolve() for folder in options.datasets]
     names = [folder_name(folder.name).lower() for folder in folders]
@@ -114,12 +118,22 @@ def _generalization(options: argparse.Namespace) -> None:
         )
     methods = {name: _method(name, options) for name in dict.fromkeys(options.methods)}
     chosen = options.modality, options.subjects
-    datasets = {folder.name: find_scans(folder, *chosen, all_here=False) for folder in folders}
-    entries = list(chain(*datasets.values()))
+    scans = {folder: checked_scans(folder, *chosen, all_here=False) for folder in folders}
+    entries = list(chain(*scans.values()))
     check_named(options.subjects, entries, ", ".join(options.datasets))
     check_brains(entries, options.brain_masks)
-    trials = make_trials(datasets, methods)
-    _run(options, partial(run_generalization, trials), [trial.name for trial in trials], len(trials))
+    trials = make_trials({folder.name: some for folder, some in scans.items()}, methods)
+    notes = _left_out(scans, *chosen)
+    _run(options, partial(run_generalization, trials), [trial.name for trial in trials], len(trials), notes)
+
+
+def _left_out(
+    taken: Mapping[Any, Sequence[ScanEntry]], modality: str | None, subjects: Sequence[str] = ()
+) -> list[str]:
+    """Say which scans of each folder are left out."""
+    from .left_out import left_out
+
+    return [line for folder, scans in taken.items() for line in left_out(Path(folder), scans, modality, subjects)]
 
 
 def _method(name: str, options: argparse.Namespace) -> Method:
@@ -137,8 +151,14 @@ def _method(name: str, options: argparse.Namespace) -> Method:
     return PaperMethod(bundle, choose_compute(options.device, options.precision))
 
 
-def _run(options: argparse.Namespace, experiment: Callable[[Bench], None], names: Sequence[str], parts: int) -> None:
-    """Run an experiment in one process or several, with a line of output a row."""
+def _run(
+    options: argparse.Namespace,
+    experiment: Callable[[Bench], None],
+    names: Sequence[str],
+    parts: int,
+    notes: Sequence[str],
+) -> None:
+    """Run an experiment in one process or several, with a line of output a row; the notes come first."""
     from . import distributed
     from .experiments import REPORT, ROWS, Bench, RowTable
     from .training import EpochRecord
@@ -151,6 +171,8 @@ def _run(options: argparse.Namespace, experiment: Callable[[Bench], None], names
             tell(f"{network} epoch {record.epoch + 1}: {losses}, {record.seconds:.0f} s")
 
     with distributed.joined(), progress_bar() if distributed.is_first() else nullcontext() as listener:
+        if distributed.is_first():
+            tell(*notes)
         bench = Bench(
             output=output,
             table=RowTable(output / ROWS, names, lambda row: tell(row_text(row))),

@@ -92,12 +92,14 @@ def _head(summary: Mapping[str, Any]) -> str:
         f'<span class="quiet">{interval_text(final[key]) or "no interval"}</span></div>'
         for key, name in METRIC_NAMES.items()
     )
+    notes = "".join(f"<p><b>{escape(note)}</b></p>" for note in summary["notes"])
     problems = "".join(f"<li>{escape(name)}: {escape(problem)}</li>" for name, problem in summary["problems"].items())
     failed = f"<p>Scans in which nothing could be detected (their lesions count as missed):</p><ul>{problems}</ul>"
     return (
         f'<h1>Microbleed detection: evaluation</h1><p class="quiet">{about}</p><p>{size}</p>'
         f'<div class="tiles">{tiles}</div>'
         '<p class="quiet">After all three stages, by the overlap rule, with 95 % intervals. Not a medical device.</p>'
+        f"{notes}"
         f"{failed if problems else ''}"
     )
 

@@ -57,14 +57,15 @@ def is_of(row: Mapping[str, str], column: str, name: str) -> bool:
     return stem == name or (bool(_plain(stem)) and _plain(stem) == _plain(subject_of(name)))
 
 
-def examples(cells: Sequence[str]) -> str:
-    """List the first few different cells.
+def some_of(names: Sequence[str]) -> str:
+    """List the first few of different names, and say how many more there are.
 
-    >>> examples(["b", "a", "b", "c", "d"])
-    'b, a, c, ...'
+    >>> some_of(["b", "a", "b"]), some_of(["b", "a", "c", "d", "e"])
+    ('b, a', 'b, a, c and 2 more')
     """
-    different = list(dict.fromkeys(cells))
-    return ", ".join([*different[:LISTED], *["..."] * (len(different) > LISTED)])
+    different = list(dict.fromkeys(names))
+    more = len(different) - LISTED
+    return ", ".join(different[:LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _plain(text: str) -> str:

@@ -138,11 +138,14 @@ def _train(options: argparse.Namespace) -> None:
         from .bundle_training import train_bundle
         from .case_list import checked_scans
         from .evaluation_set import check_brains
+        from .left_out import left_out
     plan, output = plan_of(options), Path(options.output)
-    check_there(Path(options.dataset), "no such folder")
-    entries = checked_scans(Path(options.dataset), options.modality, options.subjects)
+    dataset, chosen = Path(options.dataset), (options.modality, options.subjects)
+    check_there(dataset, "no such folder")
+    entries = checked_scans(dataset, *chosen)
     check_brains(entries, plan.given_brain)
     _check_resume(output, options.resume)
+    notes = left_out(dataset, entries, *chosen)
 
     def report(network: str, record: EpochRecord) -> None:
         if distributed.is_first():
@@ -152,6 +155,8 @@ def _train(options: argparse.Namespace) -> None:
             )
 
     with distributed.joined():
+        if distributed.is_first():
+            tell(*notes)
         compute = choose_compute(options.device, options.precision)
         with progress_bar() if distributed.is_first() else nullcontext() as listener:
             trained = train_bundle(entries, plan, output, compute, listener, report)

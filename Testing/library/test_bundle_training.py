@@ -87,6 +87,7 @@ def test_a_trained_bundle_is_whole_and_says_what_it_learnt_from(trained, dataset
     record = json.loads((output / "training.json").read_text())
     assert record["validation_subjects"] == result.validation_subjects
     assert set(record["training_subjects"]) == subjects
+    assert set(record["scans"].values()) == {entry.name for entry in find_scans(dataset)}
     assert set(record["curves"]) == {"teacher", "student"}
     assert "Loss curves" in (output / "validation" / "report.html").read_text(encoding="utf-8")
     assert not [path for path in output.parent.iterdir() if path not in (output, work_folder(output))]
