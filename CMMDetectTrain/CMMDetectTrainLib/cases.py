@@ -24,7 +24,7 @@ from CMMDetectLib.preprocessing import PreparedScan, prepare
 from CMMDetectLib.progress import Progress
 from CMMDetectLib.scan import Modality, read_mask, read_scan, replacing
 
-from .evaluation_set import TRUTH, ScanEntry, read_lesions
+from .evaluation_set import ScanEntry, read_lesions
 
 CATALOG = "cases.json"
 NOT_JUDGED = -1
@@ -167,10 +167,9 @@ def case_of_scan(
         If the shelf cannot be written.
     """
     brain = entry.brain if given_brain else None
-    # the truth table tells which microbleeds can be seen
-    files = [path for path in (entry.scan, entry.labels, entry.truth_file(TRUTH), brain) if path is not None]
     source = {
-        "files": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files if path.exists()],
+        # by content: a data set that was moved to another disk is still the same
+        "files": entry.checksums(with_brain=given_brain),
         "brain": "given" if brain else brain_extraction,
         **seen_key(voxel),
     }

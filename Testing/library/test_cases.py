@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import tracemalloc
 import weakref
 
@@ -59,6 +60,20 @@ def test_a_scan_is_prepared_once_until_one_of_its_files_changes(dataset, tmp_pat
     again = case_of_scan(entry, shelves)
     assert sorted(np.unique(again.labels)) == [0, 1, 2]
     assert again.origin != first.origin
+
+
+def test_a_scan_of_a_data_set_that_was_moved_is_not_prepared_again(dataset, tmp_path):
+    [entry] = find_scans(dataset)
+    first = case_of_scan(entry, tmp_path / "shelves")
+    written = (first.shelf / "labels.npy").stat().st_mtime_ns
+    moved = tmp_path / "other disk"
+    # a copy is as old as the copying
+    shutil.copytree(dataset, moved, copy_function=shutil.copyfile)
+    shutil.rmtree(dataset)
+    [entry] = find_scans(moved)
+    # what was trained with it goes on only if its origin is the same
+    assert case_of_scan(entry, tmp_path / "shelves").origin == first.origin
+    assert (first.shelf / "labels.npy").stat().st_mtime_ns == written
 
 
 def test_another_brain_extraction_or_mask_makes_another_case(dataset, tmp_path):
