@@ -18,14 +18,14 @@ from CMMDetectLib.devices import Compute
 from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.networks import Student
 from CMMDetectLib.postprocessing import CutOffs
-from CMMDetectLib.progress import Listener, Progress
+from CMMDetectLib.progress import Listener, Progress, Tick
 from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.scan import guess_modality
 from CMMDetectLib.wording import counted
 
 from . import distributed
 from .cases import Case, case_of_scan
-from .evaluation_set import ScanEntry
+from .evaluation_set import ScanEntry, has_microbleeds
 from .json_file import read_object
 from .network_training import NetworkTraining, Reported
 from .report_page import ReportFigure
@@ -35,11 +35,12 @@ from .splits import SplitCases, check_microbleeds, check_subjects, check_twins, 
 from .training import EpochRecord, fingerprint
 from .training_figures import feature_figure, loss_figure
 from .training_job import TRAINING_FILE, work_folder
-from .training_plan import NETWORKS, TrainingPlan, plan_as_json
+from .training_plan import NETWORKS, TrainingPlan, different_parts, plan_as_json
 from .validation import Validated, validate
 
 __all__ = ["NETWORKS", "TrainedBundle", "TrainingPlan", "train_bundle"]
 STEPS = {
+    "reading": ("Reading the scans", 1.0),
     "cases": ("Preparing scans", 8.0),
     "simulation": ("Simulating patches", 8.0),
     "detector": ("Training stage 1", 45.0),
@@ -98,17 +99,25 @@ def train_bundle(
     return _Run(entries, plan, output, compute, Progress(listener, STEPS)).train(reported, should_stop)
 
 
-def check_scans(entries: Sequence[ScanEntry], plan: TrainingPlan) -> None:
-    """Make sure that there is something to learn from and to be judged by, and that no subject is both.
+def check_scans(entries: Sequence[ScanEntry], plan: TrainingPlan, tick: Tick = lambda _: None) -> None:
+    """Make sure that every scan can be used, that there is something to learn from and to be judged by, and no twins.
+
+    Before the long preparation, and before a folder is claimed: one that holds refused scans would refuse others.
 
     Raises
     ------
     InputError
-        If there is not, or a scan goes by the names of two subjects.
+        If a scan or its labels cannot be read, there is nothing to learn from, or a scan goes by the names of two
+        subjects.
     """
+    bearing = set()
+    for number, entry in enumerate(entries, 1):
+        if has_microbleeds(entry):
+            bearing.add(entry.subject)
+        tick(number / len(entries))
     # simulated patches have microbleeds of their own
     if not plan.simulated_patches or not plan.validation_subjects:
-        check_microbleeds(entries, plan.validation_subjects, "student" in plan.networks)
+        check_microbleeds(bearing, plan.validation_subjects, "student" in plan.networks)
     check_twins(entries)
 
 
@@ -145,12 +154,16 @@ class _Run:
         if not path.exists():
             if self.output.exists() and (not self.output.is_dir() or any(self.output.iterdir())):
                 raise InputError(f"{self.output}: exists already; choose another -o")
-            check_scans(self.entries, self.plan)
+            with self.progress.step("reading") as tick:
+                check_scans(self.entries, self.plan, tick)
             prepare_folder(self.work)
             write_json(path, plan)
-        elif read_object(path, f"delete {self.work} to train again from the start") != plan:
+            return
+        begun = read_object(path, f"delete {self.work} to train again from the start")
+        if begun != plan:
             raise InputError(
-                f"{self.work}: holds the training of another plan or other scans; discard it, or choose another name"
+                f"{self.work}: holds the training of another plan or other scans (not the same: "
+                f"{', '.join(different_parts(begun, plan))}); discard it, or choose another name"
             )
 
     def _scan_cases(self) -> list[Case]:

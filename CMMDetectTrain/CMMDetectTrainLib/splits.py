@@ -11,7 +11,7 @@ from CMMDetectLib.errors import InputError
 from CMMDetectLib.network_grid import Shape
 
 from .cases import Case
-from .evaluation_set import ScanEntry, has_microbleeds
+from .evaluation_set import ScanEntry
 from .patches import SplitPlaces, grid_places
 from .roles import LEAST_SUBJECTS
 
@@ -114,13 +114,12 @@ def check_validating(chosen: Collection[str], there: Collection[str]) -> None:
         raise InputError("all subjects are to validate; leave some to learn from")
 
 
-def check_microbleeds(entries: Iterable[ScanEntry], chosen: Collection[str], to_judge: bool = True) -> None:
-    """Find microbleeds to learn from and, among the chosen validation subjects, to be judged by.
-
-    Before the long preparation, and before a folder is claimed: one that holds refused subjects would refuse others.
+def check_microbleeds(bearing: Collection[str], chosen: Collection[str], to_judge: bool = True) -> None:
+    """Make sure that there are microbleeds to learn from and, among the chosen validation subjects, to be judged by.
 
     Parameters
     ----------
+    bearing : subjects with visible microbleeds
     chosen : validation subjects; where none are chosen, two subjects with microbleeds are enough, and they are drawn
     to_judge : whether the chosen ones must have microbleeds
 
@@ -129,17 +128,11 @@ def check_microbleeds(entries: Iterable[ScanEntry], chosen: Collection[str], to_
     InputError
         If there are none.
     """
-    bearing: set[str] = set()
-    for entry in entries:
-        if entry.subject not in bearing and has_microbleeds(entry):
-            bearing.add(entry.subject)
-        if not chosen and len(bearing) == LEAST_SUBJECTS:
-            return
     if not chosen:
         check_subjects(len(bearing))
-    if chosen and not bearing - set(chosen):
+    elif not set(bearing) - set(chosen):
         raise InputError("only validation subjects have visible microbleeds; leave some to learn from")
-    if chosen and to_judge and not bearing & set(chosen):
+    elif to_judge and not set(bearing) & set(chosen):
         raise InputError("no validation subject has visible microbleeds; choose some that have, to judge training by")
 
 

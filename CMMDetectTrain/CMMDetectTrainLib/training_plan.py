@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,19 @@ def plan_as_json(plan: TrainingPlan, start: ModelBundle | None) -> dict[str, Any
     for name in MAY_CHANGE:
         del content["schedule"][name]
     return json.loads(json.dumps(content))
+
+
+def different_parts(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Name the parts in which two plans differ, as `plan_as_json` gives them.
+
+    >>> different_parts({"width": 8, "schedule": {"seed": 0, "decay": 1}}, {"width": 8, "schedule": {"seed": 1}})
+    ['seed', 'decay']
+    """
+    names = []
+    for name in dict.fromkeys([*one, *other]):
+        first, second = one.get(name), other.get(name)
+        if isinstance(first, dict) and isinstance(second, dict):
+            names += different_parts(first, second)
+        elif first != second:
+            names.append(name)
+    return names

@@ -218,6 +218,15 @@ def test_a_scan_of_two_names_is_refused_before_one_of_them_validates_what_the_ot
     assert not work_folder(tmp_path / "made").exists()
 
 
+def test_a_label_map_that_cannot_be_used_is_named_before_any_scan_is_prepared(small_set, tmp_path, capsys):
+    write_scan(small_set, "sub-03_swi", seed=3)
+    image = nib.load(small_set / "sub-03_swi_microbleeds.nii.gz")
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[1:], image.affine), small_set / "sub-03_swi_microbleeds.nii.gz")
+    assert main(["train", str(small_set), "-o", str(tmp_path / "made")]) == EXIT_INPUT
+    assert "sub-03_swi_microbleeds.nii.gz: the label map lies on another grid" in capsys.readouterr().err
+    assert not work_folder(tmp_path / "made").exists()
+
+
 def test_a_begun_training_is_not_begun_again_by_mistake(small_set, tmp_path, capsys):
     work_folder(tmp_path / "made").mkdir()
     assert main(["train", str(small_set), "-o", str(tmp_path / "made")]) == EXIT_INPUT
