@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import product
@@ -35,6 +36,8 @@ IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", "
 PLAUSIBLE_SPACING_MM = (0.05, 20.0)
 LARGEST_VALUE = float(np.finfo(np.float32).max)
 SAME_GRID_TOLERANCE_VOX = 0.1
+LEAST_FREE_BYTES = 1_000_000
+"""A disk with less than this is full."""
 
 
 class Modality(StrEnum):
@@ -313,9 +316,17 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.chmod(0o666 & ~umask)
         beside.replace(path)
     except (OSError, RuntimeError) as error:
-        raise OutputError(f"{path}: cannot be written ({last_line(error)})") from None
+        raise OutputError(f"{path}: cannot be written ({_writing_problem(error, path.parent)})") from None
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _writing_problem(error: Exception, folder: Path) -> str:
+    """Say in words why a file could not be written: NumPy and PyTorch tell of a full disk by counts of bytes."""
+    with suppress(OSError):  # the folder may be gone
+        if shutil.disk_usage(folder).free < LEAST_FREE_BYTES:
+            return "no space left on the disk"
+    return last_line(error)
 
 
 def _read_onto(path: Path, scan: Scan, what: str) -> NDArray[Any]:

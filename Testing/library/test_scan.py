@@ -1,6 +1,8 @@
 import gzip
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -374,6 +376,24 @@ def test_an_earlier_file_stays_when_writing_fails(tmp_path):
         raise OSError("disk is full")
     assert path.read_text() == "earlier"
     assert [file.name for file in tmp_path.iterdir()] == ["result.txt"]
+
+
+def test_a_folder_that_is_gone_is_told_in_one_line(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    with pytest.raises(OutputError, match=r"a\.npy: cannot be written"), replacing(folder / "a.npy"):
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError("5409600 requested and 4014016 written"), RuntimeError("[enforce fail] . unexpected pos 704 vs 598")],
+)
+def test_a_full_disk_is_called_that_whatever_a_library_says_of_it(tmp_path, monkeypatch, error):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
+    expected = r"a\.npy: cannot be written \(no space left on the disk\)"
+    with pytest.raises(OutputError, match=expected), replacing(tmp_path / "a.npy"):
+        raise error
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
