@@ -18,22 +18,30 @@ from CMMDetectLib.progress import Listener
 from CMMDetectLib.scan import Modality, name_of
 from CMMDetectLib.wording import counted
 
+from .command_texts import BRAIN_MASKS, DATASET, explained
 from .extras import training_packages
 from .metrics import Rule
 
 if TYPE_CHECKING:
     from .evaluation_set import ScanEntry
 
+EVALUATE = """\
+Detect in every scan, hold what was found against the label maps after each
+stage, and write metrics, tables of lesions and candidates, and a report.
+Started again after an interruption it goes on where it stopped."""
+
 
 def add_evaluate(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     """Add ``cmmdetect evaluate`` to the command line."""
-    parser = commands.add_parser("evaluate", help="measure a detector on a data set with known microbleeds")
+    parser = commands.add_parser(
+        "evaluate", help="measure a detector on a data set with known microbleeds", **explained(EVALUATE, DATASET)
+    )
     parser.add_argument("dataset", help="folder with scans and <scan>_microbleeds.nii.gz")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for metrics and report")
     parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
     parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
-    parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="default: bet")
-    parser.add_argument("--brain-masks", action="store_true", help="use the data set's brain masks")
+    parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="(default: bet)")
+    parser.add_argument("--brain-masks", action="store_true", help=BRAIN_MASKS)
     add_method_options(parser)
     parser.set_defaults(run=_evaluate)
 

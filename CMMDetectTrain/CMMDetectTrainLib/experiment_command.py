@@ -16,6 +16,7 @@ from CMMDetectLib.devices import DEVICES, PRECISIONS, choose_compute
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.scan import Modality
 
+from .command_texts import BRAIN_MASKS, DATASET, explained
 from .extras import training_packages
 from .train_command import add_training_options, plan_of
 
@@ -39,7 +40,8 @@ def add_experiment(commands: argparse._SubParsersAction[OneLineParser]) -> None:
 
 
 def _add_ablation(kinds: argparse._SubParsersAction[OneLineParser]) -> None:
-    parser = kinds.add_parser("ablation", help="what FRST, teacher, distillation and post-processing bring (table 1)")
+    about = "what FRST, teacher, distillation and post-processing bring (table 1)"
+    parser = kinds.add_parser("ablation", help=about, **explained(_sentence(about), DATASET))
     parser.add_argument("dataset", metavar="TRAIN_DATASET", help="folder with scans and <scan>_microbleeds.nii.gz")
     parser.add_argument("test", metavar="TEST_DATASET", help="the same of other subjects")
     _add_training(parser)
@@ -47,7 +49,8 @@ def _add_ablation(kinds: argparse._SubParsersAction[OneLineParser]) -> None:
 
 
 def _add_cross_validation(kinds: argparse._SubParsersAction[OneLineParser]) -> None:
-    parser = kinds.add_parser("cross-validation", help="train and test by turns on parts of a data set (table 2)")
+    about = "train and test by turns on parts of a data set (table 2)"
+    parser = kinds.add_parser("cross-validation", help=about, **explained(_sentence(about), DATASET))
     parser.add_argument("dataset", help="folder with scans and <scan>_microbleeds.nii.gz")
     parser.add_argument("--folds", type=int, default=5, metavar="K", help="parts, by subject (default: 5)")
     _add_training(parser)
@@ -55,7 +58,8 @@ def _add_cross_validation(kinds: argparse._SubParsersAction[OneLineParser]) -> N
 
 
 def _add_generalization(kinds: argparse._SubParsersAction[OneLineParser]) -> None:
-    parser = kinds.add_parser("generalization", help="one model on several data sets and modalities (table 3)")
+    about = "one model on several data sets and modalities (table 3)"
+    parser = kinds.add_parser("generalization", help=about, **explained(_sentence(about), DATASET))
     parser.add_argument("datasets", nargs="+", metavar="DATASET", help="folder with scans and their label maps")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for rows and report")
     parser.add_argument("--model", metavar="DIR", help="folder of a model; default: the one that comes with CMMDetect")
@@ -66,9 +70,13 @@ def _add_generalization(kinds: argparse._SubParsersAction[OneLineParser]) -> Non
     parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
-    parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="default: bet")
-    parser.add_argument("--brain-masks", action="store_true", help="use the data sets' brain masks")
+    parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="(default: bet)")
+    parser.add_argument("--brain-masks", action="store_true", help=BRAIN_MASKS)
     parser.set_defaults(run=_generalization)
+
+
+def _sentence(about: str) -> str:
+    return f"{about[0].upper()}{about[1:]}. Started again it goes on where it stopped."
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:

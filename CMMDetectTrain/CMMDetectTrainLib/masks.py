@@ -24,6 +24,7 @@ from CMMDetectLib.tables import MISSING, write_tsv
 from CMMDetectLib.wording import counted
 
 from .annotations import Annotations, read_annotations
+from .command_texts import POINTS, explained
 from .extras import training_packages
 from .label_map import label_map
 
@@ -45,6 +46,10 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+MASKS = """\
+Move each point to the darkest voxel near it (QSM: the brightest), grow the
+lesion there, and write a label map, with measurements and a picture beside it.
+Points that cannot be used are named."""
 TILE_MM, TILE_PIXELS = 24.0, 120
 """Width of the square around a lesion that is drawn, on the scan and in the picture."""
 GAP_PIXELS, TITLE_PIXELS = 6, 16
@@ -70,11 +75,9 @@ class MaskFiles:
 def add_masks(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     """Add ``cmmdetect masks``."""
     usual = GrowthSettings()
-    parser = commands.add_parser("masks", help="grow the microbleeds at annotated points")
+    parser = commands.add_parser("masks", help="grow the microbleeds at annotated points", **explained(MASKS, POINTS))
     parser.add_argument("scan", help="NIfTI or NRRD file, or a folder with one DICOM series")
-    parser.add_argument(
-        "coordinates", help=".mrk.json, .fcsv, .tsv, .csv, .mat, *_candidates.tsv, *_reviewed.tsv or a mask"
-    )
+    parser.add_argument("coordinates", help="file with the points, in one of the formats below")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="label map (.nii.gz) to write")
     parser.add_argument("--modality", help=f"{', '.join(Modality)}; read from a BIDS name when not given")
     parser.add_argument("--echo", type=int, metavar="N", help="which volume of a 4D multi-echo file, from 1")

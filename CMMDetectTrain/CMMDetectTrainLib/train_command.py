@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from CMMDetectLib.brain_extraction import METHODS as BRAIN_EXTRACTIONS
+from CMMDetectLib.bundle import SHIPPED_BUNDLE
 from CMMDetectLib.channels import CHANNELS, PAPER_CHANNELS
 from CMMDetectLib.cli import OneLineParser, progress_bar, tell
 from CMMDetectLib.devices import DEVICES, PRECISIONS, choose_compute
@@ -18,6 +19,7 @@ from CMMDetectLib.file_names import check_there
 from CMMDetectLib.scan import Modality, name_of
 from CMMDetectLib.wording import counted
 
+from .command_texts import BRAIN_MASKS, DATASET, explained
 from .extras import training_packages
 from .seeds import check_seed
 from .training_job import FINE_TUNING_RATE, work_folder
@@ -28,6 +30,13 @@ if TYPE_CHECKING:
 
 Number = TypeVar("Number", int, float)
 
+SHIPPED = "shipped"
+"""Stands for the model that comes with CMMDetect, wherever that was installed."""
+TRAIN = """\
+Train the detector of stage 1, then the teacher, then the student, and choose
+thresholds on the validation subjects. The bundle holds a report of these.
+Subjects by which the model shall be measured afterwards must not be among
+those of the training: name the others with --subjects."""
 LEAST_PATCH_SIZE = 16
 """Smaller patches are all border."""
 BY_NETWORK = {"epochs": 1, "decay_epochs": 1, "batch": 1, "warm_up": 0}
@@ -38,12 +47,21 @@ VOXEL_MM = {"pixel": (0.2, 2.0), "slice": (0.4, 6.0)}
 
 def add_train(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     """Add ``cmmdetect train`` to the command line."""
-    parser = commands.add_parser("train", help="train a model bundle on a data set with known microbleeds")
+    parser = commands.add_parser(
+        "train",
+        help="train a model bundle on a data set with known microbleeds",
+        **explained(TRAIN, DATASET),
+    )
     parser.add_argument("dataset", help="folder with scans and <scan>_microbleeds.nii.gz")
     parser.add_argument("-o", "--output", required=True, metavar="BUNDLE", help="folder of the new bundle")
-    parser.add_argument("--from", dest="start", metavar="BUNDLE", help="fine-tune this bundle")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted training")
-    parser.add_argument("--name", help="of the bundle; default: the folder's")
+    parser.add_argument(
+        "--from",
+        dest="start",
+        metavar="BUNDLE",
+        help=f"fine-tune this bundle; '{SHIPPED}' is the one that comes with CMMDetect",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted training, options as before")
+    parser.add_argument("--name", help="name of the bundle (default: the folder's)")
     parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
     parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
     parser.add_argument("--networks", nargs="+", metavar="NAME", help="train only these: detector, teacher, student")
@@ -59,77 +77,100 @@ def add_training_options(parser: argparse.ArgumentParser, fine_tunes: bool = Fal
     ----------
     fine_tunes : whether there is --from, which changes some defaults
     """
-    _add_sizes(parser, fine_tunes)
-    _add_schedule(parser, fine_tunes)
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks are trained")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
-    parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="default: bet")
-    parser.add_argument("--brain-masks", action="store_true", help="use the data set's brain masks")
-
-
-def _add_sizes(parser: argparse.ArgumentParser, fine_tunes: bool) -> None:
-    as_that = ", or as --from" if fine_tunes else ""
-    parser.add_argument("--width", type=int, metavar="N", help=f"filters at full resolution (default: 16{as_that})")
-    parser.add_argument(
-        "--student-width", type=int, metavar="N", help=f"of the student (default: as --width{as_that})"
+    _add_validation(parser.add_argument_group("validation subjects, which choose thresholds and the best epoch"))
+    _add_networks(parser.add_argument_group("networks"), fine_tunes)
+    _add_patches(parser.add_argument_group("patches that they learn from"))
+    _add_schedule(parser.add_argument_group("schedule"), fine_tunes)
+    group = parser.add_argument_group("processor and brain")
+    group.add_argument(
+        "--device", choices=DEVICES, default="auto", help="where the networks are trained (default: auto)"
     )
-    parser.add_argument(
+    group.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks (default: auto)")
+    group.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="(default: bet)")
+    group.add_argument("--brain-masks", action="store_true", help=BRAIN_MASKS)
+
+
+def _add_validation(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--validation-share", type=float, default=0.2, metavar="X", help="share of the subjects (default: 0.2)"
+    )
+    group.add_argument(
+        "--validation-subjects", nargs="+", default=[], metavar="NAME", help="these, instead of a share"
+    )
+
+
+def _add_networks(group: argparse._ArgumentGroup, fine_tunes: bool) -> None:
+    as_that = ", or as --from" if fine_tunes else ""
+    group.add_argument("--width", type=int, metavar="N", help=f"filters at full resolution (default: 16{as_that})")
+    group.add_argument("--student-width", type=int, metavar="N", help=f"of the student (default: as --width{as_that})")
+    group.add_argument(
         "--pixel",
         type=float,
         metavar="MM",
         help=f"bring scans to this pixel size before the networks see them (default: their own{as_that})",
     )
-    parser.add_argument("--slice", type=float, metavar="MM", help="the same of their slices' distance")
-    parser.add_argument(
+    group.add_argument(
+        "--slice", type=float, metavar="MM", help=f"the same of their slices' distance (default: their own{as_that})"
+    )
+    group.add_argument(
         "--channels",
         nargs="+",
         default=list(CHANNELS),
         metavar="NAME",
-        help=f"that the networks look at (default: {' '.join(CHANNELS)}; the paper's: {' '.join(PAPER_CHANNELS)})",
+        help=f"what they look at (default: {' '.join(CHANNELS)}; the paper's: {' '.join(PAPER_CHANNELS)})",
     )
-    parser.add_argument("--patch-size", type=int, default=48, metavar="N", help="pixels, of stage 1 (default: 48)")
-    parser.add_argument("--simulated-patches", type=int, default=0, metavar="N", help="simulate these as well")
-    parser.add_argument("--patches-an-epoch", type=int, metavar="N", help="at most; default: all")
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="that simulate (default: 1)")
-    parser.add_argument("--validation-share", type=float, default=0.2, metavar="X", help="of the subjects")
-    parser.add_argument("--validation-subjects", nargs="+", default=[], metavar="NAME", help="instead of drawing them")
 
 
-def _add_schedule(parser: argparse.ArgumentParser, fine_tunes: bool) -> None:
-    first_rate = "0.001, or 0.0001 with --from" if fine_tunes else "default: 0.001"
-    _add_by_network(parser, "epochs", 100, "at most")
-    parser.add_argument("--patience", type=int, default=20, metavar="N", help="epochs without progress (default: 20)")
-    _add_by_network(parser, "batch", 8, "patches a step; narrow classifiers learn better by 32")
-    parser.add_argument(
-        "--learning-rate",
-        type=float,
-        nargs="+",
-        metavar="X",
-        help=f"first one, of all or of detector, teacher and student ({first_rate})",
+def _add_patches(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--patch-size", type=int, default=48, metavar="N", help="pixels, of stage 1 (default: 48)")
+    group.add_argument("--patches-an-epoch", type=int, metavar="N", help="in an epoch at most (default: all)")
+    group.add_argument("--augmentation", type=int, default=10, metavar="N", help="factor of stage 1 (default: 10)")
+    group.add_argument(
+        "--noise-variance", type=float, default=0.04, metavar="X", help="of the noise added, at most (default: 0.04)"
     )
-    parser.add_argument("--decay", type=float, default=0.1, metavar="X", help="of the learning rate (default: 0.1)")
-    _add_by_network(parser, "decay-epochs", 2, "between the steps of --decay")
-    _add_by_network(parser, "warm-up", 0, "first steps, in which the learning rate rises")
-    parser.add_argument("--epsilon", type=float, default=1e-4, metavar="X", help="of Adam (default: 0.0001)")
-    averaging = "share that a step leaves of a running mean of the weights, which is kept instead of them (default: 0)"
-    parser.add_argument("--averaging", type=float, default=0.0, metavar="X", help=averaging)
-    parser.add_argument("--augmentation", type=int, default=10, metavar="N", help="factor of stage 1 (default: 10)")
-    parser.add_argument("--noise-variance", type=float, default=0.04, metavar="X", help="at most (default: 0.04)")
-    parser.add_argument("--contrast", type=float, default=1.0, metavar="X", help="largest change (default: 1, none)")
-    parser.add_argument(
+    group.add_argument(
+        "--contrast", type=float, default=1.0, metavar="X", help="largest factor of contrast (default: 1, none)"
+    )
+    group.add_argument(
+        "--simulated-patches", type=int, default=0, metavar="N", help="simulate so many as well (default: 0)"
+    )
+    group.add_argument("--processes", type=int, default=1, metavar="N", help="that simulate (default: 1)")
+    group.add_argument(
         "--th-candidates",
         type=float,
         default=0.1,
         metavar="P",
         help="probability of stage 1 from which the student learns to judge, and the lowest threshold (default: 0.1)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything that is random")
 
 
-def _add_by_network(parser: argparse.ArgumentParser, name: str, default: int, what: str) -> None:
+def _add_schedule(group: argparse._ArgumentGroup, fine_tunes: bool) -> None:
+    first_rate = "default: 0.001, or 0.0001 with --from" if fine_tunes else "default: 0.001"
+    _add_by_network(group, "epochs", 100, "so many at most")
+    group.add_argument(
+        "--patience", type=int, default=20, metavar="N", help="epochs without progress that end it (default: 20)"
+    )
+    _add_by_network(group, "batch", 8, "patches a step; narrow classifiers learn better by 32")
+    group.add_argument(
+        "--learning-rate",
+        type=float,
+        nargs="+",
+        metavar="X",
+        help=f"first one, of all or of detector, teacher and student ({first_rate})",
+    )
+    group.add_argument("--decay", type=float, default=0.1, metavar="X", help="of the learning rate (default: 0.1)")
+    _add_by_network(group, "decay-epochs", 2, "between the steps of --decay")
+    _add_by_network(group, "warm-up", 0, "first steps, in which the learning rate rises")
+    group.add_argument("--epsilon", type=float, default=1e-4, metavar="X", help="of Adam (default: 0.0001)")
+    averaging = "share that a step leaves of a running mean of the weights, which is kept instead of them (default: 0)"
+    group.add_argument("--averaging", type=float, default=0.0, metavar="X", help=averaging)
+    group.add_argument("--seed", type=int, default=0, metavar="S", help="of everything that is random (default: 0)")
+
+
+def _add_by_network(group: argparse._ArgumentGroup, name: str, default: int, what: str) -> None:
     """Add an option of `BY_NETWORK`."""
     described = f"{what}; one number, or those of detector, teacher and student (default: {default})"
-    parser.add_argument(f"--{name}", type=int, nargs="+", default=[default], metavar="N", help=described)
+    group.add_argument(f"--{name}", type=int, nargs="+", default=[default], metavar="N", help=described)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -194,7 +235,7 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
         name=options.name or name_of(Path(options.output)),
         width=options.width or TrainingPlan.width,
         student_width=options.student_width,
-        start=Path(options.start) if options.start else None,
+        start=_start_of(options),
         networks=networks,
         schedule=schedule,
         epochs=_one_each(options.epochs),
@@ -218,6 +259,12 @@ def plan_of(options: argparse.Namespace) -> TrainingPlan:
         given_brain=options.brain_masks,
         processes=options.processes,
     )
+
+
+def _start_of(options: argparse.Namespace) -> Path | None:
+    if options.start == SHIPPED and not Path(SHIPPED).is_dir():
+        return SHIPPED_BUNDLE
+    return Path(options.start) if options.start else None
 
 
 def _one_each(numbers: list[Number]) -> tuple[Number, Number, Number] | None:

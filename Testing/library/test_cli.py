@@ -348,14 +348,17 @@ def test_without_a_command_the_help_is_named(capsys):
     assert "--help" in refused(capsys, [])
 
 
-def test_the_help_says_what_a_protocol_may_be_and_what_model_and_cutoffs_do(capsys):
+def test_the_help_says_what_a_protocol_may_be_what_model_and_cutoffs_do_and_what_files_hold(capsys):
     told = {}
-    for command in ("simulate", "detect"):
+    for command in ("simulate", "detect", "masks", "train", "evaluate"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         told[command] = " ".join(capsys.readouterr().out.split())
     assert ", ".join(PRESETS) in told["simulate"] and "number of subjects" in told["simulate"]
     assert "the one that comes with CMMDetect" in told["detect"]
+    assert "x, y, z (RAS mm) or i, j, k (voxel indices from 0" in told["masks"]
+    for command in ("train", "evaluate"):
+        assert "<scan>.nii.gz and <scan>_microbleeds.nii.gz, in folders of any depth" in told[command]
     assert told["detect"].count("stage 3 takes out") == 1 and "cut-off of stage 3" not in told["detect"]
 
 

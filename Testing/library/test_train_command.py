@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from CMMDetectLib.bundle import BundleDescription, read_bundle, write_bundle
+from CMMDetectLib.bundle import SHIPPED_BUNDLE, BundleDescription, read_bundle, write_bundle
 from CMMDetectLib.channels import CHANNELS, PAPER_CHANNELS
 from CMMDetectLib.cli import EXIT_INPUT
 from CMMDetectLib.networks import CandidateDetector, Student
@@ -126,6 +126,10 @@ def test_fine_tuning_begins_with_a_smaller_learning_rate_unless_one_is_given(pla
     plan = planned("--from", "bundle")["plan"]
     assert (plan.start, plan.schedule.learning_rate) == (Path("bundle"), 1e-4)
     assert planned("--from", "bundle", "--learning-rate", "0.002")["plan"].schedule.learning_rate == 0.002
+
+
+def test_the_model_that_comes_with_cmmdetect_is_fine_tuned_without_knowing_where_it_lies(planned):
+    assert planned("--from", "shipped")["plan"].start == SHIPPED_BUNDLE
 
 
 def test_only_the_subjects_asked_for_are_used(planned):
