@@ -55,7 +55,7 @@ def test_a_region_of_a_case_is_corrected_and_kept_as_the_same_case(kept, folders
     assert "corrected by hand" in kept.ui.lesionMessageLabel.text
     assert kept.ui.saveCaseButton.text == "Replace the labels of sub-01_swi"
     click(kept.ui.saveCaseButton)
-    assert kept.ui.saveMessageLabel.text == "Saved: sub-01_swi, 2 microbleeds."
+    assert kept.ui.saveMessageLabel.text == "Saved: sub-01_swi. Microbleeds: 2."
     changed = np.argwhere(saved_labels(folders.dataset) != before)
     assert changed.tolist() == [list(CORRECTED_VOXEL)]
     (row,) = rows_of(kept.ui.caseTable)
@@ -149,7 +149,7 @@ def test_a_case_that_is_shown_beside_its_scan_can_be_saved_again(labeled, marked
     assert shown.GetName() == "sub-01_swi_1"
     choose(labeled, shown, marked.points)
     click(labeled.ui.saveCaseButton)
-    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi, 2 microbleeds."
+    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi. Microbleeds: 2."
 
 
 @pytest.mark.parametrize("missing", ["sub-01_swi.nii.gz", "sub-01_swi_microbleeds.nii.gz"])

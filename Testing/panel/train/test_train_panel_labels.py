@@ -107,7 +107,7 @@ def test_a_case_is_saved_as_training_reads_it_and_listed(labeled, marked, folder
     labeled.ui.caseReaderLineEdit.setText("Ada")
     assert labeled.ui.saveCaseButton.text == "Save as training case sub-01_swi"
     click(labeled.ui.saveCaseButton)
-    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi, 2 microbleeds."
+    assert labeled.ui.saveMessageLabel.text == "Saved: sub-01_swi. Microbleeds: 2."
     (entry,) = find_scans(folders.dataset)
     saved = read_labels(entry.labels, read_scan(entry.scan))
     assert np.array_equal(saved, labeled.labels._nodes.labels(marked.volume))
@@ -120,7 +120,7 @@ def test_cases_that_others_wrote_are_not_summed_up_as_if_they_had_no_microbleeds
     click(labeled.ui.saveCaseButton)
     (folders.dataset / "cases.tsv").unlink()
     labeled.enter()
-    expected = "Microbleeds to learn from: 0. In 1 cases they were not counted yet."
+    expected = "Microbleeds to learn from: 0. Cases in which they were not counted yet: 1."
     assert labeled.ui.caseMessageLabel.text.endswith(expected)
 
 

@@ -11,6 +11,7 @@ from CMMDetectLib.review_file import identify, to_text, write_review
 from CMMDetectLib.review_records import position_of
 from CMMDetectLib.scan import write_image
 from CMMDetectLib.scene import ReviewScene
+from CMMDetectTrainWidgets.point_lists import pointsOf
 from training_sets import small_scan
 
 
