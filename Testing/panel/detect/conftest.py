@@ -63,6 +63,15 @@ def found_files(small_scan, tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.fixture
+def other_files(small_scan, tmp_path_factory) -> dict[str, str]:
+    """What a run finds in the other patient."""
+    folder = tmp_path_factory.mktemp("other")
+    write_image(folder / "scan_swi.nii", np.ascontiguousarray(small_scan.array[:, ::-1]), small_scan.affine)
+    job = DetectionJob(scan=str(folder / "scan_swi.nii"), output=str(folder / "out"), method="classical")
+    return {kind: str(path) for kind, path in run_job(job).files.items()}
+
+
+@pytest.fixture
 def volume(host, small_scan) -> Any:
     """The scan as a volume of the scene."""
     array = np.ascontiguousarray(small_scan.array.T)

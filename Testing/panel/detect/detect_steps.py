@@ -28,6 +28,21 @@ def take_run(panel: Any, volume: Any, files: dict[str, str]) -> None:
     panel.update()
 
 
+def apply(panel: Any) -> None:
+    """Click Apply, which is also Cancel."""
+    QTest.mouseClick(panel.ui.applyButton, qt.Qt.LeftButton)
+
+
+def wait_for_the_end(panel: Any, timeout_s: float = 60) -> None:
+    """Wait until no detection runs."""
+    slicer_host.wait_until(lambda: not panel.run.running, timeout_s)
+
+
+def problem(panel: Any) -> str:
+    """Give what the panel says under its inputs."""
+    return str(panel.ui.inputProblemLabel.text)
+
+
 KEYS = {",": qt.Qt.Key_Comma, ".": qt.Qt.Key_Period}
 
 

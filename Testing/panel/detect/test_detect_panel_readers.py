@@ -5,7 +5,10 @@ import slicer
 from detect_steps import accept, add_scan, place_point, take_run, type_reader
 
 import slicer_host
+from CMMDetectLib.errors import OutputError
 from CMMDetectLib.review_file import read_review
+from CMMDetectLib.scene_volume import scan_of
+from CMMDetectWidgets.review_keeper import showDetection
 
 
 def names(folder):
@@ -126,3 +129,120 @@ def test_a_name_that_is_being_typed_is_left_alone_while_the_review_changes(revie
     reviewed.ui.readerLineEdit.setText("Ad")
     accept(reviewed, 1)
     assert reviewed.ui.readerLineEdit.text == "Ad"
+
+
+def test_a_reader_who_gives_the_name_late_goes_on_with_their_own_review(reviewed, volume, found_files, tmp_path):
+    type_reader(reviewed, "Ada")
+    accepted = accept(reviewed, 2)
+    type_reader(reviewed, "")
+    slicer_host.wait_until(lambda: True)
+    type_reader(reviewed, "Ada")
+    assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
+    assert not list((tmp_path / "results").glob("*older*"))
+
+
+def test_what_a_script_found_is_reviewed_under_the_name_that_the_panel_shows(panel, small_scan, other_files):
+    other = add_scan(small_scan, "sub-02_swi", mirrored=True)
+    showDetection(other, scan_of(other, "swi"), other_files)
+    type_reader(panel, "Ada")
+    panel.ui.inputVolumeSelector.setCurrentNode(other)
+    assert panel.ui.readerLineEdit.text == "Ada"
+    accept(panel, 1)
+    assert panel.keeper.session.save.path.name == "sub-02_swi_reader-Ada_review.json"
+    assert [item.reader for item in panel.keeper.session.accepted] == ["Ada"]
+
+
+def test_decisions_without_a_name_stay_in_their_file_when_the_reader_has_a_review(reviewed, tmp_path):
+    type_reader(reviewed, "Ada")
+    hers = accept(reviewed, 1)
+    type_reader(reviewed, "")
+    nobodys = accept(reviewed, 3)
+    type_reader(reviewed, "Ada")
+    assert [item.id for item in reviewed.keeper.session.accepted] == hers
+    assert "sub-01_swi_review.json" in reviewed.ui.messageLabel.text
+    kept = read_review(tmp_path / "results" / "sub-01_swi_review.json")
+    assert {item.id for item in kept.accepted} == set(nobodys)
+
+
+def test_a_reader_who_marks_first_adds_to_the_review_that_they_have(reviewed, volume, small_scan, tmp_path):
+    type_reader(reviewed, "Ada")
+    accepted = accept(reviewed, 2)
+    slicer.mrmlScene.Clear(0)
+    (tmp_path / "results" / "sub-01_swi_review.json").unlink()
+    reviewed.ui.readerLineEdit.setText("")
+    add_scan(small_scan, "sub-01_swi")
+    reviewed.enter()
+    reviewed.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    assert reviewed.keeper.session is None
+    type_reader(reviewed, "Ada")
+    assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
+    assert not list((tmp_path / "results").glob("*older*"))
+
+
+def test_a_reader_takes_over_a_newer_run_and_no_older_one(reviewed):
+    type_reader(reviewed, "Ada")
+    accept(reviewed, 1)
+    now = reviewed.keeper.session.run["created"]
+    type_reader(reviewed, "Ben")
+    mine = accept(reviewed, 1)
+    session = reviewed.keeper.session
+    session.run = {**session.run, "created": "1999-01-01T00:00:00+00:00"}
+    session.save(session)
+    type_reader(reviewed, "Ada")
+    assert reviewed.keeper.session.run["created"] == now
+    type_reader(reviewed, "Ben")
+    assert reviewed.keeper.session.run["created"] == now
+    assert [item.id for item in reviewed.keeper.session.accepted] == mine
+
+
+def test_a_damaged_review_of_another_reader_is_in_nobodys_way(reviewed, volume, small_scan, tmp_path):
+    type_reader(reviewed, "Ada")
+    accepted = accept(reviewed, 2)
+    slicer.mrmlScene.Clear(0)
+    (tmp_path / "results" / "sub-01_swi_reader-Ben_review.json").write_text("damaged")
+    add_scan(small_scan, "sub-01_swi")
+    reviewed.enter()
+    reviewed.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
+    type_reader(reviewed, "Ben")
+    assert "damaged" in reviewed.ui.messageLabel.text
+    assert reviewed.ui.readerLineEdit.text == "Ada" == reviewed.keeper.session.reader
+
+
+def test_opening_the_open_review_keeps_the_note_that_is_being_written(reviewed, tmp_path):
+    accept(reviewed, 1)
+    reviewed.review.choose(reviewed.review.listed[0])
+    path = tmp_path / "results" / "sub-01_swi_review.json"
+    reviewed.ui.sessionPathLineEdit.currentPath = str(path)
+    reviewed.ui.noteLineEdit.setText("beside a vein")
+    reviewed.ui.openSessionButton.click()
+    assert "beside a vein" in {item.note for item in reviewed.keeper.session.candidates}
+    assert not list(path.parent.glob("*older*"))
+
+
+def test_a_review_that_was_put_right_opens_when_the_module_is_entered_again(reviewed, small_scan, tmp_path):
+    accepted = accept(reviewed, 2)
+    path = tmp_path / "results" / "sub-01_swi_review.json"
+    content = path.read_text()
+    slicer.mrmlScene.Clear(0)
+    path.write_text("damaged")
+    add_scan(small_scan, "sub-01_swi")
+    reviewed.enter()
+    reviewed.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    assert "damaged" in reviewed.ui.messageLabel.text
+    path.write_text(content)
+    reviewed.exit()
+    reviewed.enter()
+    assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
+    assert reviewed.ui.messageLabel.text == ""
+
+
+def test_a_note_that_could_not_be_saved_when_its_review_was_closed_is_told(reviewed, small_scan, monkeypatch):
+    def fail(path, session):
+        raise OutputError("the disk is full")
+
+    reviewed.review.choose(reviewed.review.listed[0])
+    reviewed.ui.noteLineEdit.setText("beside a vein")
+    monkeypatch.setattr("CMMDetectLib.review_file.write_review", fail)
+    reviewed.ui.inputVolumeSelector.setCurrentNode(add_scan(small_scan, "sub-02_swi", mirrored=True))
+    assert "the disk is full" in reviewed.ui.messageLabel.text
