@@ -34,7 +34,7 @@ SPEED_PERIOD_S = 300.0
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Says in one line what is wrong with the options, without the usage before it."""
+    """Reports wrong options in one line, without the usage text."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """End the program with status 2."""
@@ -42,9 +42,9 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def make_parser() -> tuple[OneLineParser, argparse._SubParsersAction[OneLineParser]]:
-    """Make the parser of ``cmmdetect`` and the place where further commands are added.
+    """Make the parser of ``cmmdetect`` and the subparsers to which further commands are added.
 
-    A command's parser sets the default ``run`` to a function of the parsed options.
+    Each command sets the default ``run`` to a function that takes the parsed options.
     """
     parser = OneLineParser(
         prog="cmmdetect", description="Find cerebral microbleeds on SWI, T2*-GRE and QSM. Not a medical device."
@@ -56,13 +56,13 @@ def make_parser() -> tuple[OneLineParser, argparse._SubParsersAction[OneLinePars
 
 
 def run_command(parser: OneLineParser, arguments: Sequence[str] | None = None) -> int:
-    """Parse the options and run their command; give the exit status, 2 with one line for what a user can mend."""
+    """Parse the options and run the command; return the exit status, 2 after one line about what to correct."""
     options = parser.parse_args(arguments)
     try:
         _check_names(options)
         options.run(options)
     except CMMDetectError as error:
-        _complain(str(error).replace("\n", "\\n"))  # a file's name may hold a line break
+        _complain(str(error).replace("\n", "\\n"))  # a file name may contain a line break
         return EXIT_INPUT
     except KeyboardInterrupt:
         _complain("interrupted")
@@ -71,7 +71,7 @@ def run_command(parser: OneLineParser, arguments: Sequence[str] | None = None) -
 
 
 def _complain(line: str) -> None:
-    """Say in one line on the error output what is wrong, if there is one that can be written."""
+    """Write one line to standard error, if that is open and can be written."""
     with suppress(OSError):
         if sys.stderr is not None:
             sys.stderr.write(f"cmmdetect: {line}\n")
@@ -86,18 +86,18 @@ def _check_names(options: argparse.Namespace) -> None:
 
 
 def tell(*lines: str | Table) -> None:
-    """Print results on the standard output as they are: names may look like markup, and paths are not broken.
+    """Print results to standard output verbatim: names may look like markup, and paths must not be wrapped.
 
-    A program that was started without one tells nobody.
+    Does nothing in a program that was started without standard output.
 
     Raises
     ------
     OutputError
-        If nothing can be written there.
+        If standard output cannot be written.
     """
     if sys.stdout is None:
         return
-    # a name may have letters that the terminal's encoding lacks
+    # a name may contain characters that the terminal's encoding lacks
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     console = Console(highlight=False, markup=False, emoji=False)
@@ -111,21 +111,21 @@ def tell(*lines: str | Table) -> None:
 
 
 def _forget_standard_output() -> None:
-    """Let Python's last flush go nowhere: it would fail again, with lines and an exit status of its own."""
+    """Redirect Python's final flush to nowhere: it would fail again, with its own messages and exit status."""
     with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 @contextmanager
 def progress_bar() -> Iterator[Listener]:
-    """Show a progress bar, with the time gone and left, on the terminal's error output while a run lasts."""
+    """Show a progress bar with the elapsed and the remaining time on standard error while a run lasts."""
     console = Console(stderr=True)
     if not console.is_interactive:  # in a file the bar would leave an empty line
         yield lambda _step, _fraction, _message: None
         return
     done = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     time = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("left"))
-    # a run's steps differ in speed, so the time left is judged by minutes and not by the last moments
+    # the steps of a run differ in speed, so the remaining time is estimated over minutes, not over the last moments
     with ProgressBar(*done, *time, console=console, transient=True, speed_estimate_period=SPEED_PERIOD_S) as bar:
         task = bar.add_task("Starting", total=1.0)
 
@@ -136,14 +136,14 @@ def progress_bar() -> Iterator[Listener]:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add what chooses a method and its model; named like the fields of `DetectionJob`."""
+    """Add the options that choose a method and its model; named like the fields of `DetectionJob`."""
     parser.add_argument("--model", metavar="DIR", help="folder of a model; default: the one that comes with CMMDetect")
     methods = "paper: networks (default); classical: radial symmetry and rules, which need neither torch nor a model"
     parser.add_argument("--method", choices=METHODS, help=methods)
 
 
 def add_method_options(parser: argparse.ArgumentParser) -> None:
-    """Add what chooses a method and its thresholds; named like the fields of `DetectionJob`."""
+    """Add the options that choose a method and its thresholds; named like the fields of `DetectionJob`."""
     add_model_options(parser)
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
@@ -156,7 +156,7 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
 
 
 def method_job(options: argparse.Namespace) -> DetectionJob:
-    """Give a job of no scan that says what the options of `add_method_options` have chosen."""
+    """Return a job without a scan that holds the options of `add_method_options`."""
     chosen = ("model", "method", "device", "precision", "th_detection", "th_discrimination")
     return DetectionJob(scan="", output="", **{name: getattr(options, name) for name in chosen})
 
@@ -170,10 +170,13 @@ def _add_detect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     parser.add_argument("--mask", metavar="FILE", help="brain mask on the scan's grid; found when not given")
     parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="default: bet")
     add_method_options(parser)
-    parser.add_argument("--min-volume-mm3", type=float, metavar="X", help="stage 3 takes out what is smaller")
-    parser.add_argument("--max-ellipticity", type=float, metavar="X", help="... what is longer; 0 is round")
-    nearer = "... what is nearer to the edge of the brain mask"
-    parser.add_argument("--min-skull-distance-mm", type=float, metavar="X", help=nearer)
+    kept = {
+        "min-volume-mm3": "smallest volume that stage 3 keeps",
+        "max-ellipticity": "largest ellipticity that stage 3 keeps; 0 is round",
+        "min-skull-distance-mm": "smallest distance to the edge of the brain mask that stage 3 keeps",
+    }
+    for name, described in kept.items():
+        parser.add_argument(f"--{name}", type=float, metavar="X", help=described)
     parser.set_defaults(run=_detect)
 
 
@@ -200,7 +203,7 @@ def _tell_summary(result: JobResult) -> None:
 
 
 def candidate_table(candidates: Sequence[Candidate]) -> Table:
-    """Lay candidates out for the terminal: position in RAS mm, diameter, both probabilities."""
+    """Format candidates for the terminal: position in RAS mm, diameter, both probabilities."""
     table = Table(box=None, pad_edge=False)
     table.add_column("final")
     for name in ("x", "y", "z (RAS mm)", "diameter mm", "p detection", "p discrimination"):

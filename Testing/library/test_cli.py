@@ -359,7 +359,7 @@ def test_the_help_says_what_a_protocol_may_be_what_model_and_cutoffs_do_and_what
     assert "x, y, z (RAS mm) or i, j, k (voxel indices from 0" in told["masks"]
     for command in ("train", "evaluate"):
         assert "<scan>.nii.gz and <scan>_microbleeds.nii.gz, in folders of any depth" in told[command]
-    assert told["detect"].count("stage 3 takes out") == 1 and "cut-off of stage 3" not in told["detect"]
+    assert told["detect"].count("that stage 3 keeps") == 3 and "cut-off of stage 3" not in told["detect"]
 
 
 def test_the_readmes_demo_finds_half_of_its_microbleeds_and_hardly_anything_else(tmp_path, capsys):
