@@ -1,7 +1,7 @@
-"""Two readers of one scan: how far they agree, and a third session that settles the rest.
+"""Agreement of two readers of one scan, and a third session that settles their differences.
 
-A lesion of one reader is that of the other if both were marked within 3 mm, one to one. Lesions are the union of both
-lists; a lesion that a reader does not have at all was not seen as a microbleed, and counts as rejected.
+Lesions of two readers match one to one if they were marked within 3 mm of each other. Lesions are the union of both
+lists; one that a reader does not have was not seen as a microbleed and counts as rejected.
 """
 
 from __future__ import annotations
@@ -38,36 +38,36 @@ ABSENT = "absent"
 
 @dataclass(frozen=True)
 class ComparedLesion:
-    """One lesion as both readers have it; None where a reader does not have it."""
+    """One lesion as each reader has it; None where a reader does not have it."""
 
     first: Candidate | None
     second: Candidate | None
 
     @property
     def known(self) -> Candidate:
-        """The record of the first reader who has it."""
+        """The first reader's record, else the second's."""
         return self.first or self.second  # type: ignore[return-value]
 
     @property
     def verdicts(self) -> tuple[str, str]:
-        """What each reader says: a verdict, or 'absent'."""
+        """Verdict of each reader, or 'absent'."""
         first, second = (item.verdict if item else ABSENT for item in (self.first, self.second))
         return str(first), str(second)
 
     @property
     def is_open(self) -> bool:
-        """Whether a reader who has it has not decided."""
+        """Whether a reader who has the lesion left it undecided."""
         return Verdict.UNDECIDED in self.verdicts
 
     @property
     def agreed(self) -> bool | None:
-        """Whether both say the same; None while one has not decided."""
+        """Whether both readers agree; None while one has not decided."""
         accepted = [verdict == Verdict.ACCEPTED for verdict in self.verdicts]
         return None if self.is_open else accepted[0] == accepted[1]
 
     @property
     def distance_mm(self) -> float | None:
-        """How far apart the readers put it."""
+        """Distance between the positions of both readers, mm; None if one does not have the lesion."""
         if self.first is None or self.second is None:
             return None
         return float(np.linalg.norm(np.subtract(position_of(self.first), position_of(self.second))))
@@ -75,18 +75,18 @@ class ComparedLesion:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two readers agree.
+    """Agreement of two readers.
 
     Attributes
     ----------
     readers : their names
     lesions : the union of both lists
-    both, only_first, only_second, neither : lesions that these accepted, of those that both decided
-    undecided : lesions that a reader has not decided; in none of the numbers
-    kappa : Cohen's, on the decided lesions; None if it cannot be told (all verdicts are the same)
-    positive_agreement : twice the lesions of both over the lesions of each; None if nobody accepted any
-    same_certainty : of the lesions that both accepted with a certainty, those where it is the same
-    with_certainty : the lesions that both accepted with a certainty
+    both, only_first, only_second, neither : number of lesions accepted by these readers, of those that both decided
+    undecided : number of lesions that a reader has left undecided; not in the other numbers
+    kappa : Cohen's kappa of the decided lesions; None if it is undefined (all verdicts are the same)
+    positive_agreement : 2 * both / (2 * both + only_first + only_second); None if nobody accepted any
+    same_certainty : number of lesions that both accepted with the same certainty
+    with_certainty : number of lesions that both accepted and gave a certainty
     """
 
     readers: tuple[str, str]
@@ -102,7 +102,7 @@ class Agreement:
     with_certainty: int
 
     def summary(self) -> dict[str, Any]:
-        """Give the numbers without the list."""
+        """Return the numbers without the list of lesions."""
         return {name: value for name, value in vars(self).items() if name != "lesions"}
 
 
@@ -141,7 +141,7 @@ def compare_readers(first: ReviewSession, second: ReviewSession) -> Agreement:
 
 
 def cohens_kappa(both: int, only_first: int, only_second: int, neither: int) -> float | None:
-    """Agreement beyond chance of two readers who say yes or no; None where chance alone would agree.
+    """Agreement beyond chance of two readers who say yes or no; None if chance agreement is complete.
 
     >>> round(cohens_kappa(20, 5, 10, 15), 3), cohens_kappa(4, 0, 0, 0)
     (0.4, None)
@@ -154,7 +154,7 @@ def cohens_kappa(both: int, only_first: int, only_second: int, neither: int) -> 
 
 
 def write_agreement(path: Path, agreement: Agreement) -> None:
-    """Write a row a lesion as TSV, and beside it the numbers as JSON.
+    """Write one row per lesion as TSV and, beside it, the numbers as JSON.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def write_agreement(path: Path, agreement: Agreement) -> None:
 
 
 def adjudicate(first: ReviewSession, second: ReviewSession, reader: str = "") -> ReviewSession:
-    """Begin a third session: what both readers say is taken over, the rest is undecided with both words in the note.
+    """Begin a third session: agreed verdicts are adopted, the rest is undecided with both opinions in the note.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def _names(first: ReviewSession, second: ReviewSession) -> tuple[str, str]:
 
 
 def _settled(lesion: ComparedLesion, names: tuple[str, str]) -> Candidate:
-    """Give the candidate of the third session; it lies where the first reader who has it put it."""
+    """Return the candidate of the third session, at the first reader's position, else at the second's."""
     known = lesion.known
     said = zip(names, (lesion.first, lesion.second), strict=True)
     note = "; ".join(f"{name}: {_words(item)}" for name, item in said)

@@ -1,7 +1,7 @@
-"""The review: the one place that knows what a reader decided.
+"""The review: the single source of truth for what a reader decided.
 
 A `ReviewSession` holds the candidates of a run and every decision about them. Tables, markups and files are views of
-it: they call its methods and are told of every change. It knows no file and no window.
+it: they call its methods and are notified of every change. It depends on no file format and no user interface.
 """
 
 from __future__ import annotations
@@ -37,32 +37,32 @@ from .review_records import (
 from .review_state import BlindRead, ReviewProgress, ReviewState, ScanIdentity, ShownFilter
 
 NEARBY_MM = 5.0
-"""A new point this near to a known one may mark the same lesion."""
+"""A new point this close to a known one may mark the same lesion."""
 
 Clock = Callable[[], datetime]
 Listener = Callable[[frozenset[str]], None]
-"""Told the ids of the candidates that changed, appeared or went; empty where only the session's own data changed."""
+"""Called with the ids of candidates that changed, appeared or went; empty if only the session itself changed."""
 
 
 def utc_now() -> datetime:
-    """Give the time, with its zone."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 class ReviewSession:
     """The candidates of a scan and what a reader says about them.
 
-    Every method that changes something raises KeyError for a candidate that is not in view, tells the listeners, and
-    then saves; if that fails the change stays and `OutputError` is raised. A method that changes nothing makes no step
-    of undo.
+    Every method that changes something raises KeyError for a candidate that is not visible, notifies the listeners and
+    then saves; if saving fails, the change stays and `OutputError` is raised. A method that changes nothing adds no
+    undo step.
 
     Parameters
     ----------
     scan : the scan that the candidates lie in
-    candidates : the candidates of a run, in its order; decisions that they carry are taken over
+    candidates : the candidates of a run, in its order; decisions that they carry are kept
     run : provenance of the run
-    state : of a session that goes on
-    clock : gives the time of decisions
+    state : state of a session that is continued
+    clock : returns the time of decisions
 
     Raises
     ------
@@ -87,11 +87,11 @@ class ReviewSession:
         self._history = CandidateHistory(candidates)
         self._listeners: list[Listener] = []
 
-    # ------------------------------------------------------------------ what is there
+    # ------------------------------------------------------------------ content
 
     @property
     def candidates(self) -> list[Candidate]:
-        """All candidates, hidden ones too: the detector's in the order of the run, then the reader's."""
+        """All candidates, also hidden ones: the detector's in the order of the run, then the reader's."""
         return list(self._history.items.values())
 
     @property
@@ -124,12 +124,12 @@ class ReviewSession:
         return item
 
     def shown(self, view: ShownFilter | None = None) -> list[Candidate]:
-        """Give the candidates in view, without changing the list."""
+        """Return the visible candidates that pass a filter."""
         view = view or ShownFilter()
         return [item for item in self.visible if view.shows(item)]
 
     def progress(self, candidates: Iterable[Candidate] | None = None) -> ReviewProgress:
-        """Count what is decided, of all visible candidates or of those given."""
+        """Count the decisions on all visible candidates or on those given."""
         verdicts = [item.verdict for item in (self.visible if candidates is None else candidates)]
         undecided = verdicts.count(Verdict.UNDECIDED)
         return ReviewProgress(len(verdicts), len(verdicts) - undecided, verdicts.count(Verdict.ACCEPTED))
@@ -139,40 +139,40 @@ class ReviewSession:
 
         Parameters
         ----------
-        but : a candidate that is left out, when it is the one to move
+        but : id of a candidate to leave out, for example the one that is moved
         """
         items = [item for item in self.visible if item.id != but]
         distances = np.linalg.norm(positions_of(items) - as_position(position_mm), axis=1)
         near = np.flatnonzero(distances <= NEARBY_MM)
         return [(items[at], float(distances[at])) for at in near[np.argsort(distances[near], kind="stable")]]
 
-    # ------------------------------------------------------------------ going through the list
+    # ------------------------------------------------------------------ navigation
 
     def next_undecided(self, current: str | None, order: Sequence[str] | None = None) -> str | None:
-        """Give the next candidate without a verdict behind the current one, wrapping around; None if all have one.
+        """Return the next undecided candidate after the current one, wrapping around; None if all are decided.
 
         Parameters
         ----------
-        order : ids as they are listed, without it all visible ones; one that is gone is passed over
+        order : ids as they are listed, by default all visible ones; ids that are gone are skipped
         """
         ids = [name for name in self._order(order) if name == current or self[name].verdict == Verdict.UNDECIDED]
         following = _step(ids, current, 1)
         return None if following is None or self[following].verdict != Verdict.UNDECIDED else following
 
     def next(self, current: str | None, order: Sequence[str] | None = None) -> str | None:
-        """Give the candidate behind the current one, wrapping around; the first without one."""
+        """Return the candidate after the current one, wrapping around; the first if there is no current one."""
         return _step(self._order(order), current, 1)
 
     def previous(self, current: str | None, order: Sequence[str] | None = None) -> str | None:
-        """Give the candidate before the current one, wrapping around; the last without one."""
+        """Return the candidate before the current one, wrapping around; the last if there is no current one."""
         return _step(self._order(order), current, -1)
 
     # ------------------------------------------------------------------ decisions
 
     def judge(self, candidate_id: str, verdict: Verdict) -> None:
-        """Accept, reject or leave open. Accepting what a stage rejected rescues it: the stage's reason stays known.
+        """Accept, reject or leave undecided. An accepted candidate that a stage rejected keeps the stage's reason.
 
-        A certainty belongs to accepted candidates and a mimic to rejected ones; a verdict drops what is not its own.
+        Certainty belongs to accepted candidates and mimic to rejected ones; a verdict clears the field of the other.
         """
         item = self[candidate_id]
         verdict = Verdict(verdict)
@@ -182,19 +182,19 @@ class ReviewSession:
         self._edit(item, words[verdict], verdict=verdict.value, certainty=certainty, mimic=mimic)
 
     def set_certainty(self, candidate_id: str, certainty: Certainty | None) -> None:
-        """Say how sure a microbleed is, and accept it with that; None takes the certainty back."""
+        """Set the certainty of a microbleed, which also accepts it; None clears the certainty."""
         self._say_more(candidate_id, Verdict.ACCEPTED, Certainty, certainty)
 
     def set_mimic(self, candidate_id: str, mimic: Mimic | None) -> None:
-        """Say what a candidate is instead, and reject it with that; None takes the mimic back."""
+        """Set what a candidate is instead, which also rejects it; None clears the mimic."""
         self._say_more(candidate_id, Verdict.REJECTED, Mimic, mimic)
 
     def set_note(self, candidate_id: str, note: str) -> None:
-        """Write a note; an empty one takes it away."""
+        """Set the note; an empty text clears it."""
         self._edit(self[candidate_id], "Note on", note=sound(note) or None)
 
     def move(self, candidate_id: str, position_mm: ArrayLike) -> None:
-        """Correct a position (RAS mm). The detector's stays known; a point that the reader added just moves."""
+        """Correct a position (RAS mm). The detector's is kept as well; a point of the reader is simply moved."""
         item = self[candidate_id]
         x, y, z = as_position(position_mm).tolist()
         if item.origin == Origin.READER:
@@ -203,13 +203,13 @@ class ReviewSession:
             self._edit(item, "Move", reader_x=x, reader_y=y, reader_z=z)
 
     def put_back(self, candidate_id: str) -> None:
-        """Give a candidate the detector's position again."""
+        """Restore the detector's position of a candidate."""
         self._edit(self[candidate_id], "Put back", reader_x=None, reader_y=None, reader_z=None)
 
     def add(self, position_mm: ArrayLike, certainty: Certainty | None = None) -> str:
-        """Add a microbleed that the detector missed, as accepted; give its id (``cmb-r001``)."""
+        """Add a microbleed that the detector missed, as accepted; return its id (``cmb-r001``)."""
         x, y, z = as_position(position_mm).tolist()
-        # a table that was reviewed brings points of its own
+        # a table that was reviewed before may hold such points
         number = next(n for n in count(self.state.last_added + 1) if added_id(n) not in self._history.items)
         sure = Certainty(certainty).value if certainty else None
         item = Candidate(id=added_id(number), x=x, y=y, z=z, stage=Stage.FINAL, origin=Origin.READER.value)
@@ -219,7 +219,7 @@ class ReviewSession:
         return item.id
 
     def remove(self, candidate_id: str) -> None:
-        """Take away a point that the reader added.
+        """Remove a point that the reader added.
 
         Raises
         ------
@@ -235,23 +235,23 @@ class ReviewSession:
 
     @property
     def undo_text(self) -> str | None:
-        """What `undo` would take back, in words; None if there is nothing."""
+        """Description of what `undo` would take back; None if there is nothing."""
         return self._history.done[-1].text if self._history.done else None
 
     @property
     def redo_text(self) -> str | None:
-        """What `redo` would do again, in words; None if there is nothing."""
+        """Description of what `redo` would do again; None if there is nothing."""
         return self._history.undone[-1].text if self._history.undone else None
 
     def undo(self) -> Change | None:
-        """Take the last change back and give it; None if there is none."""
+        """Take back the last change and return it; None if there is none."""
         change = self._history.undo()
         if change is not None:
             self._changed(change.ids)
         return change
 
     def redo(self) -> Change | None:
-        """Do again what was taken back last and give it; None if there is nothing."""
+        """Redo the change that was undone last and return it; None if there is none."""
         change = self._history.redo()
         if change is not None:
             self._changed(change.ids)
@@ -260,7 +260,7 @@ class ReviewSession:
     # ------------------------------------------------------------------ the session as a whole
 
     def set_reader(self, name: str) -> None:
-        """Say who reads; decisions from now on carry the name."""
+        """Set the name of the reader, which signs all further decisions."""
         name = sound(name).strip()
         if name != self.state.reader:
             self.state = replace(self.state, reader=name)
@@ -272,7 +272,7 @@ class ReviewSession:
         Raises
         ------
         InputError
-            If the reader has seen them: they were shown before, or something was said about one.
+            If the reader has seen them: they were shown before, or one of them was judged.
         """
         told = any(item.origin == Origin.DETECTOR and is_touched(item) for item in self.candidates)
         if told or self.state.blind_read is not None:
@@ -284,14 +284,14 @@ class ReviewSession:
     def reveal(self) -> dict[str, str]:
         """End the blind read: show the detector's candidates, and match the reader's own points with them.
 
-        A point within 3 mm of a candidate becomes that candidate, accepted at the reader's position; both positions
-        stay known, and `ReviewState.blind_read` keeps the points as they were. Undo parts them again, but nothing
-        makes the candidates unseen.
+        A point within 3 mm of a candidate is merged with it: the candidate is accepted at the reader's position, and
+        both positions are kept; `ReviewState.blind_read` keeps the points as they were. Undo separates them again, but
+        does not hide the candidates.
 
         Returns
         -------
         dict
-            The id of each matched point and of its candidate.
+            Maps the id of each matched point to that of its candidate.
         """
         if not self.state.blind:
             return {}
@@ -302,7 +302,7 @@ class ReviewSession:
         matches = {point.id: candidate.id for point, candidate in pairs}
         read = BlindRead(tuple(own), matches, self._now())
         self.state = replace(self.state, blind=False, blind_read=read)
-        # from the back, so that an index is that of the list without what lies behind it
+        # from the end of the list, so that the indices of earlier ones stay valid
         gone = [self._history.removal(point) for point in reversed(own) if point.id in matches]
         same = [Edit(candidate, with_decision(candidate, point)) for point, candidate in pairs]
         if pairs:
@@ -311,7 +311,7 @@ class ReviewSession:
         return matches
 
     def take_run(self, candidates: Sequence[Candidate], run: Mapping[str, Any] | None = None) -> None:
-        """Go on with the candidates of a new run on the same scan; see `carried_over`. Undo ends here.
+        """Continue with the candidates of a new run on the same scan; see `carried_over`. Undo ends here.
 
         Raises
         ------
@@ -340,11 +340,11 @@ class ReviewSession:
         return moved is not None
 
     def add_listener(self, listener: Listener) -> None:
-        """Have a function told of every change."""
+        """Call a function after every change."""
         self._listeners.append(listener)
 
     def remove_listener(self, listener: Listener) -> None:
-        """Tell a function no more; one that was never told is no mistake."""
+        """Stop calling a function; one that is not registered is ignored."""
         if listener in self._listeners:
             self._listeners.remove(listener)
 
@@ -376,8 +376,8 @@ class ReviewSession:
         self._changed(change.ids)
 
     def _changed(self, ids: frozenset[str]) -> None:
-        """Stamp, tell, save: neither a full disk nor a view that fails keeps the others from what is true."""
-        # a clock that was set back must not make the newer copy of a review the older one
+        """Stamp, notify, save: a view that fails must not prevent saving, nor a full disk an update of the views."""
+        # a clock that was set back must not make a newer copy of the review look older
         now = max(self._now("milliseconds"), self.state.changed_at)
         self.state = replace(self.state, revision=self.state.revision + 1, changed_at=now)
         try:
@@ -392,7 +392,7 @@ class ReviewSession:
 
 
 def _step(ids: Sequence[str], current: str | None, by: int) -> str | None:
-    """Give the neighbor of an id in a list that goes round."""
+    """Return the neighbor of an id in a circular list."""
     if not ids:
         return None
     if current not in ids:

@@ -1,4 +1,4 @@
-"""What a review gives: the table of all verdicts, and the accepted microbleeds as points and as regions."""
+"""Results of a review: the table of all verdicts, and the accepted microbleeds as points and as regions."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class AcceptedRegions:
     labels : (I, J, K) int32
         On the scan's grid; microbleed n has the label n + 1.
     microbleeds : the accepted candidates, in the order of the labels
-    flags : for each how its region came about
-        'grown'; 'sphere' where nothing stands out and a sphere of one voxel stands for it; 'outside' where the point
-        lies outside the scan and 'same_voxels' where all of its voxels belong to an earlier one: both have none.
-        A region that grew carries the flags of `GrowthFlag` too ('grown, vessel').
+    flags : how each region was made
+        'grown', followed by its `GrowthFlag`s ('grown, vessel'); 'sphere' if nothing stands out and a sphere of about
+        one voxel takes its place; 'outside' if the point lies outside the scan, and 'same_voxels' if all of its voxels
+        belong to an earlier region: both have no voxels.
     """
 
     labels: NDArray[np.int32]
@@ -43,7 +43,7 @@ class AcceptedRegions:
 def accepted_regions(session: ReviewSession, scan: Scan) -> AcceptedRegions:
     """Grow the region of every accepted microbleed from where the reader put it (paper, section 3.1).
 
-    Where regions meet a voxel belongs to the earlier one in the list.
+    Where regions overlap, a voxel belongs to the earlier one in the list.
     """
     labels = np.zeros(scan.array.shape, np.int32)
     microbleeds = tuple(session.accepted)
@@ -64,7 +64,7 @@ def accepted_regions(session: ReviewSession, scan: Scan) -> AcceptedRegions:
 
 
 def reviewed_candidates(session: ReviewSession) -> list[Candidate]:
-    """Give the visible candidates with their verdicts; decisions made before a reader gave a name carry it too."""
+    """Return the visible candidates, with the reader's name also on decisions made before it was entered."""
     return [
         replace(item, reader=session.reader) if item.reviewed_at and not item.reader and session.reader else item
         for item in session.visible
@@ -72,19 +72,19 @@ def reviewed_candidates(session: ReviewSession) -> list[Candidate]:
 
 
 def export_review(session: ReviewSession, scan: Scan, folder: Path) -> dict[str, Path]:
-    """Write what a review gives; all files or none.
+    """Write the results of a review; all files or none.
 
     Returns
     -------
     dict
-        'candidates': all verdicts, ``<stem>_reviewed.tsv``, which is also what training reads, and 'provenance', its
-        ``.json``; 'markups': the accepted ones as points where the reader has them, ``<stem>_accepted.mrk.json``;
-        'labels': their regions, ``<stem>_reviewed.nii.gz``, label n + 1 for row n of the accepted.
+        Paths: 'candidates', all verdicts, ``<stem>_reviewed.tsv``, which training reads too; 'provenance', its
+        ``.json``; 'markups', the accepted candidates at the reader's positions, ``<stem>_accepted.mrk.json``;
+        'labels', their regions, ``<stem>_reviewed.nii.gz``, with the label n + 1 for accepted candidate n.
 
     Raises
     ------
     OutputError
-        If the files cannot be written; earlier ones in the folder are then untouched.
+        If the files cannot be written; existing ones in the folder are then untouched.
     """
     stem = session.scan.name
     names = {
@@ -103,14 +103,14 @@ def export_review(session: ReviewSession, scan: Scan, folder: Path) -> dict[str,
 
 
 def export_training_case(session: ReviewSession, scan: Scan, dataset: Path) -> dict[str, Path]:
-    """Add a reviewed scan to a folder that ``cmmdetect train`` and ``cmmdetect evaluate`` take as it is.
+    """Add a reviewed scan to a folder that ``cmmdetect train`` and ``cmmdetect evaluate`` read directly.
 
-    Whatever is not accepted is background there: judge every candidate of the final stage first.
+    Whatever is not accepted becomes background: judge every candidate of the final stage first.
 
     Returns
     -------
     dict
-        'scan' and 'labels'; the names carry the modality as BIDS has it.
+        Paths of 'scan' and 'labels'; the file names end in the BIDS suffix of the modality.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def export_training_case(session: ReviewSession, scan: Scan, dataset: Path) -> d
         If the files cannot be written.
     """
     stem = session.scan.name
-    if guess_modality(stem) is not scan.modality:  # the name tells none, or not the one that the reader chose
+    if guess_modality(stem) is not scan.modality:  # the name has no suffix, or not that of the chosen modality
         stem += f"_{BIDS_NAMES[scan.modality]}"
     names = {"scan": f"{stem}.nii.gz", "labels": f"{stem}{LABELS}.nii.gz"}
     regions = accepted_regions(session, scan)
@@ -129,7 +129,7 @@ def export_training_case(session: ReviewSession, scan: Scan, dataset: Path) -> d
 
 
 def _as_point(item: Candidate) -> Candidate:
-    """Give a candidate whose position is the reader's."""
+    """Return the candidate at the reader's position."""
     x, y, z = position_of(item)
     return replace(item, x=x, y=y, z=z, stage=Stage.FINAL)
 
@@ -153,7 +153,7 @@ def _provenance(session: ReviewSession, regions: AcceptedRegions) -> dict[str, A
 def _sphere(
     labels: NDArray[np.int32], scan: Scan, position_mm: ArrayLike
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Give the part of the label map around a point, and the voxels of the sphere as wide as one voxel's diagonal."""
+    """Return the part of the label map around a point, and in it a sphere as wide as the diagonal of a voxel."""
     spacing = np.array(scan.spacing_mm)
     center = to_voxel(scan.affine, position_mm)
     radius_mm = float(np.linalg.norm(spacing)) / 2

@@ -1,7 +1,7 @@
-"""Review sessions as text and as files: nothing that was decided is ever lost or overwritten unread.
+"""Review sessions as text and as files: no decision is ever lost or overwritten unread.
 
-A review is one JSON object, ``<stem>_review.json``, a line a candidate, so that it can be read and compared. The same
-text lies in the scene; where both have changed, the newer one wins and the other is kept beside it.
+A review is one JSON object, ``<stem>_review.json``, with one line per candidate, so that it can be read and compared.
+The same text is stored in the scene; if the two differ, the newer one wins and the other is kept beside it.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ NOWHERE: dict[str, Any] = {"x": 0.0, "y": 0.0, "z": 0.0, "reader_x": None, "read
 
 @dataclass(frozen=True)
 class OpenedReview:
-    """A review that goes on.
+    """A review that is continued.
 
     Attributes
     ----------
     session : saves itself after every change
-    kept : where the older of two copies was kept
-    problem : why the file could not be written now, in one line; the next change tries again
+    kept : where the older of two differing copies was kept, None if they did not differ
+    problem : why the file could not be written, in one line; the next change tries again
     moved : the scan lies elsewhere than when it was reviewed, and its candidates went with it
     """
 
@@ -53,12 +53,13 @@ class OpenedReview:
 class Autosave:
     """Writes a session to its file after every change: ``session.save = Autosave(path)``.
 
-    A file that this object has not written or been told of is never lost: it is renamed before the first write.
+    A file that this object has not written, and that was not read into the session, is renamed before it would be
+    overwritten.
 
     Parameters
     ----------
-    path : of the review file
-    read : the file as it is now is known; its content is part of the session
+    path : path of the review file
+    read : whether the content of the file as it is now is part of the session
 
     Raises
     ------
@@ -91,7 +92,7 @@ class Autosave:
 
 
 def review_path(folder: Path, stem: str, reader: str = "") -> Path:
-    """Name the review file of a scan; a second reader in the same folder has one of their own.
+    """Return the path of the review file of a scan; each named reader has a file of their own.
 
     File names hold neither all signs nor, on some systems, capitals. Where a review of "A B" has the name that that of
     "A. B." would have, a part of the checksum of the reader's name is added.
@@ -125,25 +126,25 @@ def _one_spaced(name: str) -> str:
 
 
 def reviews_of(folder: Path, stem: str) -> list[Path]:
-    """Find the review files of a name, those of all readers."""
+    """Find the review files of a scan name, those of all readers."""
     name = glob.escape(stem)
     return sorted([*folder.glob(f"{name}{SUFFIX}"), *folder.glob(f"{name}_reader-*{SUFFIX}")])
 
 
 def may_have_reviews(folder: Path, name: str) -> bool:
-    """Whether a folder has reviews of scans of a name, without looking at the scan itself: see `own_stem`."""
+    """Whether a folder has reviews of any scan with this name, without reading the scan itself; see `own_stem`."""
     return bool(reviews_of(folder, name)) or any(folder.glob(f"{glob.escape(name)}-????????_*{SUFFIX[1:]}"))
 
 
 def own_stem(folder: Path, scan: ScanIdentity) -> str:
-    """Give the stem that the files of a scan have in a folder: its name, or more where another scan's have that.
+    """Return the stem of a scan's files in a folder: its name, with a checksum if another scan already has that name.
 
-    Names of volumes come from the scanner and are the same for many patients.
+    Volume names often come from the scanner and are the same for many patients.
 
     Raises
     ------
     InputError
-        If all reviews of that name are damaged: whose they are cannot be told.
+        If all reviews of that name are damaged, so that their scan is not known.
     """
     longer = f"{scan.name}-{str(scan.sha256)[:8]}"
     if reviews_of(folder, longer):
@@ -160,20 +161,20 @@ def own_stem(folder: Path, scan: ScanIdentity) -> str:
 
 
 def identify(scan: Scan) -> ScanIdentity:
-    """Say which scan a review belongs to, and where it lies."""
+    """Return the identity of a scan, by which a review belongs to it, and its placement."""
     path = str(scan.path) if scan.path else None
     place = placement_of(scan.affine, scan.array.shape)
     return ScanIdentity(scan.name, path, scan.modality.value, content_checksum(scan), place)
 
 
 def content_checksum(scan: Scan) -> str:
-    """SHA-256 of what a scan shows: the same from any file format, under any name, with its axes stored any way."""
+    """SHA-256 of a scan's voxels: independent of file format, name and stored order of the axes."""
     array = canonical_turn(scan.affine).apply(scan.array).astype("<f4", copy=False)
     return hashlib.sha256(repr(array.shape).encode() + array.data).hexdigest()
 
 
 def to_text(session: ReviewSession) -> str:
-    """Give a session as text; its history of undo is not in it."""
+    """Return a session as text, without its undo history."""
     state = session.state
     read = state.blind_read
     scan = asdict(session.scan)
@@ -198,12 +199,12 @@ def from_text(text: str, source: str = "the scene's review") -> ReviewSession:
 
     Parameters
     ----------
-    source : what an error names
+    source : name of the text in error messages
 
     Raises
     ------
     InputError
-        If the text is damaged, no review, or written by a newer version.
+        If the text is damaged, not a review, or written by a newer version.
     """
     try:
         content = json.loads(text, parse_constant=_refuse)
@@ -223,7 +224,7 @@ def from_text(text: str, source: str = "the scene's review") -> ReviewSession:
 
 
 def write_review(path: Path, session: ReviewSession) -> None:
-    """Write a session; a reader never sees half of it.
+    """Write a session; the file is never seen half-written.
 
     Raises
     ------
@@ -240,7 +241,7 @@ def read_review(path: Path) -> ReviewSession:
     Raises
     ------
     InputError
-        If the file cannot be read or is no review.
+        If the file cannot be read or is not a review.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -250,14 +251,14 @@ def read_review(path: Path) -> ReviewSession:
 
 
 def open_review(path: Path, scan: ScanIdentity, scene_text: str | None = None) -> OpenedReview | None:
-    """Go on with the review of a scan from its file, the scene's copy, or the newer of both; None if there is none.
+    """Continue the review of a scan from its file or the scene's copy, whichever is newer; None if there is neither.
 
-    Where the copies differ the older one is kept beside the file. The session saves itself to the file from now on.
+    If the copies differ, the older one is kept beside the file. From now on the session saves itself to the file.
 
     Raises
     ------
     InputError
-        If a copy is damaged or belongs to another scan. `set_aside` moves a file away that stands in the way.
+        If a copy is damaged or belongs to another scan. `set_aside` moves such a file out of the way.
     """
     filed = read_review(path) if path.exists() else None
     in_scene = from_text(scene_text) if scene_text else None
@@ -285,12 +286,12 @@ def open_review(path: Path, scan: ScanIdentity, scene_text: str | None = None) -
 
 
 def start_review(path: Path, session: ReviewSession) -> Path | None:
-    """Have a new session saved to a file, now and after every change.
+    """Save a new session to a file, now and after every change.
 
     Returns
     -------
     Path or None
-        Where a file that was there is now.
+        Where an existing file was moved to.
 
     Raises
     ------
@@ -304,7 +305,7 @@ def start_review(path: Path, session: ReviewSession) -> Path | None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file so that it is out of the way, and give its new place.
+    """Rename a file so that it is out of the way, and return its new path.
 
     Raises
     ------
@@ -324,12 +325,12 @@ def _json(value: Any) -> str:
 
 @lru_cache(maxsize=20_000)
 def _line(candidate: Candidate) -> str:
-    """Give a candidate's line; the lines of all that did not change are ready when a verdict is saved."""
+    """Return the line of a candidate; cached, so that saving a verdict formats only what changed."""
     return f"  {_json(_record(candidate))}"
 
 
 def _record(candidate: Candidate) -> dict[str, Any]:
-    """What is known of a candidate; what is not is left out."""
+    """Fields of a candidate, without those that are not known."""
     return {name: value for name, value in vars(candidate).items() if value is not None}
 
 
@@ -339,12 +340,12 @@ def _candidate(record: Mapping[str, Any]) -> Candidate:
 
 def _scan(record: Mapping[str, Any], affine: Any) -> ScanIdentity:
     if not all(value is None or isinstance(value, str) for value in record.values()):
-        raise TypeError("what identifies the scan must be texts")
+        raise TypeError("the identity of the scan must consist of texts")
     return ScanIdentity(**record, affine=None if affine is None else as_placement(affine))
 
 
 def _refuse(constant: str) -> None:
-    """Refuse the NaN and Infinity that Python takes for JSON: a session with them could not be saved."""
+    """Refuse NaN and Infinity, which Python's parser accepts: a session with them could not be saved."""
     raise ValueError(constant)
 
 
@@ -364,7 +365,7 @@ def _state(content: Mapping[str, Any]) -> ReviewState:
 
 
 def _check_scan(session: ReviewSession, scan: ScanIdentity, source: str) -> None:
-    """Refuse a review of another scan; a name says nothing, since scans and volumes are renamed."""
+    """Refuse a review of another scan; names are not compared, since scans and volumes are renamed."""
     if session.scan.sha256 and scan.sha256 and session.scan.sha256 != scan.sha256:
         raise InputError(f"{source}: the review of another scan ({session.scan.name}), not of {scan.name}; open that")
 
@@ -385,7 +386,7 @@ def _free_path(path: Path, word: str) -> Path:
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:
-    """What tells that another program has written a file; None where there is none."""
+    """Fingerprint of a file, by which a change by another program is noticed; None if there is no file."""
     try:
         found = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""A list of candidates whose changes can be taken back, without limit."""
+"""A list of candidates with unlimited undo."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .review_records import problem_of, taken_along
 
 @dataclass(frozen=True)
 class Edit:
-    """One candidate before and after; None where it is not in the list, which it enters or leaves at the index."""
+    """One candidate before and after a change; None if it is not in the list, which it enters or leaves at `index`."""
 
     before: Candidate | None
     after: Candidate | None
@@ -23,26 +23,26 @@ class Edit:
 
     @property
     def id(self) -> str:
-        """The candidate's name."""
+        """Id of the candidate."""
         known = self.before or self.after
         return known.id if known else ""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What one step of undo takes back: in words, and the edits."""
+    """One undo step: its description and its edits."""
 
     text: str
     edits: tuple[Edit, ...]
 
     @property
     def ids(self) -> frozenset[str]:
-        """The candidates that it is about."""
+        """Ids of the candidates that it changes."""
         return frozenset(edit.id for edit in self.edits)
 
 
 class CandidateHistory:
-    """Candidates by id, in their order, and the changes done and undone.
+    """Candidates by id, in order, with the changes done and undone.
 
     Raises
     ------
@@ -68,13 +68,13 @@ class CandidateHistory:
             self.items[item.id] = item
 
     def do(self, change: Change) -> None:
-        """Make a change; what was undone before can no longer be done again."""
+        """Apply a change; changes that were undone can no longer be redone."""
         self.done.append(change)
         self.undone.clear()
         self._apply(change.edits)
 
     def undo(self) -> Change | None:
-        """Take the last change back and give it; None if there is none."""
+        """Take back the last change and return it; None if there is none."""
         if not self.done:
             return None
         change = self.done.pop()
@@ -83,7 +83,7 @@ class CandidateHistory:
         return change
 
     def redo(self) -> Change | None:
-        """Do again what was taken back last and give it; None if there is nothing."""
+        """Redo the change that was undone last and return it; None if there is none."""
         if not self.undone:
             return None
         change = self.undone.pop()
@@ -92,11 +92,11 @@ class CandidateHistory:
         return change
 
     def removal(self, candidate: Candidate) -> Edit:
-        """The edit that takes a candidate out of the list."""
+        """Return the edit that removes a candidate from the list."""
         return Edit(candidate, None, list(self.items).index(candidate.id))
 
     def addition(self, candidate: Candidate) -> Edit:
-        """The edit that puts a candidate at the end of the list."""
+        """Return the edit that appends a candidate to the list."""
         return Edit(None, candidate, len(self.items))
 
     @property

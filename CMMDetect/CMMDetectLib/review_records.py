@@ -1,4 +1,4 @@
-"""What a reader can say about a candidate, and which records of two lists are the same candidate."""
+"""The reader's fields of a candidate, and which records of two lists are the same candidate."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .matching import match_centers
 from .scan import to_world
 
 SAME_RECORD_MM = 0.01
-"""A table is written with four decimals: positions of one run agree to this when they come back from a file."""
+"""Positions of one run agree to this after they were read from a table, which has four decimals."""
 EARLIER = "-earlier"
-"""In the name of what an earlier run had found and the last has not: it stays since a reader has decided on it."""
+"""Added to the id of a candidate of an earlier run that the last run lacks and that is kept for its verdict."""
 
 
 class Verdict(StrEnum):
@@ -29,7 +29,7 @@ class Verdict(StrEnum):
 
 
 class Certainty(StrEnum):
-    """How sure the reader is of an accepted microbleed (the terms of MARS; BOMBS says certain and uncertain)."""
+    """Certainty of an accepted microbleed (the terms of MARS; BOMBS says certain and uncertain)."""
 
     DEFINITE = "definite"
     POSSIBLE = "possible"
@@ -61,13 +61,13 @@ class Mimic(StrEnum):
 
 READER_FIELDS = ("verdict", "certainty", "mimic", "note", "reader", "reviewed_at", "reader_x", "reader_y", "reader_z")
 LEVELS: dict[str, type[StrEnum]] = {"stage": Stage, "verdict": Verdict, "certainty": Certainty, "origin": Origin}
-"""What these fields of a candidate may say; a mimic may be anything, since tables come from elsewhere too."""
+"""Allowed values of these fields; a mimic may be any text, since tables come from other programs too."""
 Position = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Which records of two lists are the same: indices of each pair, and of those that are alone."""
+    """Which records of two lists are the same: the indices of each pair, and of records without a partner."""
 
     both: tuple[tuple[int, int], ...]
     only_first: tuple[int, ...]
@@ -75,12 +75,12 @@ class Pairs:
 
 
 def marked_position(candidate: Candidate) -> Position:
-    """Where a candidate was marked first: by the detector, or by the reader who added it. RAS mm."""
+    """Original position of a candidate, from the detector or the reader who added it, RAS mm."""
     return candidate.x, candidate.y, candidate.z
 
 
 def position_of(candidate: Candidate) -> Position:
-    """Where a candidate lies now: as the reader corrected it, else as it was marked. RAS mm.
+    """Current position of a candidate, corrected by the reader or else original, RAS mm.
 
     >>> position_of(Candidate(id="a", x=1.0, y=2.0, z=3.0, reader_x=1.5, reader_y=2.0, reader_z=3.0))
     (1.5, 2.0, 3.0)
@@ -90,12 +90,12 @@ def position_of(candidate: Candidate) -> Position:
 
 
 def moved_mm(candidate: Candidate) -> float:
-    """How far the reader moved a candidate, in mm."""
+    """Distance in mm by which the reader moved a candidate."""
     return float(np.linalg.norm(np.subtract(position_of(candidate), marked_position(candidate))))
 
 
 def positions_of(candidates: Iterable[Candidate]) -> NDArray[np.float64]:
-    """Give the (N, 3) positions of candidates, as `position_of` does."""
+    """Return the (N, 3) positions of candidates, as `position_of` does."""
     return np.reshape([position_of(item) for item in candidates], (-1, 3)).astype(np.float64)
 
 
@@ -111,7 +111,7 @@ def taken_along(candidate: Candidate, motion: NDArray[np.float64] | None) -> Can
 
 
 def problem_of(candidate: Candidate) -> str | None:
-    """Say why a record cannot be reviewed and saved, None if it can: a text for a number, NaN, an unknown word.
+    """Say why a record cannot be reviewed and saved (a wrong type, NaN, an unknown value); None if it can.
 
     >>> problem_of(Candidate(id="cmb-0001", x=0.0, y=0.0, z=0.0, verdict="maybe"))
     "cmb-0001: verdict is 'maybe'"
@@ -136,7 +136,7 @@ def is_touched(candidate: Candidate) -> bool:
 
 
 def same_run(first: Iterable[Candidate], second: Iterable[Candidate]) -> bool:
-    """Whether two lists have the same detector's candidates: each id, at its place."""
+    """Whether two lists have the same candidates of the detector: the same ids at the same positions."""
     one, other = (
         {item.id: item for item in items if item.origin == Origin.DETECTOR} for items in (list(first), list(second))
     )
@@ -146,7 +146,7 @@ def same_run(first: Iterable[Candidate], second: Iterable[Candidate]) -> bool:
 def pair_up(first: Sequence[Candidate], second: Sequence[Candidate]) -> Pairs:
     """Find the records of two lists that are the same candidate.
 
-    First those with the same id at the same place, then one to one whatever was marked within 3 mm.
+    First those with the same id at the same position, then one to one those marked within 3 mm of each other.
     """
     by_id = {item.id: index for index, item in enumerate(second)}
     both = [
@@ -165,10 +165,10 @@ def pair_up(first: Sequence[Candidate], second: Sequence[Candidate]) -> Pairs:
 
 
 def with_decision(candidate: Candidate, decided: Candidate) -> Candidate:
-    """Give a candidate what a reader said about another record of it.
+    """Return a candidate with the reader's fields of another record of it.
 
-    Where the other was added by the reader, or moved, the candidate lies where the reader put that; its own position
-    stays known.
+    If the reader added or moved the other record, the candidate takes that position as the reader's, and keeps its
+    own.
     """
     said = {name: getattr(decided, name) for name in READER_FIELDS}
     if decided.origin == Origin.READER:
@@ -178,11 +178,11 @@ def with_decision(candidate: Candidate, decided: Candidate) -> Candidate:
 
 
 def carried_over(old: Sequence[Candidate], new: Sequence[Candidate], blind: bool) -> list[Candidate]:
-    """Bring a reader's decisions to the candidates of a new run on the same scan.
+    """Transfer a reader's decisions to the candidates of a new run on the same scan.
 
-    They follow the id where the run is the same, else the position (3 mm). What the reader said about a candidate
-    that the new run does not have is kept, under a name of its own. In a blind read the reader's own points stay
-    apart from the detector's.
+    They are matched by id if the run is the same, else by position (3 mm). A judged candidate that the new run does
+    not have is kept under an id of its own. In a blind read the reader's own points are not matched with the
+    detector's.
     """
     apart = [item for item in old if blind and item.origin == Origin.READER]
     rest = [item for item in old if is_touched(item) and not (blind and item.origin == Origin.READER)]
@@ -205,7 +205,7 @@ def carried_over(old: Sequence[Candidate], new: Sequence[Candidate], blind: bool
 
 
 def added_id(number: int) -> str:
-    """Name a point that the reader adds.
+    """Return the id of a point that the reader added.
 
     >>> added_id(7)
     'cmb-r007'
@@ -214,7 +214,7 @@ def added_id(number: int) -> str:
 
 
 def as_position(position_mm: ArrayLike) -> NDArray[np.float64]:
-    """Give a place in a scan (RAS mm) as three numbers.
+    """Return a position in a scan (RAS mm) as three numbers, (3,).
 
     Raises
     ------
@@ -228,12 +228,12 @@ def as_position(position_mm: ArrayLike) -> NDArray[np.float64]:
 
 
 def sound(text: str) -> str:
-    """Replace the halves of characters that some input methods leave: no file could hold them."""
+    """Replace lone surrogates, which some input methods leave and no file can hold."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def free_id(name: str, taken: Iterable[str]) -> str:
-    """Give a name, or where it is taken the first free one with a number behind.
+    """Return a name, or the first free one with a number appended if it is taken.
 
     >>> free_id("a", {"b"}), free_id("a", {"a", "a-2"})
     ('a', 'a-3')

@@ -1,4 +1,4 @@
-"""What a review is about, how far it is, and which candidates are in view."""
+"""The scan, state, progress and filter of a review."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ScanIdentity:
     Attributes
     ----------
     sha256 : see `review_file.content_checksum`
-    affine : where the scan lies, and so every position of the review; None in reviews that do not tell it
+    affine : placement of the scan, to which all positions of the review refer; None in reviews without it
     """
 
     name: str
@@ -37,7 +37,7 @@ class BlindRead:
     Attributes
     ----------
     points : the reader's own points at that moment
-    matches : of the points that the detector has too: the point's id and the detector's
+    matches : id of each point that the detector has too, mapped to the id of the detector's candidate
     revealed_at : ISO 8601, UTC
     """
 
@@ -48,16 +48,16 @@ class BlindRead:
 
 @dataclass(frozen=True)
 class ReviewState:
-    """What of a session is saved beside its candidates.
+    """What is saved of a session besides its candidates.
 
     Attributes
     ----------
     reader : name of the reader, "" if not given
-    blind : the detector's candidates are hidden
-    blind_read : None before they were shown, or if they always were
-    last_added : number of the last point that the reader added; numbers are never used twice
+    blind : whether the detector's candidates are hidden
+    blind_read : None before they are shown, or if they were never hidden
+    last_added : number of the last point that the reader added; numbers are never reused
     revision : number of changes since the review began
-    changed_at : time of the last one, ISO 8601, UTC; "" before the first
+    changed_at : time of the last change, ISO 8601, UTC; "" before the first
     """
 
     reader: str = ""
@@ -77,7 +77,7 @@ class ReviewState:
 
 @dataclass(frozen=True)
 class ReviewProgress:
-    """How far a review is: candidates in view, those with a verdict, and those accepted."""
+    """Progress of a review: numbers of candidates in view, of those with a verdict, and of those accepted."""
 
     total: int
     decided: int
@@ -86,9 +86,9 @@ class ReviewProgress:
 
 @dataclass(frozen=True)
 class ShownFilter:
-    """Which of the detector's candidates are in view: those that passed one of the stages, with these probabilities.
+    """Which of the detector's candidates are in view: those that passed one of the stages, with at least these p.
 
-    A probability that a candidate does not have hides nothing.
+    A probability that is not known hides nothing.
 
     >>> final = ShownFilter({Stage.FINAL}, min_p_detection=0.5)
     >>> final.shows(Candidate(id="a", x=0, y=0, z=0, stage=Stage.FINAL, p_detection=0.6))
@@ -102,7 +102,7 @@ class ShownFilter:
     min_p_discrimination: float = 0.0
 
     def shows(self, candidate: Candidate) -> bool:
-        """Whether a candidate is in view; what the reader accepted or added always is."""
+        """Whether a candidate is in view; those that the reader accepted or added always are."""
         if candidate.verdict == Verdict.ACCEPTED or candidate.origin == Origin.READER:
             return True
         least = {"p_detection": self.min_p_detection, "p_discrimination": self.min_p_discrimination}
