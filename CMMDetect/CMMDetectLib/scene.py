@@ -1,7 +1,7 @@
 """A review in the scene: candidates as MRML nodes, and the user's edits of the nodes back to the session.
 
-The session is the truth and the nodes are its view: whatever happens to them, they are made again from it. With
-`scene_nodes`, `scene_views` and `scene_volume` these are the only files that know Slicer.
+The session is the source of truth and the nodes are its view: whatever happens to them, they are restored from it.
+This file, `scene_nodes`, `scene_views` and `scene_volume` are the only ones in the library that depend on Slicer.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from .scene_volume import VolumeWatch
 
 
 def saved_review(volume: Any) -> str | None:
-    """Give the text of the review that the scene holds of a volume, None if there is none."""
+    """Return the text of the review that the scene holds of a volume, None if there is none."""
     hub = find_hub(volume)
     return (hub.GetText() or None) if hub is not None else None
 
@@ -68,15 +68,15 @@ def shown_review(volume: Any) -> ReviewScene | None:
 
 
 class ReviewScene:
-    """Shows a session beside its volume, and keeps its text in the scene. It takes the place of an earlier one there.
+    """Shows a session in the scene of its volume and keeps its text there; replaces an earlier one of that volume.
 
     Parameters
     ----------
-    session : listened to until `detach`
+    session : observed until `detach`
     volume : the volume node that the candidates lie in
-    later : how to wait until an event of the scene is over before the scene is changed again, for example
+    later : defers a change of the scene until the current event is handled, for example
         ``lambda function: qt.QTimer.singleShot(0, function)``
-    failed : told of what cannot be saved or loaded while an event is handled
+    failed : called with the error if something cannot be saved or loaded while an event is handled
     moved : called when the volume was moved, told whether there were marks that went with it
 
     Examples
@@ -110,7 +110,7 @@ class ReviewScene:
         self._attached = True
         self._began = session.scan.affine
         self._watch = VolumeWatch(volume, later, self._follow_volume, self._report)
-        # two that write the same nodes would take each other's points for the user's
+        # two that write to the same nodes would take each other's points for the user's
         for other in [shown for shown in _ATTACHED if shown.volume is volume]:
             other.detach()
         _ATTACHED.append(self)
@@ -122,11 +122,11 @@ class ReviewScene:
 
     @property
     def attached(self) -> bool:
-        """Whether the session is shown; not after `detach`, the closing of the scene or the removal of the volume."""
+        """Whether the session is shown: until `detach`, the scene is closed, or the volume is removed."""
         return self._attached
 
     def points(self, role: str) -> Any:
-        """Give the point list of a stage or of 'accepted' (`scene_nodes.ROLES`); None once detached."""
+        """Return the point list of a stage or of 'accepted' (`scene_nodes.ROLES`); None once detached."""
         return self._nodes.get(role)
 
     @property
@@ -135,7 +135,7 @@ class ReviewScene:
         return REGIONS in self._nodes
 
     def detach(self) -> None:
-        """Listen no more, to the session and to the scene; the nodes stay as they are."""
+        """Stop observing the session and the scene; the nodes stay as they are."""
         self.show_markings(True)
         self._attached = False
         if self in _ATTACHED:
@@ -150,7 +150,7 @@ class ReviewScene:
         self._hub = None
 
     def refresh(self) -> None:
-        """Make the nodes that are missing, and bring all to what the session says."""
+        """Create missing nodes and update all of them from the session."""
         if self._ready():
             self._make_missing()
             for role in ROLES:
@@ -164,7 +164,7 @@ class ReviewScene:
             self._update_points()
 
     def show_markings(self, visible: bool) -> None:
-        """Hide all that lies on the scan, as long as a key is held; then show what the user had not hidden before."""
+        """Hide all markings on the scan (while a key is held), or show again those that the user had not hidden."""
         if visible == self.markings_visible:
             return
         self.markings_visible = visible
@@ -176,7 +176,7 @@ class ReviewScene:
                 self._hide(role)
 
     def show_regions(self, path: Path) -> None:
-        """Show a label map of the detector or of the review as outlines; in a blind read after `reveal` only.
+        """Show a label map of the detector or of the review as outlines; in a blind read only after `reveal`.
 
         Raises
         ------
@@ -197,7 +197,7 @@ class ReviewScene:
     # ------------------------------------------------------------------ session -> scene
 
     def _ready(self) -> bool:
-        """Whether there is something to show it in."""
+        """Whether the volume is there and the scene is not being closed."""
         return self._attached and slicer.mrmlScene.IsNodePresent(self.volume) and not slicer.mrmlScene.IsClosing()
 
     def _on_change(self, ids: frozenset[str]) -> None:
@@ -206,7 +206,7 @@ class ReviewScene:
             self._update(ids)
 
     def _make_missing(self) -> None:
-        """Take over the nodes of the scene or make them."""
+        """Adopt the nodes of the scene, or create them."""
         hub = find_hub(self.volume) or make_hub(self.volume)
         keep_in_scene_file(hub)
         for role, node in self._nodes.items():
@@ -221,7 +221,7 @@ class ReviewScene:
         self._take_regions(owned(hub, REGIONS))
 
     def _take_regions(self, node: Any) -> None:
-        """Take over the regions, load them again, or hide them from a blind reader."""
+        """Adopt the regions, load them again, or hide them in a blind read."""
         if node is not None:
             lay(node, self.session.scan.affine)
             known = self._nodes.get(REGIONS) is node and self._was_blind == self.session.blind
@@ -238,7 +238,7 @@ class ReviewScene:
                 self._report(error)
 
     def _bring_into_view(self, role: str, visible: bool) -> None:
-        """Show a node or not, once all is not hidden any more."""
+        """Set the visibility that a node has while the markings are not hidden."""
         self._set_visible(role, visible)
         if not self.markings_visible:
             self._hide(role)
@@ -268,7 +268,7 @@ class ReviewScene:
         self._hub.SetText(to_text(self.session))
 
     def _update_points(self, ids: Iterable[str] | None = None) -> None:
-        """Bring some candidates' points, or all, to what the session and the view say."""
+        """Update the points of some candidates, or of all, from the session and the filter."""
         session = self.session
         items = session.visible if ids is None else [session[name] for name in ids if name in session]
         wanted: dict[str, dict[str, Point]] = {role: {} for role in ROLES}
@@ -281,7 +281,7 @@ class ReviewScene:
             self._quietly(write_points, self._nodes[role], self._written[role], wanted[role], names)
 
     def _quietly(self, change: Callable[..., None], *arguments: Any) -> None:
-        """Change nodes without taking it for a change by the user."""
+        """Change nodes without treating it as a change by the user."""
         self._updating = True
         try:
             change(*arguments)
@@ -293,7 +293,7 @@ class ReviewScene:
         return [*stages, ACCEPTED] if item.verdict == Verdict.ACCEPTED else stages
 
     def _shown_as(self, item: Candidate) -> str | None:
-        """Give the list whose mark of a candidate is visible, so that no candidate has two; None hides it."""
+        """Return the list that shows a candidate, so that no candidate is shown twice; None hides it."""
         if item.verdict == Verdict.ACCEPTED:
             return ACCEPTED
         if not self.view.shows(item):
@@ -307,7 +307,7 @@ class ReviewScene:
         self._observed.setdefault(node, []).append(node.AddObserver(event, handler))
 
     def _on_placed(self, node: Any, _event: str) -> None:
-        """Take a point that the user placed in one of the lists for a microbleed that the detector missed."""
+        """Treat a point that the user placed in one of the lists as a microbleed that the detector missed."""
         if self._updating or not self._attached:
             return
         known = {point_id for point_id, _ in self._written[_role_of(node)].values()} | self._strays

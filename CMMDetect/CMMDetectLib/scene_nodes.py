@@ -1,4 +1,4 @@
-"""The MRML nodes of a review: how they are made, found, and look. They hold nothing that the session does not know."""
+"""The MRML nodes of a review: how they are created, found and displayed. All their content comes from the session."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from .tables import MISSING
 
 ACCEPTED = "accepted"
 ROLES = (*(stage.value for stage in Stage), ACCEPTED)
-"""The point lists of a review: what passed each stage, and what the reader accepted."""
+"""The point lists of a review: candidates that passed each stage, and those that the reader accepted."""
 TABLE, REGIONS, VOLUME = "table", "regions", "volume"
 REVIEW_ATTRIBUTE = "CMMDetect.Review"
 REFERENCE = "CMMDetect."
 PLACE = "CMMDetect.Place"
 """Attribute of the regions: the placement of the scan that they were laid on."""
 PUT_AWAY = "CMMDetect.PutAway"
-"""Attribute of a display node: it was visible before another scan was looked at."""
+"""Attribute of a display node that was visible before another scan was chosen."""
 
 Color = tuple[float, float, float]
-# colors of Okabe and Ito, which color-blind readers tell apart: warm is undecided, the brighter the later the stage
+# colors of Okabe and Ito, which are safe for color-blind readers: warm is undecided, brighter for later stages
 VERMILION, ORANGE, YELLOW = (0.84, 0.37, 0.0), (0.90, 0.62, 0.0), (0.94, 0.89, 0.26)
 SKY_BLUE, GRAY = (0.34, 0.71, 0.91), (0.6, 0.6, 0.6)
-# Slicer fills its circles, squares and diamonds; of the glyphs only these two leave the middle free
+# Slicer fills circles, squares and diamonds; only these two glyphs leave the center free
 CROSS, STAR = "Cross2D", "StarBurst2D"
 STYLES: dict[str, tuple[str, Color]] = {
     Stage.DETECTION.value: (CROSS, VERMILION),
@@ -44,7 +44,7 @@ STYLES: dict[str, tuple[str, Color]] = {
 }
 """Glyph and color of each list; rejected candidates are gray."""
 GLYPH_MM = 8.0
-"""The free middle is then nearly 4 mm wide."""
+"""Glyph size; the free center is then nearly 4 mm wide."""
 
 
 class Point(NamedTuple):
@@ -58,7 +58,7 @@ class Point(NamedTuple):
 
 
 def point_of(candidate: Candidate, visible: bool) -> Point:
-    """Give a candidate as a control point; what is rejected is not selected, which makes it gray."""
+    """Return a candidate as a control point; a rejected one is not selected, which makes it gray."""
     words = (candidate.verdict, candidate.certainty, candidate.mimic)
     return Point(
         position=position_of(candidate),
@@ -70,14 +70,14 @@ def point_of(candidate: Candidate, visible: bool) -> Point:
 
 
 def find_hub(volume: Any) -> Any:
-    """Give the node that holds the text of a volume's review and refers to its other nodes; None if there is none."""
+    """Return the node that holds the text of a volume's review and references its other nodes; None without one."""
     return next((hub for hub in _hubs() if hub.GetNodeReference(REFERENCE + VOLUME) is volume), None)
 
 
 def show_only(volume: Any) -> None:
-    """Hide the markings of every other scan, which in this one would lie anywhere; show again what was hidden so.
+    """Show the markings of this scan that were hidden for another one, and hide those of all other scans.
 
-    Without a volume all are hidden: the marks of a scan that was removed lie on nothing.
+    Without a volume, as after its scan was removed, all markings are hidden.
     """
     for hub in _hubs():
         wanted = volume is not None and hub.GetNodeReference(REFERENCE + VOLUME) is volume
@@ -96,15 +96,15 @@ def _hubs() -> list[Any]:
 
 
 def keep_in_scene_file(hub: Any) -> None:
-    """Keep the text in the scene file itself, so that no file of its own asks to be saved."""
-    # a scene file does not keep this setting: whoever saved it without this module has given the text a file
+    """Keep the text in the scene file itself, so that Slicer does not ask to save it as a separate file."""
+    # a scene file does not store this setting: a scene saved without this module has a file for the text
     hub.SetForceCreateStorageNode(hub.CreateStorageNodeNever)
     if hub.GetStorageNode() is not None:
         slicer.mrmlScene.RemoveNode(hub.GetStorageNode())
 
 
 def make_hub(volume: Any) -> Any:
-    """Make that node."""
+    """Create that node."""
     hub = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", f"{volume.GetName()} review")
     hub.SetAttribute(REVIEW_ATTRIBUTE, "1")
     hub.SetNodeReferenceID(REFERENCE + VOLUME, volume.GetID())
@@ -113,12 +113,12 @@ def make_hub(volume: Any) -> Any:
 
 
 def owned(hub: Any, role: str) -> Any:
-    """Give the node that a review has in a role; None if there is none."""
+    """Return the node of a review that has a role; None if there is none."""
     return hub.GetNodeReference(REFERENCE + role)
 
 
 def make_points(hub: Any, volume: Any, role: str) -> Any:
-    """Make the point list of a role."""
+    """Create the point list of a role."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", f"{volume.GetName()} {role}")
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
@@ -138,24 +138,24 @@ def make_points(hub: Any, volume: Any, role: str) -> Any:
 
 
 def own(hub: Any, volume: Any, role: str, node: Any) -> None:
-    """Give a node its role in a review."""
+    """Register a node under a role of a review."""
     node.SetAttribute(REFERENCE + "Role", role)
     hub.SetNodeReferenceID(REFERENCE + role, node.GetID())
     _put_into_folder(node, hub, volume)
 
 
 Written = dict[str, tuple[str, Point]]
-"""What a point list holds, by the candidate's id: the control point's own id, and what was written."""
+"""Content of a point list by candidate id: the id of the control point, and what was written to it."""
 
 
 def write_points(node: Any, written: Written, wanted: Mapping[str, Point], names: Iterable[str]) -> None:
-    """Bring candidates of a point list to what is wanted; only what differs is written, since each call costs time.
+    """Update candidates in a point list; only differences are written, since each call costs time.
 
     Parameters
     ----------
-    written : brought up to date
-    wanted : by the candidate's id
-    names : the candidates in question; those that are not wanted leave the list
+    written : current content, updated in place
+    wanted : wanted content by candidate id
+    names : ids of the candidates to update; those that are not wanted are removed from the list
     """
     with slicer.util.NodeModify(node):
         gone = {written.pop(name)[0] for name in names if name in written and name not in wanted}
@@ -181,7 +181,7 @@ def remove_points(node: Any, ids: Collection[str]) -> None:
 
 
 def forget_changed(node: Any, written: Written) -> None:
-    """Take out of ``written`` what the node does not hold so any more, and out of the node what is not written."""
+    """Remove from ``written`` what has changed in the node, and from the node what is not in ``written``."""
     places = positions_by_id(node)
     for name, (point_id, point) in list(written.items()):
         if places.get(point_id) != point.position:
@@ -209,7 +209,7 @@ def _write_point(node: Any, index: int, point: Point) -> None:
 
 
 def positions_by_id(node: Any) -> dict[str, Position]:
-    """Give the control points that have a place, by their own id, in RAS mm."""
+    """Return the positions of the control points that are defined, by control point id, RAS mm."""
     return {
         node.GetNthControlPointID(index): _world_position(node, index)
         for index in range(node.GetNumberOfControlPoints())
@@ -225,7 +225,7 @@ def _world_position(node: Any, index: int) -> Position:
 
 
 def make_table(hub: Any, volume: Any) -> Any:
-    """Make the table of candidates, with the columns of the files."""
+    """Create the table of candidates, with the columns of the files."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{volume.GetName()} candidates")
     with slicer.util.NodeModify(node):
         for field in fields(Candidate):
@@ -238,7 +238,7 @@ def make_table(hub: Any, volume: Any) -> Any:
 
 
 def write_rows(node: Any, candidates: Sequence[Candidate], changed: Iterable[str] | None) -> None:
-    """Bring a table to the candidates; with ``changed`` only these rows, if the others are in place."""
+    """Update a table from the candidates; with ``changed`` only those rows, if the others are in place."""
     table = node.GetTable()
     names = [field.name for field in fields(Candidate)]
     columns = [table.GetColumnByName(name) for name in names]
@@ -268,7 +268,7 @@ def make_regions(hub: Any, volume: Any, path: Path, color: Color) -> Any:
     InputError
         If the file cannot be loaded.
     """
-    # Slicer may turn the axes of the file: everything from here on goes by its place in the world
+    # Slicer may reorder the axes of the file: from here on only world positions are used
     logic = slicer.modules.volumes.logic()
     labelmap = logic.AddArchetypeVolume(str(path), "CMMDetect labels", 1) if path.is_file() else None
     if labelmap is None:
@@ -302,7 +302,7 @@ def lay(node: Any, place: Placement | None) -> None:
 
 
 def _put_into_folder(node: Any, hub: Any, volume: Any) -> None:
-    """Put a node into the folder where the review's text lies, a child of the volume."""
+    """Put a node into the subject hierarchy folder of the review, a child of the volume."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     if hierarchy is None:
         return

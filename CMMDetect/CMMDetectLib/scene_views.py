@@ -1,4 +1,4 @@
-"""Slice views during a review: jumping to a lesion, slabs, and placing one point. Every position is RAS mm."""
+"""Slice views during a review: jumping to a lesion, slabs, and placing one point. All positions are RAS mm."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from .scan import Modality
 FIELD_OF_VIEW_MM = 60.0
 SLAB_MM = 10.0
 SLAB_BEFORE = "CMMDetect.SlabBefore"
-"""Attribute of a slice view: whether it had a slab before, of which kind and thickness."""
+"""Attribute of a slice node: whether it had a slab before, of which type and thickness."""
 Later = Callable[[Callable[[], None]], None]
-"""Calls a function soon, when the event that is being handled is over."""
+"""Calls a function after the current event has been handled."""
 
 
 def at_once(function: Callable[[], None]) -> None:
-    """Call a function now, where there is no event loop to wait for."""
+    """Call a function now, for use without an event loop."""
     function()
 
 
 def slice_nodes() -> list[Any]:
-    """Give the scene's slice views."""
+    """Return the slice nodes of the scene."""
     return list(slicer.util.getNodesByClass("vtkMRMLSliceNode"))
 
 
 def jump_to(position_mm: Sequence[float], field_of_view_mm: float = FIELD_OF_VIEW_MM) -> None:
-    """Center all slice views at a point; their shorter side shows so many millimetres."""
+    """Center all slice views at a point, with the given length in mm along their shorter side."""
     for node in slice_nodes():
         width, height = node.GetDimensions()[:2]
         with slicer.util.NodeModify(node):
@@ -41,7 +41,7 @@ def jump_to(position_mm: Sequence[float], field_of_view_mm: float = FIELD_OF_VIE
 
 
 def show_scan(volume: Any) -> None:
-    """Put a volume into the background of all slice views, if another one is there and the application has views."""
+    """Show a volume in the background of all slice views, unless it is there or the application has no views."""
     if slicer.app.layoutManager() is None:
         return
     shown = {node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
@@ -50,7 +50,7 @@ def show_scan(volume: Any) -> None:
 
 
 def show_slab(modality: Modality | None, thickness_mm: float = SLAB_MM) -> None:
-    """Show a slab in all slice views, the minimum of dark-lesion scans and the maximum of QSM; None ends it."""
+    """Show a slab in all slice views, minimum intensity for dark lesions and maximum for QSM; None ends it."""
     for node in slice_nodes():
         with slicer.util.NodeModify(node):
             node.SetSlabReconstructionEnabled(modality is not None)
@@ -61,16 +61,16 @@ def show_slab(modality: Modality | None, thickness_mm: float = SLAB_MM) -> None:
 
 
 class Slab:
-    """A slab in all slice views that ends with the views as it found them: a user may have a slab of their own.
+    """A slab in all slice views that restores their earlier state when it ends: a user may have a slab of their own.
 
-    What the views were like is kept at their nodes, so that a slab that is saved with a scene ends as well.
+    The earlier state is stored in the slice nodes, so that a slab that was saved with a scene can be ended as well.
     """
 
     def __init__(self) -> None:
         self._shown: tuple[Modality, float] | None = None
 
     def show(self, modality: Modality, thickness_mm: float = SLAB_MM) -> None:
-        """Show it as `show_slab` does; what the user changes then in a view stays until something else is asked."""
+        """Show it as `show_slab` does; what the user then changes in a view stays until other arguments are given."""
         new = [node for node in slice_nodes() if node.GetAttribute(SLAB_BEFORE) is None]
         if not new and self._shown == (modality, thickness_mm):
             return
@@ -81,7 +81,7 @@ class Slab:
         self._shown = (modality, thickness_mm)
 
     def end(self) -> None:
-        """Bring the views back; without a slab of its own nothing is touched."""
+        """Restore the views; without a slab of this class nothing is touched."""
         self._shown = None
         for node in slice_nodes():
             before = node.GetAttribute(SLAB_BEFORE)
@@ -99,11 +99,11 @@ def _nothing() -> None:
 
 
 class PointPlacer:
-    """Lets the user click one point in a slice view: in a 3D view a click has no depth.
+    """Lets the user click one point in a slice view; in a 3D view a click would have no depth.
 
     Parameters
     ----------
-    later : how to wait until Slicer has handled the click
+    later : defers a function until Slicer has handled the click
     """
 
     def __init__(self, later: Later = at_once) -> None:
@@ -116,20 +116,20 @@ class PointPlacer:
 
     @property
     def active(self) -> bool:
-        """Whether a click is awaited."""
+        """Whether it is waiting for a click."""
         return self._node is not None
 
     def start(self, placed: Callable[[Position], None], cancelled: Callable[[], None] = _nothing) -> None:
-        """Wait for a click and call a function with its place; an earlier wait ends.
+        """Wait for a click and call a function with its position; an earlier wait ends.
 
         Parameters
         ----------
-        placed : told the place
-        cancelled : called when the user ends the wait, by a right click or with another tool of Slicer
+        placed : called with the position
+        cancelled : called if the user ends the wait, by a right click or by choosing another tool of Slicer
         """
         self.stop()
         selection, interaction = _singletons()
-        # Slicer chooses a list as soon as it is added
+        # Slicer makes a new list the active one as soon as it is added
         self._before = (
             selection.GetActivePlaceNodeClassName(),
             selection.GetActivePlaceNodeID(),
@@ -153,11 +153,11 @@ class PointPlacer:
         self._observe(interaction, interaction.InteractionModeChangedEvent, self._on_mode)
         scene = slicer.mrmlScene
         self._observe(scene, scene.StartCloseEvent, self._on_close)
-        # another layout may make other slice views
+        # another layout may create further slice views
         self._observe(scene, scene.NodeAddedEvent, self._allow_slices)
 
     def stop(self) -> None:
-        """Wait no more."""
+        """Stop waiting."""
         node, self._node, self._placed = self._node, None, None
         for observed, tag in self._observed:
             observed.RemoveObserver(tag)
@@ -170,7 +170,7 @@ class PointPlacer:
         ours = selection.GetActivePlaceNodeID() == node.GetID()
         slicer.mrmlScene.RemoveNode(node)
         if ours:
-            # the list that the user places points in is chosen again for the next one
+            # the list in which the user was placing points becomes active again
             kind, active, persistent = self._before
             selection.SetReferenceActivePlaceNodeClassName(kind)
             selection.SetActivePlaceNodeID(active)

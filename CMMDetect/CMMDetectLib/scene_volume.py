@@ -1,4 +1,4 @@
-"""A volume node as a scan, and where it lies: positions and affines are RAS in the world, transforms included."""
+"""Volume nodes as scans, and their motion; positions and affines are RAS in the world, including transforms."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .scene_views import Later
 
 
 def affine_of(volume: Any) -> NDArray[np.float64]:
-    """Give the (4, 4) affine from (i, j, k) of a volume node to RAS mm in the world, its transforms included.
+    """Return the (4, 4) affine from (i, j, k) of a volume node to RAS mm in the world, including its transforms.
 
     Raises
     ------
     InputError
-        If the volume lies under a transform that bends space.
+        If the volume lies under a nonlinear transform.
     """
     ijk_to_ras, to_world = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(ijk_to_ras)
@@ -36,12 +36,12 @@ def affine_of(volume: Any) -> NDArray[np.float64]:
 
 
 def scan_of(volume: Any, modality: Modality | str, name: str | None = None) -> Scan:
-    """Give a volume node as a scan; its path is that of the file it was loaded from.
+    """Return a volume node as a `Scan`; its path is that of the file it was loaded from.
 
     Raises
     ------
     InputError
-        If it is not one finite 3D volume.
+        If it is not a finite 3D volume with one component.
     """
     array = slicer.util.arrayFromVolume(volume) if volume.GetImageData() else None
     if array is None or array.ndim != 3 or min(array.shape) < 2:
@@ -55,13 +55,13 @@ def scan_of(volume: Any, modality: Modality | str, name: str | None = None) -> S
 
 
 class VolumeWatch:
-    """Tells when a volume was moved: by a transform, which may be hardened, or by another geometry of its own.
+    """Reports when a volume is moved, by a transform (hardened or not) or by a change of its own geometry.
 
     Parameters
     ----------
-    later : how to wait until an event of the scene is over
-    moved : told the (4, 4) motion in the world from where the volume lay when the watch began to where it lies now
-    failed : told why what lies on the volume cannot go with it
+    later : calls a function after the current event of the scene
+    moved : called with the (4, 4) motion in the world since the watch began
+    failed : called with the reason why the markings of the volume cannot be moved with it
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class VolumeWatch:
         self._tags = [volume.AddObserver(event, self._on_changed) for event in events]
 
     def stop(self) -> None:
-        """Tell nothing any more."""
+        """Stop reporting."""
         for tag in self._tags:
             self._volume.RemoveObserver(tag)
         self._tags.clear()
 
     def _on_changed(self, _volume: Any, _event: str) -> None:
-        # while a transform is hardened it is for a moment in the volume and above it
+        # while a transform is hardened, it is for a moment both in the volume and above it
         if not self._waiting:
             self._waiting = True
             self._later(self._look)
@@ -107,13 +107,13 @@ class VolumeWatch:
         self._moved(place @ np.linalg.inv(self._began))
 
     def _check(self, place: NDArray[np.float64]) -> None:
-        """Refuse what is no motion, such as hardening a transform that bends: it makes other voxels."""
+        """Refuse changes that are not motions, such as hardening a nonlinear transform, which resamples the volume."""
         if _voxels_of(self._volume) != self._voxels or np.linalg.det(place) == 0:
             name = self._volume.GetName()
             raise InputError(f"{name}: has other voxels than its marks were made on; choose the scan again")
 
 
 def _voxels_of(volume: Any) -> int | None:
-    """What tells that the voxels of a volume are other ones: VTK gives no two changes the same time."""
+    """Return the modification time of the voxels, by which VTK distinguishes any two changes."""
     image = volume.GetImageData()
     return None if image is None else int(image.GetMTime())
