@@ -1,4 +1,4 @@
-"""Which of the user's own models CMMDetect uses: a small file in the folder of these models."""
+"""Which of the user's own models CMMDetect uses: a small file in the folder of those models."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ CHOICE_FILE = "in-use.json"
 
 
 def chosen_bundle(models: Path) -> Path | None:
-    """Give the folder of the model that the user chose; None for the one that comes with CMMDetect.
+    """Return the folder of the model that the user chose; None for the one that comes with CMMDetect.
 
-    A choice that cannot be read, or of a model that is gone, is none: the detector must not fail by it.
+    A choice that cannot be read, or of a model that is gone, counts as none: detection must not fail because of it.
     """
     try:
         name = json.loads((models / CHOICE_FILE).read_text(encoding="utf-8"))["bundle"]

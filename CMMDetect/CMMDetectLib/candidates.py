@@ -1,7 +1,7 @@
-"""The candidate list: one record a lesion candidate, and its files.
+"""The candidate list: one record per lesion candidate, and its files.
 
-One list travels through the whole method. A stage never deletes a candidate: it fills in its fields and moves the
-candidate on or says why not, so that a reader can see every stage and rescue anything.
+One list travels through the whole method. A stage never deletes a candidate: it fills in its fields and either moves
+the candidate on or records why not, so that a reader can see every stage and rescue anything.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One candidate: where it is, what each stage found, what the reader said. None stands for not known.
+    """One candidate: where it is, what each stage found, what the reader said. None means not known.
 
     Positions are RAS millimetres. The fields are the columns of the table, in this order.
     """
@@ -98,8 +98,8 @@ COLUMN_DESCRIPTIONS: dict[str, str | dict[str, Any]] = {
     "p_discrimination": "Probability of stage 2, 0 to 1",
     "volume_mm3": {"Description": "Volume of the cluster", "Units": "mm3"},
     "diameter_mm": {"Description": "Diameter of the sphere of that volume", "Units": "mm"},
-    "ellipticity": "1 - middle axis / longest axis, the voxel's own extent taken out; 0 is round",
-    "skull_distance_mm": {"Description": "That center to the edge of the brain mask", "Units": "mm"},
+    "ellipticity": "1 - middle axis / longest axis, corrected for the voxel size; 0 is round",
+    "skull_distance_mm": {"Description": "Distance of the center to the edge of the brain mask", "Units": "mm"},
     "verdict": {
         "Description": "The reader's decision, which holds whatever the stages say",
         "Levels": {"accepted": "Microbleed", "rejected": "No microbleed", "undecided": "Not judged"},
@@ -123,7 +123,7 @@ COLUMN_DESCRIPTIONS: dict[str, str | dict[str, Any]] = {
 
 
 def at_stage(candidates: Iterable[Candidate], stage: Stage) -> list[Candidate]:
-    """Give the candidates that passed a stage."""
+    """Return the candidates that passed a stage."""
     return [candidate for candidate in candidates if stage.includes(candidate.stage)]
 
 
@@ -137,7 +137,7 @@ def sphere_diameter(volume_mm3: float) -> float:
 
 
 def write_table(path: Path, candidates: Sequence[Candidate], provenance: Mapping[str, Any]) -> None:
-    """Write the table as TSV and beside it a JSON file with the columns' meaning and the run's provenance.
+    """Write the table as TSV and, beside it, a JSON file that describes the columns and the provenance of the run.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def _parse_row(row: Mapping[str, str], path: Path, line: int) -> Candidate:
     try:
         for field in fields(Candidate):
             text, kind = row[field.name], str(field.type)
-            # who fills in a row in a spreadsheet leaves cells empty
+            # someone who adds a row in a spreadsheet leaves cells empty
             is_missing = text == MISSING or (kind.endswith("None") and not text.strip())
             values[field.name] = None if is_missing else float(text) if kind.startswith("float") else text
         return Candidate(**{**values, "stage": Stage(values["stage"])})

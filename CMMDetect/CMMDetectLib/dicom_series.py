@@ -1,4 +1,4 @@
-"""A folder with one DICOM series, or one file of many frames, read as one volume after checking that it is one."""
+"""A folder with one DICOM series, or one multi-frame file, read as one volume after checking that it is one."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SERIES_DESCRIPTION = "0008|103e"
 IMAGE_POSITION = "0020|0032"
 IMAGE_ORIENTATION = "0020|0037"
 GAP_TOLERANCE = 0.1
-"""Largest departure of a slice distance from the median, as a fraction: more is a missing slice."""
+"""Largest deviation of a slice distance from the median, as a fraction; more means a missing slice."""
 ORIENTATION_TOLERANCE = 1e-4
-"""Of direction cosines: scanners and converters write those of one stack with other last digits."""
+"""Tolerance of direction cosines: within one stack, scanners and converters write different last digits."""
 MAGIC_START, MAGIC = 128, b"DICM"
 FRAME_POSITION = re.compile(
     rb"\x20\x00\x13\x91(?:SQ\0\0)?.{4}\xfe\xff\x00\xe0.{4}\x20\x00\x32\x00.{4}([-+.\\\dEe ]+)", re.DOTALL
 )
-"""The position in the Plane Position Sequence of a frame, which ITK keeps to itself; with and without types."""
+"""Position in the Plane Position Sequence of a frame, which ITK does not expose; explicit and implicit VR."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class SliceFile:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is one of DICOM, or a folder, which must then hold some."""
+    """Whether a path is a DICOM file, or a folder (which then must hold DICOM files)."""
     if path.is_dir():
         return True
     try:
@@ -58,19 +58,19 @@ def is_dicom(path: Path) -> bool:
 
 
 def read_dicom_series(folder: Path, echo: int | None = None, may_be_phase: bool = True) -> sitk.Image:
-    """Read the one DICOM series in a folder; ``echo`` (from 1, by echo time) picks one of several echoes.
+    """Read the only DICOM series in a folder.
 
     Parameters
     ----------
-    folder : with the series, or the file of one that is all in one file
-    echo : which of several echoes, from 1, by echo time
-    may_be_phase : whether the header may say that it is one; a phase of a scanner has the values of a magnitude
+    folder : folder of the series, or a multi-frame file
+    echo : which of several echoes, from 1, ordered by echo time
+    may_be_phase : whether phase images are accepted; scanners store them with values like those of a magnitude
 
     Raises
     ------
     InputError
-        If the folder holds no DICOM files, damaged ones or several series, several echoes and ``echo`` does not say
-        which, if slices are missing or doubled, their pixels are colors, or they are a phase and must not be.
+        If the folder holds no DICOM files, damaged files, several series, or several echoes of which ``echo`` chooses
+        none; if slices are missing or duplicated or in color, or are phase images where these are not accepted.
     """
     try:
         with without_messages():
@@ -88,7 +88,7 @@ def _read(folder: Path, echo: int | None, may_be_phase: bool) -> sitk.Image:
     ordered = sorted(slices, key=lambda item: item.position_mm)
     _check_regular(ordered, folder)
     try:
-        # the type of the first slice's values would be that of all, and cut off what other slices have after the point
+        # ITK would take the pixel type of the first slice for all, and round slices that are rescaled to fractions
         return sitk.ReadImage([item.path for item in ordered], sitk.sitkFloat32)
     except RuntimeError:
         raise InputError(f"{folder}: the DICOM slices differ in size or cannot be decoded") from None
@@ -187,7 +187,7 @@ def _read_multiframe(path: str, folder: Path) -> sitk.Image:
 
 
 def _check_frames(path: str, count: int, folder: Path) -> None:
-    """Refuse frames that are no stack in its order: ITK takes them for one, with spacings of its own."""
+    """Refuse frames that are not an ordered stack: ITK would read them as one, with a spacing of its own."""
     wrong = f"{folder}: the {count} frames of {Path(path).name}"
     try:
         found = [_numbers(text.decode()) for text in FRAME_POSITION.findall(Path(path).read_bytes())]

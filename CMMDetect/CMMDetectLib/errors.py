@@ -1,8 +1,8 @@
-"""What can go wrong in a way that a user can mend."""
+"""Failures that a user can correct."""
 
 
 class CMMDetectError(Exception):
-    """A failure with one plain line for the user: what is wrong with which file and what would be right."""
+    """A failure described in one plain line: what is wrong with which file, and what to do about it."""
 
 
 class InputError(CMMDetectError):

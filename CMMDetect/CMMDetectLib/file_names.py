@@ -1,4 +1,4 @@
-"""Names of files, looked at before the libraries underneath get them."""
+"""Checks of file names before they reach the libraries that cannot handle all of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .errors import CMMDetectError, InputError
 
 
 def check_name(path: Path | str, kind: type[CMMDetectError] = InputError) -> None:
-    """Refuse a name that is not UTF-8, which ends the process in SimpleITK.
+    """Refuse a name that is not UTF-8, with which SimpleITK would end the process.
 
     Raises
     ------
     kind
-        If it is not.
+        If the name is not UTF-8.
     """
     try:
         str(path).encode()
@@ -24,12 +24,12 @@ def check_name(path: Path | str, kind: type[CMMDetectError] = InputError) -> Non
 
 
 def check_there(path: Path, missing: str = "no such file or folder") -> None:
-    """Refuse a file or folder that cannot be read by its name; ``missing`` says so of one that is not there.
+    """Refuse a file or folder that does not exist or cannot be read; ``missing`` is the message if it does not exist.
 
     Raises
     ------
     InputError
-        If the name is not UTF-8 or too long, nothing is there, or it must not be read.
+        If the name is not UTF-8 or too long, nothing is there, or the user lacks the permission to read it.
     """
     check_name(path)
     try:

@@ -1,4 +1,4 @@
-"""ITK without what it prints: the caller says in one line what is wrong."""
+"""ITK without its messages on standard error: the caller reports in one line what is wrong."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _one_at_a_time = RLock()
 
 @contextmanager
 def without_messages() -> Iterator[None]:
-    """Keep off the process's error output what ITK prints there; its exceptions come through.
+    """Discard what ITK prints to the process's standard error; its exceptions still pass.
 
-    ITK's own switch silences its warnings alone, not the libraries in it that read NIfTI, MetaImage and matrices.
+    ITK's own switch silences its warnings only, not the bundled libraries that read NIfTI, MetaImage and matrices.
     """
     with _one_at_a_time, Path(os.devnull).open("wb") as nowhere:
         try:
             kept = os.dup(ERROR_OUTPUT)
-        except OSError:  # a program that was started without an error output
+        except OSError:  # a program that was started without standard error
             yield
             return
         os.dup2(nowhere.fileno(), ERROR_OUTPUT)

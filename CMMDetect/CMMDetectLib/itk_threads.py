@@ -1,4 +1,4 @@
-"""ITK on one thread, where several would sum up in another order on another computer, or in every run."""
+"""ITK on one thread, where several would sum in an order that varies between computers or runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let ITK work on one thread: what differs in the last digit can grow into another candidate.
+    """Run ITK on one thread: a difference in the last digit can grow into a different candidate.
 
     >>> with one_thread():
     ...     sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()

@@ -1,4 +1,4 @@
-"""What ITK keeps quiet about a NIfTI file: it reads cut-off data and NaN as 0, mixes two voxel sizes, writes parts."""
+"""Faults of NIfTI files that ITK does not report: truncated data, NaN, two voxel sizes, files written in part."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ HEADER_SIZE = 348
 NIFTI_2_HEADER_SIZE = 540
 CONVERT = "nib-convert --image-type Nifti1Image OLD.nii NEW.nii"
 WRITTEN_START = 352
-"""Where ITK begins the voxels of the files that it writes."""
+"""Offset of the voxels in the files that ITK writes."""
 GZIP_TRAILER = 4
-"""Last bytes of a gzip file: how long its content is, without what exceeds 32 bits."""
+"""Number of last bytes of a gzip file that hold the length of its content, modulo 2^32."""
 SAME_SIZE = 0.01
-"""Largest difference of the voxel size that a header states from that of its matrix, as a fraction."""
+"""Largest relative difference between the voxel sizes of a header's pixdim and of its matrix."""
 FLOAT_TYPES = {16: "f4", 64: "f8"}
 PAIR = (".hdr", ".img")
-"""A header, and the voxels in a file of their own."""
+"""Header and voxels in separate files."""
 
 
 def is_nifti(path: Path) -> bool:
-    """Whether the name is that of a NIfTI file, or of one of the two of a pair.
+    """Whether the name is that of a NIfTI file, or of either file of a pair.
 
     >>> is_nifti(Path("scan.nii.gz")), is_nifti(Path("scan.img")), is_nifti(Path("scan.nrrd"))
     (True, True, False)
@@ -36,18 +36,18 @@ def is_nifti(path: Path) -> bool:
 
 
 def count_nonfinite(path: Path) -> int:
-    """Read a NIfTI-1 file, or both of a pair, to the end and count NaN and infinite voxels.
+    """Read a NIfTI-1 file, or both files of a pair, to the end and count NaN and infinite voxels.
 
-    A file without a header of NIfTI-1, which is also that of Analyze, counts 0: ITK judges it.
+    A file without a NIfTI-1 header (which Analyze files have too) counts 0: that is left to ITK.
 
     Raises
     ------
     EOFError
-        If the file ends before the data that its header announces, or the header announces what cannot be.
+        If the file ends before the data that its header announces, or the header is impossible.
     OSError
         If the file cannot be read or decompressed.
     InputError
-        If the file is NIfTI-2, which ITK does not read, or its header gives two voxel sizes.
+        If the file is NIfTI-2, which ITK does not read, or its header states two voxel sizes.
     """
     is_pair = path.name.lower().endswith(PAIR)
     header_file, voxel_file = (_of_pair(path, suffix) for suffix in PAIR) if is_pair else (path, path)
@@ -65,7 +65,7 @@ def count_nonfinite(path: Path) -> int:
         raise EOFError
     _check_voxel_size(header, order, path)
     count, start = _count_and_start(header, order)
-    start = start if is_pair else max(start, HEADER_SIZE)  # as ITK takes a start within the header
+    start = start if is_pair else max(start, HEADER_SIZE)  # as ITK does with an offset inside the header
     content = _content(voxel_file) if is_pair else content
     kind = FLOAT_TYPES.get(int(_field(header, order + "i2", 70)))
     bytes_a_voxel = np.dtype(kind).itemsize if kind else int(_field(header, order + "i2", 72)) // 8
@@ -79,7 +79,7 @@ def count_nonfinite(path: Path) -> int:
 def is_whole(path: Path, voxel_bytes: int) -> bool:
     """Whether a ``.nii`` or ``.nii.gz`` file that ITK has written holds all bytes of the voxels.
 
-    zlib writes the length of what it has compressed after everything else, so there is nothing to decompress.
+    gzip stores the uncompressed length at the very end, so nothing has to be decompressed.
     """
     written = WRITTEN_START + voxel_bytes
     size = path.stat().st_size
@@ -93,7 +93,7 @@ def is_whole(path: Path, voxel_bytes: int) -> bool:
 
 
 def _of_pair(path: Path, suffix: str) -> Path:
-    """Give the file of a pair with this suffix, which may be in capitals or compressed."""
+    """Return the file of a pair with this suffix, which may be in capitals or compressed."""
     names = [path.with_suffix(suffix), path.with_suffix(suffix.upper()), path.with_suffix(suffix + ".gz")]
     return next((name for name in names if name.exists()), names[0])
 
@@ -104,7 +104,7 @@ def _content(path: Path) -> bytes:
 
 
 def _count_and_start(header: np.ndarray, order: str) -> tuple[int, int]:
-    """Give the number of voxels and the offset of the first."""
+    """Return the number of voxels and the offset of the first."""
     dimensions, *sizes = _field(header, order + "i2", 40, 8).tolist()
     sizes, start = sizes[: max(dimensions, 0)], float(_field(header, order + "f4", 108))
     if min(sizes, default=0) < 0 or not 0 <= start < math.inf:
@@ -113,20 +113,20 @@ def _count_and_start(header: np.ndarray, order: str) -> tuple[int, int]:
 
 
 def _check_voxel_size(header: np.ndarray, order: str, path: Path) -> None:
-    """Refuse two voxel sizes: ITK takes the one that is stated and the directions of the matrix, others the matrix."""
+    """Refuse two voxel sizes: ITK takes pixdim with the directions of the matrix, other programs the matrix alone."""
     stated = np.abs(_field(header, order + "f4", 80, 3))
     axes = _field(header, order + "f4", 280, 12).reshape(3, 4)[:, :3]
     of_matrix = np.linalg.norm(axes, axis=0)
     if _field(header, order + "i2", 254) <= 0 or not (stated.all() and of_matrix.all()):
         return
-    # of a matrix that is sheared ITK says so
+    # a sheared matrix is reported by ITK
     if is_right_angled(axes, SAME_SIZE) and np.abs(of_matrix / stated - 1).max() > SAME_SIZE:
         both = (" x ".join(f"{size:g}" for size in sizes) for sizes in (stated, of_matrix))
         raise InputError(f"{path}: the header has voxels of {' and of '.join(both)} mm; mend it")
 
 
 def _field(header: np.ndarray, kind: str, offset: int, count: int = 1) -> np.ndarray:
-    """Give one number, or an array of ``count``, from the header; 0 where the header is too short."""
+    """Return one number, or an array of ``count``, from the header; 0 where the header is too short."""
     found = header[offset : offset + np.dtype(kind).itemsize * count]
     values = found.view(kind) if found.size == np.dtype(kind).itemsize * count else np.zeros(count, kind)
     return values if count > 1 else values[0]

@@ -1,7 +1,7 @@
-"""Turning arrays about their axes: the order and direction of axes changes, no voxel value does.
+"""Reorientation of arrays: the order and direction of axes changes, no voxel value does.
 
-The paper brings every scan into the orientation of the MNI template (2.1), so that a network sees all heads the
-same way round. A `Turn` does this and undoes it.
+The paper brings every scan into the orientation of the MNI template (2.1), so that a network sees all heads in the
+same orientation. A `Turn` does this and undoes it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 THICK_SLICE_RATIO = 1.1
 """An axis whose spacing exceeds the others' by this factor is the slice axis."""
 RIGHT_ANGLE_TOLERANCE = 1e-3
-"""Largest cosine between two axes: 0.2 mm over a head."""
+"""Largest cosine between two axes; it amounts to 0.2 mm over a head."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Turn:
         return tuple(axis for axis in range(3) if self.flipped[axis])
 
     def affine(self, affine: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
-        """Give the affine of the turned array; ``shape`` is that of the stored one."""
+        """Return the affine of the turned array; ``shape`` is that of the stored one."""
         return affine @ self.matrix(shape)
 
     def matrix(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -60,12 +60,12 @@ class Turn:
 
 
 def turn_along(directions: NDArray[np.float64]) -> Turn:
-    """Find the turn after which the axes follow the target's axes best.
+    """Find the turn that aligns the axes best with the target's axes.
 
     Parameters
     ----------
     directions : (3, 3)
-        Column ``c`` says how stored axis ``c`` runs in target coordinates.
+        Column ``c`` is the direction of stored axis ``c`` in target coordinates.
 
     >>> turn_along(np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]))
     Turn(order=(1, 0, 2), flipped=(True, False, False))
@@ -79,8 +79,8 @@ def turn_along(directions: NDArray[np.float64]) -> Turn:
 def canonical_turn(affine: NDArray[np.float64]) -> Turn:
     """Find the turn into the library's orientation: axes toward right, anterior and superior, slices last.
 
-    Where one axis is clearly thicker than both others (a sagittal or coronal stack) it becomes the last axis, since
-    networks are trained on stacks of slices along k.
+    An axis with a clearly larger spacing than both others (of a sagittal or coronal stack) becomes the last axis,
+    since networks are trained on slices stacked along k.
     """
     turn = turn_along(affine[:3, :3])
     spacing = np.linalg.norm(affine[:3, :3], axis=0)[list(turn.order)]
@@ -93,7 +93,7 @@ def canonical_turn(affine: NDArray[np.float64]) -> Turn:
 
 
 def slice_axis(spacing_mm: ArrayLike) -> int:
-    """Find the axis through the slices: the one that is clearly thicker, else the last.
+    """Find the axis across the slices: the one with a clearly larger spacing, else the last.
 
     >>> slice_axis((3.0, 0.8, 0.8)), slice_axis((0.5, 0.5, 0.5))
     (0, 2)
@@ -104,7 +104,7 @@ def slice_axis(spacing_mm: ArrayLike) -> int:
 
 
 def is_right_angled(affine: NDArray[np.float64], tolerance: float = RIGHT_ANGLE_TOLERANCE) -> bool:
-    """Whether the axes of a grid, in the columns of its affine, stand at right angles.
+    """Whether the axes of a grid, the columns of its affine, are at right angles.
 
     Parameters
     ----------

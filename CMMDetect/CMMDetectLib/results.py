@@ -20,9 +20,9 @@ from .location import BrainFrame
 from .scan import IMAGE_SUFFIXES, Scan, write_image
 
 LABELS = "_microbleeds"
-"""Added to the name of a scan: the label map of its microbleeds, be they detected or true."""
+"""Suffix of a scan's label map of microbleeds, whether detected or true."""
 BESIDE = ".cmmdetect-"
-"""How the folder begins in which results wait until all are written."""
+"""Prefix of the temporary folder that holds results until all are written."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class DetectionResult:
     candidates : list of Candidate
         All candidates of stage 1, the most suspicious first.
     clusters : (I, J, K) int32
-        Of all candidates, in their order from 1: ``cmb-0007`` has the label 7.
+        Clusters of all candidates, labeled by their order from 1: ``cmb-0007`` has the label 7.
     probability : (I, J, K) float32
-        Of stage 1.
+        Probability map of stage 1.
     brain : BrainFrame or None
-        Center and size of the brain, where the scan holds a whole one.
+        Center and size of the brain; None if the scan does not hold a whole brain.
     provenance : mapping
     """
 
@@ -52,12 +52,12 @@ class DetectionResult:
 
     @property
     def microbleeds(self) -> NDArray[np.int32]:
-        """Clusters of the final candidates alone, which are the first of all."""
+        """Clusters of the final candidates only, which come first in the order."""
         return np.where(self.clusters <= len(at_stage(self.candidates, Stage.FINAL)), self.clusters, np.int32(0))
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the output folder, and fail before any work is done if nothing can be written there.
+    """Make the output folder, and fail before any work is done if it cannot be written.
 
     Raises
     ------
@@ -74,24 +74,24 @@ def prepare_folder(folder: Path) -> None:
 
 
 def is_detection(folder: Path, stem: str) -> bool:
-    """Whether the label map of a scan in a folder was detected and is no truth: a table of candidates is beside it."""
+    """Whether the label map of a scan was detected, and is not ground truth: a table of candidates lies beside it."""
     return (folder / _file_names(stem)["candidates"]).exists()
 
 
 def prepare_results(folder: Path, stem: str) -> None:
-    """Make the output folder, and fail before any work is done if no results of that stem can be written there.
+    """Make the output folder, and fail before any work is done if results of that stem cannot be written.
 
     Raises
     ------
     OutputError
-        If the folder cannot be made or written, the names of the files would be too long, or the folder holds a label
-        map of the scan that no detection has written.
+        If the folder cannot be made or written, the file names would be too long, or the folder holds a label map of
+        the scan that was not written by a detection.
     """
     prepare_folder(folder)
     _check_truth(folder, stem)
     longest = max(_file_names(stem).values(), key=lambda name: len(name.encode()))
     try:
-        # in a folder like that of `all_or_none`, and named like the file that `replacing` writes to first
+        # with the longest path that `all_or_none` and `replacing` write to
         with (
             tempfile.TemporaryDirectory(dir=folder, prefix=BESIDE) as beside,
             tempfile.NamedTemporaryFile(dir=beside, prefix=".", suffix="-" + longest),
@@ -104,7 +104,7 @@ def prepare_results(folder: Path, stem: str) -> None:
 
 
 def _check_truth(folder: Path, stem: str) -> None:
-    """Keep the microbleeds that somebody has marked: a detection has the same name, and hides those beside it."""
+    """Refuse to replace microbleeds that somebody has marked: the label map of a detection has the same name."""
     drawn = (folder / f"{stem}{LABELS}{suffix}" for suffix in IMAGE_SUFFIXES)
     if not is_detection(folder, stem) and (truth := next((path for path in drawn if path.exists()), None)):
         raise OutputError(f"{truth}: is there already and was not detected; choose another folder")
@@ -128,7 +128,7 @@ def labels_of(folder: Path, stem: str, run: Mapping[str, Any]) -> Path | None:
 
 
 def _file_names(stem: str) -> dict[str, str]:
-    """Give the names of the result files by what they hold."""
+    """Return the names of the result files by their content."""
     return {
         "candidates": f"{stem}_candidates.tsv",
         "provenance": f"{stem}_candidates.json",
@@ -140,12 +140,12 @@ def _file_names(stem: str) -> dict[str, str]:
 
 @contextmanager
 def all_or_none(folder: Path) -> Iterator[Path]:
-    """Give an empty folder to write files to, and bring them into ``folder`` when all went well.
+    """Yield an empty folder to write files to; move them all into ``folder`` if no exception is raised.
 
     Raises
     ------
     OutputError
-        If they cannot be written; earlier files in the folder are then untouched.
+        If the files cannot be written; existing files in the folder are then untouched.
     """
     prepare_folder(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=BESIDE) as name:
@@ -154,7 +154,7 @@ def all_or_none(folder: Path) -> Iterator[Path]:
         except OutputError as error:  # the user knows the files by the folder that was asked for
             raise OutputError(str(error).replace(name, str(folder))) from None
         files = sorted(Path(name).iterdir())
-        # found out before the first file is replaced
+        # checked before the first file is replaced
         if blocked := next((folder / file.name for file in files if (folder / file.name).is_dir()), None):
             raise OutputError(f"{blocked}: is a folder where a result is to be written; move or choose another")
         try:
@@ -165,18 +165,18 @@ def all_or_none(folder: Path) -> Iterator[Path]:
 
 
 def write_results(result: DetectionResult, folder: Path) -> dict[str, Path]:
-    """Write table, label map, probability map and one point list a stage; all of them or none.
+    """Write table, label map, probability map and one point list per stage; all files or none.
 
     Returns
     -------
     dict
-        What was written: 'candidates', 'provenance', 'microbleeds', 'probability', and of each stage
+        Paths of 'candidates', 'provenance', 'microbleeds', 'probability' and of the point list of each stage,
         'markups_detection', 'markups_discrimination' and 'markups_final'.
 
     Raises
     ------
     OutputError
-        If the files cannot be written; earlier results in the folder are then untouched.
+        If the files cannot be written; existing results in the folder are then untouched.
     """
     stem, names = result.scan.name, _file_names(result.scan.name)
     with all_or_none(folder) as beside:

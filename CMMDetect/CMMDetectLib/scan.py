@@ -1,8 +1,8 @@
-"""A scan: one 3D volume with its place in the world, in from files and out to files.
+"""A scan: one 3D volume with its position in the world, read from and written to files.
 
-Inside the library arrays are indexed (i, j, k) and a 4x4 affine takes voxel indices to RAS millimetres, as in
-nibabel. ITK's (k, j, i) order and LPS axes come in and go out here and where a filter or a transform of ITK is used;
-the other place with LPS is the point lists of 3D Slicer.
+Inside the library arrays are indexed (i, j, k) and a 4x4 affine maps voxel indices to RAS millimetres, as in nibabel.
+ITK's (k, j, i) order and LPS axes are converted here and where a filter or transform of ITK is used; the only other
+place with LPS is the point lists of 3D Slicer.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ SUFFIXES = {
 }
 """Of BIDS, as it is and as it was, and of public data sets of microbleeds (VALDO)."""
 NO_MAGNITUDE = re.compile(r"(?:^|_)part-(?:phase|real|imag)(?=_)", re.IGNORECASE)
-"""In the BIDS name of what belongs to a magnitude image and has the same suffix."""
+"""BIDS entity of images that have the suffix of a magnitude image but are not one."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Scan:
     array : (I, J, K) float32
         Intensities as the file gives them.
     affine : (4, 4) float64
-        Voxel indices to RAS millimetres.
+        From voxel indices to RAS millimetres.
     modality : Modality
     name : str
         The stem of every output file.
@@ -106,7 +106,7 @@ class Scan:
         return canonical_turn(self.affine)
 
     def turned(self, turn: Turn) -> Scan:
-        """Give the same scan with its axes turned."""
+        """Return the same scan with its axes turned."""
         affine = turn.affine(self.affine, self.array.shape)
         return replace(self, array=turn.apply(self.array), affine=affine)
 
@@ -122,7 +122,7 @@ def spacing_of(affine: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def to_world(affine: NDArray[np.float64], ijk: ArrayLike) -> NDArray[np.float64]:
-    """Take voxel indices, shape (..., 3), to RAS millimetres.
+    """Convert voxel indices, shape (..., 3), to RAS millimetres.
 
     >>> to_world(np.diag([-0.8, 0.8, 3.0, 1.0]), [10, 10, 10])
     array([-8.,  8., 30.])
@@ -131,7 +131,7 @@ def to_world(affine: NDArray[np.float64], ijk: ArrayLike) -> NDArray[np.float64]
 
 
 def to_voxel(affine: NDArray[np.float64], ras_mm: ArrayLike) -> NDArray[np.float64]:
-    """Take RAS millimetres, shape (..., 3), to continuous voxel indices.
+    """Convert RAS millimetres, shape (..., 3), to continuous voxel indices.
 
     >>> to_voxel(np.diag([-0.8, 0.8, 3.0, 1.0]), [-8, 8, 30])
     array([10., 10., 10.])
@@ -140,7 +140,7 @@ def to_voxel(affine: NDArray[np.float64], ras_mm: ArrayLike) -> NDArray[np.float
 
 
 def translated(affine: NDArray[np.float64], start_vox: Iterable[int]) -> NDArray[np.float64]:
-    """Give the affine of a crop that starts at voxel ``start_vox`` of the grid of ``affine``.
+    """Return the affine of a crop that starts at voxel ``start_vox`` of the grid of ``affine``.
 
     >>> translated(np.diag([2.0, 2.0, 3.0, 1.0]), (1, 0, 2))[:3, 3]
     array([2., 0., 6.])
@@ -151,7 +151,7 @@ def translated(affine: NDArray[np.float64], start_vox: Iterable[int]) -> NDArray
 
 
 def stem_of(path: Path) -> str:
-    """File name without the image suffix; for a DICOM series the name of the folder.
+    """Return the file name without the image suffix; for a DICOM series the name of the folder.
 
     >>> stem_of(Path("data/sub-01_swi.nii.gz"))
     'sub-01_swi'
@@ -164,7 +164,7 @@ def stem_of(path: Path) -> str:
 
 
 def name_of(path: Path) -> str:
-    """Name that the user gave, and not that of the file a link leads to, which in data sets of git-annex is a key.
+    """Return the name that the user gave, not that of a link's target, which in git-annex data sets is a key.
 
     >>> name_of(Path("data/links/sub-01_swi.nii.gz")), name_of(Path()) == Path.cwd().name
     ('sub-01_swi.nii.gz', True)
@@ -173,7 +173,7 @@ def name_of(path: Path) -> str:
 
 
 def guess_modality(name: str) -> Modality | None:
-    """Read the modality from the suffix of a name (``_swi``, ``_T2starw``, ``_Chimap``), None if there is none.
+    """Return the modality of the suffix of a name (``_swi``, ``_T2starw``, ``_Chimap``), None if there is none.
 
     >>> guess_modality("sub-01_part-mag_T2starw"), guess_modality("sub-101_space-T2S_desc-masked_T2S")
     (<Modality.T2STAR: 't2star'>, <Modality.T2STAR: 't2star'>)
@@ -188,13 +188,13 @@ def read_scan(path: Path | str, modality: str | None = None, echo: int | None = 
     ----------
     path : path of the file or folder
     modality : 'swi', 't2star' or 'qsm'; None reads it from the BIDS suffix of the name
-    echo : number of the echo, from 1, where the file holds several
+    echo : number of the echo, from 1, if the file holds several
 
     Raises
     ------
     InputError
-        If the file cannot be read, is not one finite, varying 3D volume with a regular grid, or neither the
-        option nor the name tells the modality, or the name says that it is a phase.
+        If the file cannot be read or is not one finite, varying 3D volume on a regular grid; if neither the option nor
+        the name gives the modality; or if the name says that it is a phase image.
     """
     path = Path(path)
     check_there(path)
@@ -218,7 +218,7 @@ def read_scan(path: Path | str, modality: str | None = None, echo: int | None = 
 
 
 def parse_modality(text: str) -> Modality:
-    """Turn the option's text into a `Modality`.
+    """Convert the text of an option to a `Modality`.
 
     Raises
     ------
@@ -248,8 +248,8 @@ def read_mask(path: Path | str, scan: Scan) -> NDArray[np.bool_]:
 def read_labels(path: Path | str, scan: Scan) -> NDArray[np.int32]:
     """Read a label map or a mask of lesions, which may be empty, onto the scan's grid.
 
-    A map whose voxels coincide with the scan's but are stored with another order or direction of the axes is
-    turned without interpolation. Nothing is ever resampled.
+    If the voxels coincide with the scan's but are stored with another order or direction of axes, the array is
+    reoriented without interpolation. Nothing is ever resampled.
 
     Raises
     ------
@@ -264,12 +264,12 @@ def read_labels(path: Path | str, scan: Scan) -> NDArray[np.int32]:
 
 
 def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> None:
-    """Write an (I, J, K) array as the name's ending says, NIfTI as a rule; a reader never sees half a file.
+    """Write an (I, J, K) array in the format of the file's suffix; the file is never seen half-written.
 
     Raises
     ------
     OutputError
-        If the file cannot be written, or the grid is sheared, which NIfTI would keep as another one.
+        If the file cannot be written, or the grid is sheared, which ITK would write as another grid.
     """
     check_name(path, OutputError)
     if not is_right_angled(affine):
@@ -277,13 +277,13 @@ def write_image(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) ->
     with replacing(path) as beside:
         with without_messages():
             sitk.WriteImage(as_image(array, affine), str(beside), useCompression=True, compressionLevel=1)
-        # ITK takes a full disk for a success; the length of other formats is not known
+        # ITK reports no error when the disk is full; the length of other formats is not known
         if path.name.lower().endswith((".nii", ".nii.gz")) and not is_whole(beside, array.nbytes):
             raise OSError("only a part of it could be written; is the disk full?")
 
 
 def as_image(array: NDArray[Any], affine: NDArray[np.float64]) -> sitk.Image:
-    """Give an (I, J, K) array the place that its affine says, as an image of ITK, which is LPS."""
+    """Convert an (I, J, K) array and its RAS affine to an ITK image, which is in LPS."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
     lps = LPS_FROM_RAS @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
@@ -295,7 +295,7 @@ def as_image(array: NDArray[Any], affine: NDArray[np.float64]) -> sitk.Image:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a new file beside ``path`` to write to, and put it in the place of ``path`` when all went well.
+    """Yield a new file beside ``path`` to write to; it replaces ``path`` if no exception is raised.
 
     Raises
     ------
@@ -310,7 +310,7 @@ def replacing(path: Path) -> Iterator[Path]:
     beside = Path(name)
     try:
         yield beside
-        # mkstemp makes files that only the owner reads; results get the user's usual permissions
+        # mkstemp makes files that only the owner can read; results get the user's usual permissions
         umask = os.umask(0)
         os.umask(umask)
         beside.chmod(0o666 & ~umask)
@@ -330,7 +330,7 @@ def _writing_problem(error: Exception, folder: Path) -> str:
 
 
 def _read_onto(path: Path, scan: Scan, what: str) -> NDArray[Any]:
-    """Read a file whose voxels coincide with the scan's, in the scan's order of the axes."""
+    """Read a file whose voxels coincide with the scan's, in the scan's order of axes."""
     check_there(path, f"no such file ({what})")
     if path.is_dir():
         raise InputError(f"{path}: this is a folder; give the file of the {what}")
@@ -346,7 +346,7 @@ def _read_onto(path: Path, scan: Scan, what: str) -> NDArray[Any]:
 
 
 def _array_and_affine(image: sitk.Image) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Give the (I, J, K) array and RAS affine of a 3D ITK image."""
+    """Return the (I, J, K) array and RAS affine of a 3D ITK image."""
     lps = np.eye(4)
     lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     lps[:3, 3] = image.GetOrigin()
@@ -362,7 +362,7 @@ def _check_values(array: NDArray[Any], path: Path) -> None:
 
 
 def _finite_range(array: NDArray[Any], path: Path) -> tuple[float, float]:
-    """Give the lowest and the highest value: one that is not finite is among them."""
+    """Return the lowest and the highest value; a value that is not finite would be one of them."""
     low, high = float(array.min()), float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError(nonfinite_problem(path, array.size - int(np.count_nonzero(np.isfinite(array)))))
@@ -379,7 +379,7 @@ def _check_grid(affine: NDArray[np.float64], path: Path) -> None:
 
 
 def _onto_grid(array: NDArray[Any], affine: NDArray[np.float64], scan: Scan) -> NDArray[Any] | None:
-    """Turn an array's axes to the scan's grid, or None where the voxels do not coincide."""
+    """Reorient an array to the scan's grid; None if the voxels do not coincide."""
     step = np.linalg.inv(scan.affine) @ affine
     turn = turn_along(step[:3, :3])
     turned = turn.apply(array)

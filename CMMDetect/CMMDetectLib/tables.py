@@ -1,4 +1,4 @@
-"""Tab-separated tables as BIDS has them: a header, and ``n/a`` for what is missing."""
+"""Tab-separated tables as in BIDS: a header row, and ``n/a`` for missing values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MISSING = "n/a"
 
 
 def write_tsv(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows under the named columns; a reader never sees half of the table.
+    """Write rows under the named columns; the file is never seen half-written.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def write_tsv(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]
 
 
 def read_cells(path: Path) -> list[list[str]]:
-    """Read the cells of all rows, the header's among them, of a table that a spreadsheet program may have saved.
+    """Read the cells of all rows, including the header, of a table that a spreadsheet program may have saved.
 
     Raises
     ------
@@ -51,13 +51,13 @@ def read_cells(path: Path) -> list[list[str]]:
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a table; a cell that a short row lacks is empty.
+    """Read the rows of a table; cells that a short row lacks are empty.
 
     Raises
     ------
     InputError
-        If the file cannot be read, is not in UTF-8, or a cell has a line break, as all rows behind a quotation mark
-        that is not closed.
+        If the file cannot be read, is not in UTF-8, or a cell has a line break, as after a quotation mark that is not
+        closed.
     """
     rows = read_cells(path)
     for line, row in enumerate(rows, 1):
@@ -68,9 +68,9 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
 
 
 def broken_cell(path: Path, line: int) -> str:
-    """Say that a cell goes on beyond its line.
+    """Message for a cell that continues beyond its line.
 
-    No table of ours has such cells: as a rule it is a quotation mark too many, which makes one cell of many rows.
+    Tables of CMMDetect have no such cells: usually the cause is a stray quotation mark, which merges many rows.
     """
     return (
         f'{path}: line {line} has a quotation mark (") that is not closed, or a cell with a line break; '

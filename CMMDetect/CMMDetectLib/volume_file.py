@@ -1,4 +1,4 @@
-"""A NIfTI or NRRD file, read as one volume after checking that it is whole."""
+"""A NIfTI or NRRD file, read as one volume after checking that it is complete."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def read_volume(path: Path, echo: int | None = None, may_choose: bool = True) ->
 
     Parameters
     ----------
-    path : of the file
+    path : path of the file
     echo : which of several volumes, from 1
-    may_choose : whether the user can say which; a mask has only one volume
+    may_choose : whether the user can choose one; a mask must have only one volume
 
     Raises
     ------
     InputError
-        If the file is damaged, holds NaN or no real numbers, is not 3D, or holds several volumes and `echo` does not
-        say which.
+        If the file is damaged, holds NaN or values that are not real numbers, is not 3D, or holds several volumes of
+        which `echo` chooses none.
     """
     try:
         if is_nifti(path) and (bad := count_nonfinite(path)):
@@ -47,18 +47,18 @@ def read_volume(path: Path, echo: int | None = None, may_choose: bool = True) ->
 
 
 def nonfinite_problem(path: Path, count: int) -> str:
-    """Say what is wrong with a file that has voxels without a finite value."""
+    """Message for a file with voxels that are not finite."""
     return f"{path}: NaN or infinite values in {counted(count, 'voxel')}; set them to 0 (outside the brain) first"
 
 
 def last_line(error: Exception) -> str:
-    """Give the last line of an error's text, where ITK says what the matter is; its kind where it has no text."""
+    """Return the last line of an error's text, where ITK states the cause; the type if there is no text."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
 
 def _without_single_axes(image: sitk.Image) -> sitk.Image:
-    """Drop axes of length 1 behind the third."""
+    """Drop axes of length 1 after the third."""
     while image.GetDimension() > 3 and image.GetSize()[-1] == 1:
         image = sitk.Extract(image, [*image.GetSize()[:-1], 0])
     return image
@@ -84,7 +84,7 @@ def _pick_echo(image: sitk.Image, echo: int | None, path: Path) -> sitk.Image:
 
 
 def _reading_problem(error: Exception) -> str:
-    """Say in words what ITK or gzip means."""
+    """Describe an error of ITK or gzip."""
     text = str(error)
     if any(part in text for part in ("determine ImageIO", "Not a gzipped file", "not recognized as a NIFTI")):
         return "not an image that can be read; NIfTI, NRRD or a folder with a DICOM series is needed"
