@@ -1,7 +1,7 @@
-"""Where the brain must be in a head: an average brain, laid over the scan by an affine registration.
+"""Roughly where the brain is in a head: an average brain, registered to the scan by an affine transform.
 
-BET knows no brain, only bright and dark: where bone is thin or the slices are thick, its surface runs out into orbits,
-face and neck. An average brain knows roughly where to stop.
+BET sees only bright and dark: where bone is thin or slices are thick, its surface leaks into the orbits, face and
+neck. An average brain tells it roughly where to stop.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from .itk_threads import one_thread
 from .resources import shipped_folder
 from .scan import LPS_FROM_RAS, as_image, to_world
 
-#: MNI152 on 4 mm: 0 outside the brain, inside as on T2*, that is white matter below gray matter below CSF.
+#: MNI152 at 4 mm: 0 outside the brain; inside, the contrast of T2* (white matter darker than gray, CSF brightest).
 FILE = shipped_folder("AverageBrain", "average_brain_data") / "average_brain.nii.gz"
 CENTER_MM, TOP_MM = (0.0, -22.0, 10.0), 80.0
-"""Of the average brain, MNI mm."""
+"""Center of the average brain and height of its top, in MNI mm."""
 SKULL_MM = 8.0
-"""How far around the average brain the head is compared: dark bone lies there, whatever the contrast."""
+"""Margin around the average brain that is compared too: it holds dark bone, whatever the contrast."""
 SCALP_MM = 4.0
-"""What is left out of the head's own rim: air is dark as well, and a brain as large as the head would fit it best."""
+"""Rim of the head that is left out: with dark air around it, a brain as large as the head would fit best."""
 GAP_MM = 12.0
-"""From the top of the head to the top of the brain."""
+"""Usual distance from the top of the head to the top of the brain."""
 LIFTS_MM, LIFTS_OF_A_CUT_HEAD_MM = (-20.0, 0.0, 20.0), (40.0, 60.0)
-"""Heights from which the registration starts; a head whose top is out of view may be higher than it seems."""
+"""Start heights of the registration; a head whose top is out of view may reach higher than it seems."""
 NECK_MM = 90.0
-"""Below the top of the head by so much, face and neck begin to shift its middle."""
+"""Farther below the top of the head than this, face and neck shift the center of a slice."""
 LEAST_VIEW_MM = 110.0
-"""Of a head, along each axis; with less the average brain may find no hold."""
+"""Smallest extent of the head along each axis for which the registration is reliable."""
 LEAST_SLICE_MM2 = 2000.0
-"""Cross-section with which the top of the head begins."""
+"""Cross-section from which a slice counts as the top of the head."""
 SEED = 1
-"""Of the samples' places in their voxels, which ITK draws; by the clock if it is not told."""
+"""Seed of the sample positions that ITK draws; without one it takes the clock."""
 REFINED = 2
-"""Best starts that are refined, because the second may win."""
+"""Number of best starts that are refined, because the second may win."""
 LOG_SCALE_SPREAD = 0.25
-"""Natural log of how much larger or smaller than the average a brain may be."""
+"""Natural logarithm of the factor by which a brain may be larger or smaller than the average."""
 
 
 Placement = sitk.Similarity3DTransform | sitk.AffineTransform
@@ -57,20 +57,21 @@ class _Average(NamedTuple):
 
 
 def brain_depth(head: Head, even: Head, affine: NDArray[np.float64]) -> FloatArray | None:
-    """Lay the average brain over a head and give how deep in it every voxel lies.
+    """Register the average brain to a head and return how deep in it every voxel lies.
 
-    The brain and the skull around it are matched by mutual information, which needs no common contrast: shifted,
-    turned and scaled from some heights, of which the best is refined affinely.
+    Brain and surrounding skull are matched by mutual information, which needs no common contrast: first by shift,
+    rotation and scale from several start heights, of which the best are refined by an affine transform.
 
     Parameters
     ----------
     head : magnitude
-    even : the same evenly lit
+    even : the same head after `Head.evenly_lit`
     affine : (4, 4), voxel indices of the head's grid to RAS mm
 
     Returns
     -------
-    (I, J, K) mm below the average brain's surface, negative outside; None where too little of a head is in view
+    (I, J, K) depth below the average brain's surface in mm, negative outside; None where too little of the head is in
+    view
     """
     inner = _without_scalp(head, affine)
     view_mm = np.ptp(to_world(affine, np.argwhere(inner)), axis=0) if inner.any() else np.zeros(3)
@@ -100,7 +101,7 @@ def _average() -> _Average:
 
 
 def _without_scalp(head: Head, affine: NDArray[np.float64]) -> BoolArray:
-    """The head with all that it encloses, but for its outer rim; a head that is cut has none there."""
+    """The head and all that it encloses, without its outer rim; a head cut by the field of view has no rim there."""
     bright = largest_part(head.signal > head.threshold)
     margin = 6
     closed = ndimage.binary_closing(np.pad(bright, margin), iterations=4)[(slice(margin, -margin),) * 3] | bright
@@ -111,7 +112,7 @@ def _without_scalp(head: Head, affine: NDArray[np.float64]) -> BoolArray:
 
 
 def _starts(head: Head, affine: NDArray[np.float64]) -> Iterator[sitk.Similarity3DTransform]:
-    """Put the average brain, upright and in its size, below the top of the head."""
+    """Place the average brain, upright and unscaled, below the top of the head."""
     bright_mm = to_world(affine, np.argwhere(head.signal > head.threshold))
     levels = np.arange(bright_mm[:, 2].min(), bright_mm[:, 2].max() + 8, 4.0)
     area_mm2 = np.histogram(bright_mm[:, 2], levels)[0] * abs(np.linalg.det(affine[:3, :3])) / 4
@@ -129,7 +130,7 @@ def _starts(head: Head, affine: NDArray[np.float64]) -> Iterator[sitk.Similarity
 
 
 def _match(transform: sitk.Similarity3DTransform, image: sitk.Image, where: sitk.Image) -> float:
-    """Shift, turn and scale; the lower the result, the better, and infinite if the brain fits nowhere near."""
+    """Fit shift, rotation and scale; the lower the result, the better, and infinite if the brain does not fit here."""
     method = _registration(where, bins=24, share=0.25, step_mm=4.0, least_mm=0.2, steps=60)
     method.SetShrinkFactorsPerLevel([2, 1])
     method.SetSmoothingSigmasPerLevel([4.0, 2.0])
@@ -139,7 +140,7 @@ def _match(transform: sitk.Similarity3DTransform, image: sitk.Image, where: sitk
 def _refine(
     matched: sitk.Similarity3DTransform, image: sitk.Image, where: sitk.Image
 ) -> tuple[float, sitk.AffineTransform]:
-    """Stretch and shear as well; give the fit, as of `_match`, and where the brain lies now."""
+    """Fit an affine transform; return the result as `_match` does, and the transform."""
     transform = sitk.AffineTransform(matched.GetMatrix(), matched.GetTranslation(), matched.GetCenter())
     method = _registration(where, bins=32, share=0.5, step_mm=2.0, least_mm=0.005, steps=200)
     method.SetShrinkFactorsPerLevel([1])

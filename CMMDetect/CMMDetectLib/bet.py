@@ -1,7 +1,7 @@
 """The brain extraction tool (BET; Smith 2002, Hum. Brain Mapp. 17:143), guided by an average brain.
 
-No maintained package finds the brain on SWI and T2* from a plain wheel without a download, so the paper's choice is
-implemented here from its publication.
+No maintained package extracts the brain on SWI and T2* from a plain wheel without a download, so the method that the
+paper uses is implemented here from its publication.
 """
 
 from __future__ import annotations
@@ -20,24 +20,25 @@ from .head_grid import HEAD_MM, WORK_MM, BoolArray, FloatArray, Head, affine_on_
 
 Faces = NDArray[np.intp]
 
-#: BET's constants (Smith 2002): radii of curvature between which the surface is smoothed more and more, how far
-#: inward the darkest and the brightest signal is looked for, the fraction between them that is the brain's edge.
+#: BET's constants (Smith 2002): radii of curvature between which smoothing grows, distances inward within which the
+#: darkest and the brightest signal are searched, the fraction between the two at which the brain ends.
 CURVATURE_MM = (3.33, 10.0)
 SEARCH_MM = (20.0, 10.0)
 EDGE_FRACTION, STEP_FRACTION = 0.5, 0.05
 COARSE_LEVEL, FINE_LEVEL = 3, 4
-#: The surface stands when it moves by less than this, on average, in so many steps.
+#: The surface has converged when it moves by less than this, on average, in `CHECK_STEPS` steps.
 COARSE_TOLERANCE_MM, FINE_TOLERANCE_MM = 0.6, 0.25
 CHECK_STEPS, MOST_STEPS = 25, 300
 #: How far the surface may leave the field of view, so that a brain cut by it is not rounded off.
 OVERHANG_MM = 10.0
 CLOSING_MM, CLOSING_GRID_MM = 8.0, 3.0
 LEAST_DENT_MM = 1.0
-#: Way out of the average brain, or into it, on which the edge's fraction rises or falls by 1, and how far it does.
+#: Distance outside or inside the average brain over which the edge fraction would change by 1, and how far it may fall
+#: (inside) and rise (outside).
 GUIDE_MM, MOST_EASED, MOST_HINDERED = 20.0, 0.35, 0.5
 #: Depth in the average brain from which a voxel counts as brain.
 CERTAIN_MM = 4.0
-#: Mean distance from the average brain's surface beyond which that did not lie where the brain is.
+#: Mean distance from the average brain's surface above which its registration is taken to have failed.
 MOST_ASTRAY_MM = 12.0
 
 
@@ -47,20 +48,21 @@ def bet(array: FloatArray, spacing_mm: Sequence[float], affine: NDArray[np.float
     A tessellated sphere grows until it meets the dark skull: vertices slide toward the mean of their neighbors,
     are smoothed by curvature and move along their normal by where the darkest signal inward lies between the
     head's darkest and the local brightest. Lengths are in mm on a 2 mm working grid. Beyond the publication:
-    where most of a head is in view, an average brain is laid over it, and the further out of that the surface gets,
-    the brighter it must be for it to go on; in a smaller view a coarse surface is fitted again from the center and
-    radius it found, until the center stays, so that a neck does not pull it down; the volume's border goes on
-    outside, so that a cut brain is not rounded off; dents that dark lesions leave in the rim are closed (8 mm).
+    where most of a head is in view, an average brain is registered to it, and the farther outside of that the surface
+    gets, the brighter the signal must be for it to grow; in a smaller view a coarse surface is fitted repeatedly from
+    the center and radius of the last one until the center stays, so that a neck does not pull it down; the border of
+    the volume is continued outward, so that a cut brain is not rounded off; dents that dark lesions leave in the rim
+    are closed (8 mm).
 
     Parameters
     ----------
     array : magnitude image of a head
     spacing_mm : voxel size
-    affine : voxel indices to RAS mm; None does without the average brain, which would not know where up is
+    affine : (4, 4), voxel indices to RAS mm; without it, up is not known and no average brain is used
 
     Returns
     -------
-    bool array, the space inside the skull (BET keeps CSF that is as bright as tissue)
+    bool array of the shape of `array`: the space inside the skull (BET keeps CSF that is as bright as tissue)
     """
     head = Head.of(on_work_grid(array, spacing_mm))
     if head.high <= head.low:
@@ -76,7 +78,7 @@ def bet(array: FloatArray, spacing_mm: Sequence[float], affine: NDArray[np.float
 
 
 class _Surroundings:
-    """What a surface meets in a head: the signal, its border continued outward, and perhaps an average brain."""
+    """What a surface meets in a head: the signal, continued beyond the border, and perhaps an average brain."""
 
     def __init__(self, head: Head, depth_mm: FloatArray | None = None) -> None:
         self.head = head
@@ -95,20 +97,20 @@ class _Surroundings:
         return self._padded.ravel()[(i * shape[1] + j) * shape[2] + k]
 
     def edge_fraction(self, vertices: FloatArray) -> FloatArray | float:
-        """Where between dark and bright the brain ends: higher outside of the average brain, lower inside."""
+        """Fraction between dark and bright at which the brain ends: higher outside the average brain, lower inside."""
         if self.depth_mm is None:
             return EDGE_FRACTION
         return EDGE_FRACTION + np.clip(-_at(self.depth_mm, vertices) / GUIDE_MM, -MOST_EASED, MOST_HINDERED)
 
 
 def _at(values: FloatArray, vertices: FloatArray) -> FloatArray:
-    """Values of the working grid at vertices; beyond its edge the last value goes on."""
+    """Values of the working grid at vertices; beyond its edge the nearest value."""
     index = vertices.T / WORK_MM + (np.array(values.shape)[:, None] - 1) / 2
     return np.asarray(ndimage.map_coordinates(values, index, order=1, mode="nearest"))
 
 
 def _fit_guided(head: Head, affine: NDArray[np.float64]) -> FloatArray | None:
-    """Fit a surface near the average brain; None where that finds no hold in the head."""
+    """Fit a surface near the average brain; None where that could not be registered."""
     even = head.evenly_lit()
     depth_mm = brain_depth(head, even, affine)
     if depth_mm is None:
@@ -140,7 +142,7 @@ def _fit(head: Head) -> FloatArray:
         vertices = _evolve_coarse(surroundings, center, radius, _median(head, ball))
         inside = _inside(vertices, _sphere(COARSE_LEVEL)[1].faces, head.signal.shape, (WORK_MM,) * 3)
         if not inside.any():
-            return _refined(vertices)  # holds nothing either
+            return _refined(vertices)  # empty as well
         before, (center, radius) = center, _center_and_radius(inside, inside)
         if np.linalg.norm(center - before) < 3:
             break
@@ -160,7 +162,7 @@ def _center_and_radius(weight: NDArray[np.generic], region: BoolArray) -> tuple[
 def _evolve_coarse(
     surroundings: _Surroundings, center: NDArray[np.float64], radius: float, tissue: float
 ) -> FloatArray:
-    """Let a coarse sphere of half the radius grow."""
+    """Grow a coarse surface from a sphere of half the radius."""
     sphere, topology = _sphere(COARSE_LEVEL)
     start = (sphere * radius / 2 + center).astype(np.float32)
     return _evolve(start, topology, surroundings, tissue, COARSE_TOLERANCE_MM)
@@ -177,7 +179,7 @@ def _refined(coarse: FloatArray) -> FloatArray:
 def _evolve(
     vertices: FloatArray, topology: _Topology, surroundings: _Surroundings, tissue: float, tolerance_mm: float
 ) -> FloatArray:
-    """Move the surface until it stands; vertices in mm from the middle of the grid, `tissue` the brain's median."""
+    """Move the surface until it converges; vertices in mm from the middle of the grid, `tissue` the brain's median."""
     head, reach_mm = surroundings.head, surroundings.reach_mm
     sharp, flat = 1 / CURVATURE_MM[0], 1 / CURVATURE_MM[1]
     near = int(SEARCH_MM[1] / WORK_MM) + 1
@@ -203,7 +205,7 @@ def _evolve(
 
 
 def _inside(vertices: FloatArray, faces: Faces, shape: Sequence[int], spacing_mm: Sequence[float]) -> BoolArray:
-    """Voxels, of any grid with the same middle, around which the surface winds: a face counts for all above it."""
+    """Voxels inside the surface, on any grid with the same middle; a face adds its winding to all voxels above it."""
     corners = (vertices / np.asarray(spacing_mm) + (np.asarray(shape) - 1) / 2)[faces]
     area = _cross_2d(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     corners, area = corners[area != 0], area[area != 0]
@@ -230,10 +232,10 @@ def _cross_2d(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArra
 
 
 def _dents(vertices: FloatArray, faces: Faces, shape: Sequence[int], spacing_mm: Sequence[float]) -> BoolArray:
-    """What a closing adds to the inside of the surface, on a coarse grid that reaches past the field of view.
+    """What a closing adds to the inside of the surface, computed on a coarse grid that reaches past the field of view.
 
-    Depth is interpolated between the coarse voxels, and what is hardly deeper than the surface is left: coarse voxels
-    taken whole would stand on the brain as little blocks, which look like microbleeds.
+    Depth is interpolated between the coarse voxels, and shallow dents are left open: whole coarse voxels added to the
+    brain would be small blocks that look like microbleeds.
     """
     margin = int(np.ceil(CLOSING_MM / CLOSING_GRID_MM)) + 1
     grid_mm = (CLOSING_GRID_MM,) * 3
@@ -269,7 +271,7 @@ class _Topology:
 
 @cache
 def _sphere(level: int) -> tuple[FloatArray, _Topology]:
-    """Tessellate the unit sphere: an icosahedron whose faces are divided in four `level` times."""
+    """Tessellate the unit sphere: an icosahedron whose faces are divided into four, `level` times."""
     if level == 0:
         vertices, faces = _icosahedron()
     else:
@@ -296,7 +298,7 @@ def _icosahedron() -> tuple[FloatArray, Faces]:
 
 
 def _midpoints(vertices: FloatArray, faces: Faces) -> tuple[FloatArray, Faces]:
-    """Divide every face in four; the new vertices come after the old ones."""
+    """Divide every face into four; the new vertices follow the old ones."""
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
     unique, inverse = np.unique(edges, axis=0, return_inverse=True)
     ab, bc, ca = inverse.reshape(3, -1) + len(vertices)

@@ -1,4 +1,4 @@
-"""Where the brain is in a scan of a head: BET, HD-BET, or on QSM where the map is quiet."""
+"""Brain extraction from a scan of a head: BET, HD-BET or, on QSM, the region without background noise."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from .head_grid import WORK_MM, BoolArray, FloatArray, largest_part, on_work_gri
 from .scan import Modality, Scan, read_mask, write_image
 
 METHODS = ("bet", "hd-bet")
-#: On an unmasked QSM: least natural log of noise over brain variance, radius of the opening.
+#: On an unmasked QSM: smallest natural logarithm of the ratio of noise variance to brain variance, and radius of the
+#: opening.
 QUIET_LOG_RATIO, QUIET_CORE_MM = 2.0, 8.0
 
 
 def extract_brain(scan: Scan, method: str = "bet") -> tuple[BoolArray, str]:
     """Find the brain in a scan of a head (paper, section 2.1).
 
-    BET cannot work on QSM, where tissue is 0 and air is noise: there the brain is where the map is quiet.
+    BET cannot work on QSM, where tissue is near 0 and air is noise: there the brain is where the map has little noise.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ def extract_brain(scan: Scan, method: str = "bet") -> tuple[BoolArray, str]:
     Returns
     -------
     mask : on the scan's grid
-    source : how it came to be, 'bet', 'hd-bet' or 'quiet'
+    source : how it was found, 'bet', 'hd-bet' or 'quiet'
 
     Raises
     ------
@@ -51,10 +52,10 @@ def extract_brain(scan: Scan, method: str = "bet") -> tuple[BoolArray, str]:
 
 
 def _quiet_region(scan: Scan) -> BoolArray:
-    """Find the brain on an unmasked QSM: where the map is not the noise of air and bone.
+    """Find the brain on an unmasked QSM: the largest region without the noise of air and bone.
 
-    The local standard deviation is split in two by Otsu's rule; the brain is the largest quiet part after an
-    opening, because scalp is quiet too, but thin and beyond the noisy skull.
+    Otsu's method splits the local variance in two; the brain is the largest quiet part after an opening, because the
+    scalp is quiet too, but thin and separated by the noisy skull.
     """
     mean = ndimage.uniform_filter(on_work_grid(scan.array, scan.spacing_mm), 3)
     square = ndimage.uniform_filter(on_work_grid(scan.array**2, scan.spacing_mm), 3)
@@ -80,7 +81,7 @@ def _otsu(values: FloatArray) -> float:
 
 
 def _hd_bet(scan: Scan) -> BoolArray:
-    """Run HD-BET 2 (Isensee 2019) as a process of its own: it forks workers and takes over standard output."""
+    """Run HD-BET 2 (Isensee 2019) in a separate process, since it forks workers and writes to standard output."""
     if importlib.util.find_spec("HD_BET") is None or importlib.util.find_spec("HD_BET.entry_point") is None:
         raise InputError("HD-BET 2 is not installed; install hd-bet, or take --brain-extraction bet")
     with tempfile.TemporaryDirectory() as folder:

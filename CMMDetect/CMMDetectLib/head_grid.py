@@ -1,4 +1,4 @@
-"""The grid on which a whole head is looked at: coarse, of equal sides."""
+"""The coarse isotropic grid on which whole heads are analyzed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
 WORK_MM = 2.0
-#: A field of view with two sides below this holds a piece of tissue, not a head.
+#: A field of view with two sides shorter than this holds a piece of tissue, not a head.
 HEAD_MM = 90.0
-#: Scale on which the receive coils shade a head.
+#: Spatial scale of the shading by the receive coils.
 SHADING_MM = 20.0
 
 
@@ -37,7 +37,7 @@ def resample(
     target_mm: Sequence[float],
     shape: Sequence[int] | None = None,
 ) -> FloatArray:
-    """Resample onto a grid with the same center: linear where it gets finer, triangle-weighted means where coarser.
+    """Resample onto a grid with the same center: linear where it is finer, triangle-weighted means where coarser.
 
     Parameters
     ----------
@@ -68,14 +68,14 @@ def _resampling_weights(size: int, spacing_mm: float, target_size: int, target_m
 
 
 def on_work_grid(array: NDArray[np.generic], spacing_mm: Sequence[float]) -> FloatArray:
-    """Resample onto the isotropic grid of `WORK_MM` on which heads are looked at."""
+    """Resample onto the isotropic working grid of `WORK_MM`."""
     return resample(array, spacing_mm, (WORK_MM,) * 3)
 
 
 def affine_on_work_grid(
     affine: NDArray[np.float64], shape: Sequence[int], work_shape: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Give the working grid's voxel indices to RAS mm, (4, 4), for a volume of an affine and a shape."""
+    """Return the affine of the working grid, (4, 4), for a volume with the given affine and shape."""
     work = affine.copy()
     work[:3, :3] *= WORK_MM / np.linalg.norm(affine[:3, :3], axis=0)
     middle = affine[:3, :3] @ ((np.array(shape) - 1) / 2) + affine[:3, 3]
@@ -90,7 +90,7 @@ class Head:
     Attributes
     ----------
     signal : (I, J, K)
-    low, high : its 2nd and 98th percentile, the robust intensities of BET (Smith 2002)
+    low, high : 2nd and 98th percentile of the signal, the robust intensities of BET (Smith 2002)
     """
 
     signal: FloatArray
@@ -105,13 +105,13 @@ class Head:
 
     @property
     def threshold(self) -> float:
-        """Between air and head."""
+        """Signal that separates air from head, a tenth of the way from `low` to `high`."""
         return self.low + 0.1 * (self.high - self.low)
 
     def evenly_lit(self) -> Head:
         """Divide by the local mean of what is brighter than air: near the coils a head is up to three times as bright.
 
-        The division evens out what is smooth, so skull and ventricles stay dark and bright in what surrounds them.
+        Only smooth variation is removed, so skull and ventricles keep their contrast to what surrounds them.
         """
         signal, bright = np.minimum(self.signal, np.float32(self.high)), self.signal > self.threshold
         mean = mean_within(signal, bright, SHADING_MM / WORK_MM)

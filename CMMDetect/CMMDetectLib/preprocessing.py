@@ -1,4 +1,4 @@
-"""From a scan to what the detector looks at: brain mask, bias field, normalization, crop (paper, section 2.1)."""
+"""From a scan to the input of the detector: brain mask, bias field, normalization, crop (paper, section 2.1)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .head_grid import HEAD_MM, WORK_MM, BoolArray, FloatArray, largest_part, on
 from .itk_threads import one_thread
 from .scan import Modality, Scan, translated
 
-#: Value of ordinary tissue in every prepared image, whatever the modality; 0 lies outside the brain, 1 is the
-#: strongest lesion.
+#: Value of ordinary tissue in every prepared image, whatever the modality; 0 is outside the brain, 1 the strongest
+#: lesion.
 TISSUE_LEVEL = 0.25
 #: QSM above tissue, in ppm, that maps to 1.
 QSM_CEILING_PPM = 0.6
-#: Robust spread of susceptibility in a brain, in ppm: what tells ppm from ppb and calibrates other units.
+#: Robust spread of susceptibility in a brain, in ppm: it tells ppm from ppb and calibrates other units.
 QSM_SPREAD_PPM = 0.04
-#: Least and greatest volume of a brain that is found; of a small field of view, a twentieth is enough.
+#: Smallest and largest plausible volume of an extracted brain; in a small field of view, 5 % of it is enough.
 BRAIN_ML = (50.0, 2500.0)
 #: Share of a volume's border that has the value of a background.
 BACKGROUND_SHARE = 0.25
-#: Ripples that interpolation leaves in the background of a stripped scan, in parts of its highest values.
+#: Ripples that interpolation leaves in the background of a stripped scan, relative to its highest values.
 RIPPLE = 0.05
 CROP_MARGIN_MM = 5.0
-#: Share of a brain below 0 from which it is no magnitude; interpolation leaves few such voxels, and at its edge.
+#: Share of negative voxels in the brain above which an image is no magnitude; interpolation leaves a few at the edge.
 NEGATIVE_SHARE = 0.2
 BIAS_GRID_MM, BIAS_KNOTS_MM = 8.0, 80.0
 #: Below this volume a bias field cannot be told from anatomy.
@@ -52,9 +52,9 @@ class PreparedScan:
     mask : bool array
         The brain, without holes.
     mask_source : str
-        How the mask came to be: 'given', 'stripped', 'tissue', 'quiet', 'bet' or 'hd-bet'.
+        How the mask was found: 'given', 'stripped', 'tissue', 'quiet', 'bet' or 'hd-bet'.
     tissue_signal : float
-        What ordinary tissue measures in the scan's units (after bias correction).
+        Signal of ordinary tissue in the scan's units (after bias correction).
     """
 
     scan: Scan
@@ -66,7 +66,7 @@ class PreparedScan:
 
     @property
     def affine(self) -> NDArray[np.float64]:
-        """Voxel indices of the crop to RAS millimetres."""
+        """Affine, (4, 4), from voxel indices of the crop to RAS millimetres."""
         return translated(self.scan.affine, (part.start for part in self.crop))
 
     @property
@@ -83,26 +83,26 @@ class PreparedScan:
 def prepare(scan: Scan, mask: BoolArray | None = None, brain_extraction: str = "bet") -> PreparedScan:
     """Prepare a scan for detection (paper, section 2.1).
 
-    In this order: brain mask, filled; tight crop; bias field (SWI and T2* only); robust normalization with
-    inversion for SWI and T2*, so that lesions are bright; 0 outside the mask. The paper divides by the maximum,
-    where one hot voxel rescales everything; here the level of ordinary tissue sets the scale.
+    In this order: brain mask with holes filled; tight crop; bias field correction (SWI and T2* only); robust
+    normalization, inverted for SWI and T2* so that lesions are bright; 0 outside the mask. The paper divides by the
+    maximum, so that one hot voxel rescales everything; here the signal of ordinary tissue sets the scale.
 
     Parameters
     ----------
     scan : the scan, any spacing and orientation
-    mask : the brain on the scan's grid, of which every piece counts; None finds it
+    mask : the brain on the scan's grid, all parts of which are kept; None extracts it
     brain_extraction : 'bet' or 'hd-bet', for scans that still have their skull
 
     Raises
     ------
     InputError
-        If the mask is empty, on another grid or holds no signal or no magnitude, or none can be found.
+        If the mask is empty, on another grid or without a (magnitude) signal, or no brain can be found.
     """
     source = "given"
     if mask is None:
         mask, source = find_brain(scan, brain_extraction)
     _check_given(scan, mask)
-    # a reader who masks two pieces means both; what extraction leaves beside the brain is residue
+    # a reader who masks two parts means both; after extraction, small parts beside the brain are residue
     mask = filled(mask, scan.spacing_mm, every_part=source == "given")
     crop = _bounding_box(mask, scan.spacing_mm)
     inside = np.ascontiguousarray(mask[crop])
@@ -114,7 +114,7 @@ def prepare(scan: Scan, mask: BoolArray | None = None, brain_extraction: str = "
 
 
 def _normalized(scan: Scan, array: FloatArray, mask: BoolArray) -> tuple[FloatArray, float]:
-    """Normalize a crop of a scan as its modality wants it; see `normalize_magnitude`."""
+    """Normalize a crop of a scan according to its modality; see `normalize_magnitude`."""
     if scan.modality.lesions_are_dark:
         _check_magnitude(array[mask])
         return normalize_magnitude(_without_bias(array, mask, scan.spacing_mm), mask)
@@ -122,7 +122,7 @@ def _normalized(scan: Scan, array: FloatArray, mask: BoolArray) -> tuple[FloatAr
 
 
 def _check_magnitude(values: FloatArray) -> None:
-    """Refuse a phase, a susceptibility map and intensities that were centered: what is dark cannot be told in them."""
+    """Refuse phase, susceptibility and centered intensities, in which dark lesions cannot be told from the rest."""
     share, positive = (np.count_nonzero(side) / values.size for side in (values < 0, values > 0))
     if positive and share > NEGATIVE_SHARE:
         raise InputError(
@@ -134,9 +134,9 @@ def _check_magnitude(values: FloatArray) -> None:
 def normalize_magnitude(array: FloatArray, mask: BoolArray) -> tuple[FloatArray, float]:
     """Scale tissue to `TISSUE_LEVEL` and invert, so that a signal void is 1 and bright CSF 0.
 
-    ``1 - (1 - TISSUE_LEVEL) * signal / tissue``, cut to [0, 1], where `tissue` is the median of what lies within
-    40 % of itself: neither CSF (1.3 to 2 times tissue on T2*, about 1 on SWI) nor voids, veins, a hot voxel or
-    residues of the skull move it. Signals above 4/3 of tissue are no lesions and clip to 0.
+    ``1 - (1 - TISSUE_LEVEL) * signal / tissue``, clipped to [0, 1]; `tissue` is the median of the values within 40 %
+    of that median, which CSF (1.3 to 2 times tissue on T2*, about 1 on SWI), voids, veins, hot voxels and residual
+    skull hardly affect. Signals above 4/3 of tissue are not lesions and clip to 0.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def normalize_magnitude(array: FloatArray, mask: BoolArray) -> tuple[FloatArray,
 
 
 def tissue_signal(values: NDArray[np.floating]) -> float:
-    """Return the median of the positive values that lie within 40 % of it.
+    """Return the median of the positive values within 40 % of that median.
 
     >>> tissue_signal(np.array([0, 9, 10, 11, 30, 9000], np.float32))
     10.0
@@ -177,10 +177,10 @@ def tissue_signal(values: NDArray[np.floating]) -> float:
 def normalize_susceptibility(array: FloatArray, mask: BoolArray) -> tuple[FloatArray, float]:
     """Put the brain's median susceptibility at `TISSUE_LEVEL` and `QSM_CEILING_PPM` above it at 1.
 
-    The scale is physical, so that a lesion of one susceptibility looks the same in every scan: 0 is 0.2 ppm below
-    tissue (calcification clips there), 1 is 0.6 ppm above it, where most microbleeds and no deep gray nucleus
-    (0.1 to 0.2 ppm) lie at usual voxel sizes. The spread of the brain, about 0.04 ppm, tells whether the file is in
-    ppm or ppb; any other unit is calibrated by it.
+    The scale is physical, so that a lesion of a given susceptibility looks the same in every scan: 0 is 0.2 ppm below
+    tissue (where calcification clips), 1 is 0.6 ppm above it, which most microbleeds but no deep gray nucleus (0.1 to
+    0.2 ppm) reach at usual voxel sizes. The spread within the brain, about 0.04 ppm, tells whether the file is in ppm
+    or ppb; any other unit is calibrated by it.
 
     Returns
     -------
@@ -207,15 +207,15 @@ def _ppm_per_unit(spread: float) -> float:
 
 
 def find_brain(scan: Scan, brain_extraction: str = "bet") -> tuple[BoolArray, str]:
-    """Take what is there of a brain, and extract it from a head only where there is one.
+    """Find the brain mask of a scan; it is extracted only if the scan shows a head.
 
-    A scan whose background is one constant value around a brain without a skull is taken as already stripped; a
-    field of view too small for a head, or without any background, as a piece of tissue.
+    A scan with a constant background around a brain without skull is taken as already stripped; a field of view too
+    small for a head, or without any background, as a piece of tissue.
 
     Returns
     -------
     mask : on the scan's grid
-    source : how it came to be, 'stripped', 'tissue' or what `extract_brain` says
+    source : how it was found, 'stripped', 'tissue' or the source that `extract_brain` returns
 
     Raises
     ------
@@ -242,7 +242,7 @@ def _stripped(scan: Scan) -> BoolArray | None:
     differs = _differs_from_background(scan)
     if differs is None:
         return None
-    # Noise may share its most frequent value with the background; a real background fills whole cells with it.
+    # Noise may share its most frequent value with the background; only a real background fills whole coarse voxels.
     coarse = on_work_grid(differs, scan.spacing_mm) > 0.05
     if coarse.all() or not coarse.any():
         return None
@@ -252,10 +252,10 @@ def _stripped(scan: Scan) -> BoolArray | None:
 
 
 def _differs_from_background(scan: Scan) -> BoolArray | None:
-    """Where a volume is not what much of its border is: exactly, or but for the ripples that resampling leaves.
+    """Where a volume differs from the prevailing value of its border: exactly, or by more than resampling ripples.
 
-    Ripples do not reach what resampling has added around a turned volume: it is exact at the border alone, and what
-    differs from that is larger than any brain.
+    An exact comparison fails if only the padding that resampling has added around a rotated volume is constant: what
+    differs from it is then larger than any brain.
     """
     array = scan.array
     border = np.concatenate([np.take(array, (0, -1), axis=axis).ravel() for axis in range(3)])
@@ -273,10 +273,10 @@ def _differs_from_background(scan: Scan) -> BoolArray | None:
 
 
 def _has_skull(scan: Scan, head: BoolArray) -> bool:
-    """Tell a head from a brain: on the way inward a head gets dark (skull) before it gets bright again.
+    """Tell a head from a brain: inward from the surface, a head gets dark (skull) before it gets bright again.
 
-    Lower quartiles at each depth, because scalp and skull are not equally thick everywhere. What is larger than any
-    brain is a head in any case.
+    Lower quartiles are compared at each depth, because scalp and skull are not equally thick everywhere. Anything
+    larger than any brain is a head in any case.
     """
     if _volume_ml(head, (WORK_MM, WORK_MM, WORK_MM)) > BRAIN_ML[1]:
         return True
@@ -288,7 +288,7 @@ def _has_skull(scan: Scan, head: BoolArray) -> bool:
 
 
 def _is_tissue(scan: Scan) -> bool:
-    """Recognize a piece of tissue: too small a field of view for a head, or no dark background."""
+    """Recognize a piece of tissue: the field of view is too small for a head, or has no dark background."""
     extent_mm = sorted(size * step_mm for size, step_mm in zip(scan.array.shape, scan.spacing_mm, strict=True))
     is_small = extent_mm[1] < HEAD_MM
     if scan.modality is Modality.QSM:
@@ -316,13 +316,13 @@ def _check_given(scan: Scan, mask: BoolArray) -> None:
 def filled(mask: BoolArray, spacing_mm: Sequence[float], every_part: bool = False) -> BoolArray:
     """Keep the largest part (26-connected) and fill its holes, in 3D and in each plane across the longest spacing.
 
-    A signal void inside the brain is brain; between thick slices a void may be open in 3D and closed in plane.
+    A signal void inside the brain belongs to the brain; in thick slices it may be open in 3D but closed in plane.
 
     Parameters
     ----------
     mask : (I, J, K), not empty
     spacing_mm : of its grid
-    every_part : keep all of them
+    every_part : keep all parts
 
     >>> slab = np.ones((5, 5, 3), bool)
     >>> slab[2, 2] = False
@@ -340,7 +340,7 @@ def filled(mask: BoolArray, spacing_mm: Sequence[float], every_part: bool = Fals
 
 
 def _holes_filled(mask: BoolArray, axes: tuple[int, ...]) -> BoolArray:
-    """Fill the background that does not reach the array's border along `axes`."""
+    """Fill the background that is not connected to the array's border along `axes`."""
     neighbors = np.zeros((3, 3, 3), bool)
     for axis in axes:
         neighbors[tuple(slice(None) if other == axis else 1 for other in range(3))] = True
@@ -353,7 +353,7 @@ def _holes_filled(mask: BoolArray, axes: tuple[int, ...]) -> BoolArray:
 
 
 def _bounding_box(mask: BoolArray, spacing_mm: tuple[float, ...]) -> tuple[slice, slice, slice]:
-    """Bounding box of the mask with `CROP_MARGIN_MM` around it where the scan has that much."""
+    """Bounding box of the mask with a margin of `CROP_MARGIN_MM`, as far as the scan reaches."""
     box = []
     for axis, step_mm in enumerate(spacing_mm):
         margin = int(np.ceil(CROP_MARGIN_MM / step_mm - 1e-3))  # files store 1 mm as 0.99999999
@@ -365,8 +365,7 @@ def _bounding_box(mask: BoolArray, spacing_mm: tuple[float, ...]) -> tuple[slice
 def _without_bias(array: FloatArray, mask: BoolArray, spacing_mm: tuple[float, ...]) -> FloatArray:
     """Divide by the bias field that N4 (Tustison 2010) finds on a coarse grid; the paper uses FSL FAST.
 
-    The values that N4 sees are the means of masked voxels, cut to 0.2 to 2.5 times tissue: its logarithm takes
-    neither voids nor negative values.
+    N4 works on the means of masked voxels, clipped to 0.2 to 2.5 times tissue, since it takes their logarithm.
     """
     if _volume_ml(mask, spacing_mm) < BIAS_MINIMUM_ML:
         return array
@@ -382,7 +381,7 @@ def _without_bias(array: FloatArray, mask: BoolArray, spacing_mm: tuple[float, .
 
 
 def _n4(signal: FloatArray, mask: BoolArray, spacing_mm: Sequence[float]) -> FloatArray:
-    """Log of the bias field: one level of a B-spline with a knot about every `BIAS_KNOTS_MM`."""
+    """Logarithm of the bias field: one level of a B-spline with a knot about every `BIAS_KNOTS_MM`."""
     image, inside = sitk.GetImageFromArray(signal.T), sitk.GetImageFromArray(mask.T.astype(np.uint8))
     image.SetSpacing(spacing_mm)
     inside.SetSpacing(spacing_mm)

@@ -1,4 +1,4 @@
-"""Smoothing that does not mix in what lies outside."""
+"""Smoothing within a mask."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 LEAST_WEIGHT = np.float32(1e-3)
-"""Of what lies inside, in a Gaussian's whole weight; farther from it the mean fades to 0."""
+"""Smallest weight of voxels inside, as a share of the Gaussian's; below it the mean fades to 0."""
 
 
 def mean_within(
     image: NDArray[np.float32], inside: NDArray[np.bool_], sigma_vox: float | Sequence[float]
 ) -> NDArray[np.float32]:
-    """Give at every voxel the Gaussian mean of those around it that lie inside.
+    """Return, at every voxel, the Gaussian mean of the surrounding voxels that lie inside (normalized convolution).
 
     >>> mean_within(np.array([2, 2, 9], np.float32), np.array([True, True, False]), 1.0).round(3)
     array([2., 2., 2.], dtype=float32)
