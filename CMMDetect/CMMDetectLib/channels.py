@@ -17,9 +17,9 @@ PAPER_CHANNELS = CHANNELS[:2]
 
 
 def input_channels(prepared: PreparedScan, progress: Progress) -> NDArray[np.float32]:
-    """Give the `CHANNELS` of a prepared scan.
+    """Compute the `CHANNELS` of a prepared scan.
 
-    The paper has no third one. It tells a microbleed from what is left of a vein when the rest of it was removed.
+    The third channel is not in the paper. It tells a microbleed from the rest of a vein that was removed in part.
 
     Returns
     -------
@@ -27,7 +27,7 @@ def input_channels(prepared: PreparedScan, progress: Progress) -> NDArray[np.flo
         On the grid of ``prepared``; 0 outside the mask.
     """
     channels = np.empty((len(CHANNELS), *prepared.image.shape), np.float32)
-    # the last axis of an upright SWI is the one next to the main field, along which phase draws a microbleed out
+    # the last axis of an upright SWI is the one closest to the main field, along which phase elongates microbleeds
     bloom_axis = 2 if prepared.scan.modality is Modality.SWI else None
     with progress.step("vessels"):
         channels[0], _ = remove_vessels(prepared.image, prepared.mask, prepared.spacing_mm, bloom_axis)

@@ -1,8 +1,8 @@
 """Fast radial symmetry transform (FRST): how much the edges around a point look like a bright sphere.
 
 After G. Loy and A. Zelinsky, "A fast radial symmetry transform for detecting points of interest", ECCV 2002;
-section 2.2 of the paper. The paper averages radii of 2, 3, 4 and 6 voxels of 0.8 mm; here they are lengths, and two
-shorter ones answer to microbleeds below 3 mm, which the paper's four leave near 0.
+section 2.2 of the paper. The paper averages radii of 2, 3, 4 and 6 voxels of 0.8 mm; here radii are lengths in mm, and
+two shorter ones respond to microbleeds below 3 mm, which the paper's four leave near 0.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,17 +19,17 @@ RADII_MM = (0.8, 1.2, 1.6, 2.4, 3.2, 4.8)
 STRICTNESS = 2  # alpha of Loy and Zelinsky
 SMOOTHING_MM = 0.4  # before the gradient: half the pixel of common SWI, so that small lesions keep their edge
 SPREAD = 0.25  # sigma of the Gaussian A_n over n
-FULL_VOTE = 0.75  # share of a complete ring that counts as complete
-THRESHOLD = 2.0  # times the median gradient; noise alone passes it in 6 % (2D) or 2 % (3D) of the voxels
-STRONG_EDGE = 90  # percentile of the voting gradients from which an edge has the full weight
+FULL_VOTE = 0.75  # share of a ring that counts as a complete ring
+THRESHOLD = 2.0  # times the median gradient; pure noise exceeds it in 6 % (2D) or 2 % (3D) of the voxels
+STRONG_EDGE = 90  # percentile of the voting gradients from which an edge has full weight
 FAINT_EDGE = 0.1  # share of that strength below which an edge does not vote at all
 THICK_SLICES = 2.0
-FWHM = 2.355  # of a Gaussian, in sigmas
+FWHM = 2.355  # full width at half maximum of a Gaussian, in sigmas
 
 
 @dataclass(frozen=True)
 class _Voters:
-    """The voxels that vote: where they are, what 1 mm along the gradient is in voxels, and how much they count."""
+    """The voxels that vote: their position, 1 mm along their gradient in voxels, and their weight."""
 
     position_vox: NDArray[np.int32]  # (3, N)
     step_vox: NDArray[np.float32]  # (3, N); 0 along an axis that is not voted along
@@ -53,14 +53,14 @@ def radial_symmetry(
     image
         (i, j, k), lesions bright, any scale and offset.
     spacing_mm
-        Voxel size. Slices more than twice as thick as the pixel are voted in plane, slice by slice; a voter then
-        counts by the squared share of its gradient that lies in plane, so that a large sphere peaks in its
-        middle slice and not in a slice where its cut happens to have one of the radii.
+        Voxel size. If slices are more than twice as thick as the pixel, voxels vote in plane, slice by slice; a voter
+        is then weighted by the squared share of its gradient that lies in plane, so that a large sphere peaks in its
+        middle slice and not in a slice where its cross-section happens to have one of the radii.
     radii_mm
-        Radii ``n`` of the spheres (circles in plane) that are looked for.
+        Radii ``n`` of the spheres (circles in plane) that are searched.
     mask
         Only voxels in it, and not at its rim, vote, and nothing outside it enters a gradient, so that the edge of
-        the brain gives no votes. Without a mask the whole grid is tissue.
+        the brain casts no votes. Without a mask the whole grid is tissue.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def radial_symmetry(
 
 
 def resolved_axes(shape: Sequence[int], spacing_mm: Sequence[float], thick: float = THICK_SLICES) -> tuple[int, ...]:
-    """The axes along which a sphere can be seen: all three, or the two of the plane where slices are thick.
+    """The axes along which a sphere is resolved: all three, or the two in-plane axes where slices are thick.
 
     >>> resolved_axes((256, 288, 48), (0.8, 0.8, 3.0))
     (0, 1)
@@ -119,7 +119,7 @@ def smooth_inside(
 ) -> NDArray[np.float32]:
     """Gaussian smoothing to which only voxels inside contribute (normalized convolution).
 
-    The voxels next to the inside are filled by it smoothly; farther out the values fade to 0.
+    Voxels just outside continue the inside smoothly; farther out the values fade to 0.
     """
     smooth = ndimage.gaussian_filter(image, sigma_vox, mode="nearest", truncate=3)
     if not inside.all():
@@ -131,7 +131,7 @@ def smooth_inside(
 def _find_voters(
     image: NDArray[np.float32], inside: NDArray[np.bool_], spacing_mm: Sequence[float], axes: tuple[int, ...]
 ) -> _Voters | None:
-    """Voxels whose gradient stands out of the median gradient, away from the rim of the mask."""
+    """Voxels whose gradient clearly exceeds the median gradient, away from the rim of the mask."""
     eligible = _without_rim(inside, axes)
     if not eligible.any():
         return None
@@ -156,7 +156,7 @@ def _find_voters(
 
 
 def _without_rim(inside: NDArray[np.bool_], axes: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Voxels whose neighbors along the axes are inside too; the border of the grid is no rim."""
+    """Voxels whose neighbors along the axes are inside too; the border of the grid does not count as a rim."""
     cross = ndimage.generate_binary_structure(3, 1)
     for axis in set(range(3)) - set(axes):
         cross.swapaxes(0, axis)[[0, 2]] = False

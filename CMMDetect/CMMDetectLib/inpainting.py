@@ -1,4 +1,4 @@
-"""Painting tissue over what was found to be none (2.1)."""
+"""Inpainting of removed structures with tissue (2.1)."""
 
 from itertools import product
 
@@ -10,10 +10,15 @@ Bools = NDArray[np.bool_]
 
 
 def inpaint(image: Floats, hole: Bools, mask: Bools) -> Floats:
-    """Fill the hole from its rim inward, each voxel with the mean of its valid 26 neighbors.
+    """Fill the hole from its rim inward, each voxel with the mean of its valid neighbors among the 26.
 
-    Valid are voxels of the mask outside the hole, and voxels filled before; the background never is. As in
-    the paper the neighbors count alike, whatever the spacing.
+    Valid are voxels of the mask outside the hole and voxels that were filled before, never the background. As in the
+    paper, all neighbors have the same weight, whatever the spacing.
+
+    Parameters
+    ----------
+    image : (I, J, K)
+    hole, mask : (I, J, K); what to fill, and the brain
     """
     painted, valid = np.pad(image, 1), np.pad(mask & ~hole, 1)
     flat, is_valid = painted.ravel(), valid.ravel()

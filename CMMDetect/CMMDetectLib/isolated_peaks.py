@@ -1,4 +1,4 @@
-"""Bright spots that stand alone, whatever runs near them: what tells a microbleed beside a vessel from the vessel."""
+"""Bright spots that end within a short distance: they tell a microbleed beside a vessel from the vessel."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from scipy import ndimage
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
-FOOT = 0.65  # of a peak's height: a vein is that bright farther on too, however beaded its slices make it look
-SHOULDER = 0.75  # of the height: what ends above it is a lesion on a vein, and no uneven end of the vein
-ONE_SIDED = 0.8  # length of the mean direction in which a peak goes on; a sheet's margin has 0.64, a vein about 0
-PEAKS_AT_ONCE = 500  # some 50 MB
-TOUCHING = np.stack([np.zeros((3, 3, 3)), np.ones((3, 3, 3)), np.zeros((3, 3, 3))])  # never from window to window
+FOOT = 0.65  # of a peak's height; a vein stays that bright along its course, however beaded its slices look
+SHOULDER = 0.75  # of the height; a spot that ends above it is a lesion on a vein, not an uneven end of the vein
+ONE_SIDED = 0.8  # length of the mean direction in which a peak continues; 0.64 at a sheet's margin, about 0 in a vein
+PEAKS_AT_ONCE = 500  # about 50 MB
+TOUCHING = np.stack([np.zeros((3, 3, 3)), np.ones((3, 3, 3)), np.zeros((3, 3, 3))])  # within a window, never across
 
 
 def isolated_peaks(
@@ -32,14 +32,14 @@ def isolated_peaks(
     voxel
         Size of a voxel, in parts of the radius of the ball or in any other unit in which the ball is round.
     on_vessel
-        Whether a peak may go on to one side. In a tall ball it may not: there beads of a vein that runs along the ball
-        would do.
+        Whether a peak may continue to one side. In a tall ball it may not: beads of a vein that runs along the ball
+        would pass.
 
     Returns
     -------
-    (i, j, k), bool: the connected part that is brighter than 0.65 of the height, of a peak of which this part
-    ends within the ball; or that is brighter than 0.75, where only this part ends and the other goes on to one side,
-    if it may; with the voxels next to it.
+    (i, j, k), bool: of each isolated peak the connected part above 0.65 of its height, if this part ends within the
+    ball; else the part above 0.75, if that ends within the ball and the other continues to one side only
+    (`on_vessel`); in both cases with the adjacent voxels.
     """
     margin = [n // 2 for n in ball.shape]
     around = [(m, m) for m in margin]
@@ -67,7 +67,7 @@ def _isolated_bodies(windows: Floats, within: Bools, ball: Bools, voxel: Sequenc
         return labels == labels[(slice(None), *middle)][:, None, None, None]
 
     rim = ball & ~ndimage.binary_erosion(ball, np.ones([min(n, 3) for n in ball.shape]))
-    rim[middle] = False  # of a ball of three voxels across it is the peak itself
+    rim[middle] = False  # in a ball three voxels across, the erosion removes the peak itself
     direction = (np.argwhere(rim) - middle) * voxel
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     foot, shoulder = body_above(FOOT), body_above(SHOULDER)

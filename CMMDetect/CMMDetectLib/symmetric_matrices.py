@@ -7,7 +7,7 @@ Floats = NDArray[np.float32]
 
 
 def eigenvalues(matrix: Floats) -> Floats:
-    """Eigenvalues, ascending, of (d, d, N) symmetric matrices, d = 2 or 3, in closed form: (d, N).
+    """Eigenvalues, (d, N), ascending, of (d, d, N) symmetric matrices with d = 2 or 3, in closed form.
 
     >>> eigenvalues(np.diag([2.0, -1.0, 5.0])[..., None].astype(np.float32)).ravel().round(3).tolist()
     [-1.0, 2.0, 5.0]
@@ -28,7 +28,10 @@ def eigenvalues(matrix: Floats) -> Floats:
 
 
 def eigenvector(matrix: Floats, values: Floats, which: int) -> Floats:
-    """(d, N) unit eigenvectors: the product of (A - v I) over the other eigenvalues v projects onto them."""
+    """Unit eigenvectors, (d, N), of the eigenvalue with index ``which``.
+
+    The product of (A - v I) over the other eigenvalues v projects onto them.
+    """
     stack = np.moveaxis(matrix, -1, 0)
     identity = np.eye(len(values), dtype=np.float32)
     others = [stack - v[:, None, None] * identity for row, v in enumerate(values) if row != which]

@@ -1,4 +1,4 @@
-"""How long the segments of a map of vessels are."""
+"""Lengths of the segments of a vessel map."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -16,25 +16,26 @@ Bools = NDArray[np.bool_]
 def segment_lengths_mm(
     vessels: Bools, gap: Bools, spacing_mm: Sequence[float], axes: Sequence[int], bloom: Sequence[float]
 ) -> tuple[Lengths, Lengths]:
-    """Measure the segment that a voxel belongs to.
+    """Measure, at every voxel, the length of the vessel segment that it belongs to.
 
     Parameters
     ----------
     vessels
         (i, j, k).
     gap
-        Footprint of the gaps that do not end a segment.
+        Footprint of the gaps that are bridged.
     spacing_mm
         Voxel size.
     axes
-        Those along which lengths count.
+        Axes along which lengths are measured.
     bloom
-        How much longer than wide a microbleed may be, along each of the three axes; also where only its slices are
-        thicker than the pixel.
+        How many times as long as wide a microbleed may be along each of the three axes, by blooming or merely because
+        slices are thicker than the pixel.
 
     Returns
     -------
-    (i, j, k), twice: the length in mm, 0 where no vessel is; and that in which a microbleed is no longer than wide.
+    Two (i, j, k) arrays: the length in mm, 0 outside vessels; and the length after division by `bloom` along each
+    axis.
     """
     linked, count = ndimage.label(ndimage.binary_dilation(vessels, gap), TOUCHING)
     segment = linked[vessels]

@@ -24,33 +24,33 @@ from .vessel_segments import segment_lengths_mm
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
-RIM_MM = 2.0  # next to the mask's edge nothing is sought: partial volume with air looks like a sheet there
+RIM_MM = 2.0  # no vessels are sought this close to the mask's edge, where partial volume with air looks like a sheet
 SIGMAS_MM = (0.6, 0.9, 1.3)  # ridges of about 0.8-3.5 mm
-THICK_SLICES = 2.5  # times the pixel; 0.45 x 0.45 x 1 mm still shows in 3D that a vein is no row of blobs
-STANDOUT = 2.5  # times the median curvature: voxels that may be part of a ridge (5 % of pure noise)
+THICK_SLICES = 2.5  # times the pixel; 0.45 x 0.45 x 1 mm still shows a vein as a tube in 3D, not as a row of blobs
+STANDOUT = 2.5  # times the median curvature: candidates for ridges (5 % of the voxels in pure noise)
 STRUCTURE = 3.0  # times the median curvature: Frangi's c
-BLOBNESS = 0.3  # Frangi's beta; half of the effect of a ratio of 0.35, an ellipse of about 1 : 1.7
-REACH = 2.5  # sigmas to either side of a ridge within which it must have fallen off
-SLOPE = 0.9  # how much a ridge may rise along itself, in parts of its strength
+BLOBNESS = 0.3  # Frangi's beta; vesselness halves at a ratio of 0.35, an ellipse of about 1 : 1.7
+REACH = 2.5  # sigmas to either side within which a ridge must fall off
+SLOPE = 0.9  # largest rise along a ridge, relative to its strength
 WINDOW_MM = 1.2  # half the window of the structure tensor
 COHERENCE_FLOOR = 4.0  # times the median energy; below it orientation is noise
-MIN_VESSELNESS = 0.2  # of a voxel of a vessel
-MIN_CENTER = 0.3  # vesselness of the vessel cluster; a cluster below it is noise, and nothing is removed
+MIN_VESSELNESS = 0.2  # of a vessel voxel
+MIN_CENTER = 0.3  # vesselness of the vessel cluster's center; below it the cluster is noise, and nothing is removed
 SAMPLES_PER_LEVEL = 500
-ROUND = 0.6  # weakest over strongest curvature from which a peak is a blob; the end of a tube has about 0.5
-MIN_LENGTH_MM = 7.0  # of a segment; nine of ten microbleeds are shorter whatever their shape
-LONG_MM = 14.0  # of a segment; no microbleed is so long, however it blooms
-ALONE_MM = 3.5  # within it a peak ends that is no part of a vessel; half of `MIN_LENGTH_MM`
-BROAD_ALONE_MM = 4.5  # the same of a broad peak
-BROAD = 0.5  # of its height at the finest scale, which a peak has at the widest; a vessel of 2.5 mm has 0.4
+ROUND = 0.6  # ratio of weakest to strongest curvature above which a peak is a blob; the end of a tube has about 0.5
+MIN_LENGTH_MM = 7.0  # of a removed segment; nine of ten microbleeds are shorter, whatever their shape
+LONG_MM = 14.0  # of a segment; no microbleed is that long, even with blooming
+ALONE_MM = 3.5  # a peak that ends within it is not part of a vessel; half of `MIN_LENGTH_MM`
+BROAD_ALONE_MM = 4.5  # the same for a broad peak
+BROAD = 0.5  # height of a broad peak at the coarsest scale relative to the finest; a vessel of 2.5 mm has 0.4
 HALO_MM = 0.8  # around a ridge, for its partial volume
-BLOOM = 2.5  # a microbleed on SWI is up to so many times as high as wide: the lobes of its dipole field darken too
+BLOOM = 2.5  # times as high as wide a microbleed on SWI may be, since the lobes of its dipole field are dark too
 THREADS = 2
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """The voxel grid, the axes along which the width of a vessel can be seen, and that along which spots bloom."""
+    """The voxel grid, the axes along which the width of a vessel is resolved, and the axis along which spots bloom."""
 
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
@@ -58,17 +58,17 @@ class _Grid:
     bloom_axis: int | None
 
     def in_voxels(self, length_mm: float) -> list[float]:
-        """A length along each axis; 0 along an axis that is not looked along."""
+        """A length in voxels along each axis; 0 along an axis that is not resolved."""
         return [length_mm / s if axis in self.axes else 0.0 for axis, s in enumerate(self.spacing_mm)]
 
     @property
     def height(self) -> tuple[float, ...]:
-        """What is one voxel high over what is one pixel wide, along each axis: above 1 along the slice axis alone."""
+        """Voxel size along each axis relative to the pixel; above 1 only along the slice axis."""
         return tuple(s / min(s, sorted(self.spacing_mm)[1]) for s in self.spacing_mm)
 
     @property
     def bloom(self) -> tuple[float, ...]:
-        """How much higher than wide a microbleed may be, along each axis: `height`, and `BLOOM` where it blooms."""
+        """Largest ratio of height to width of a microbleed along each axis: `height`, and `BLOOM` where it blooms."""
         can_bloom = [axis == self.bloom_axis and axis in self.axes for axis in range(3)]
         return tuple(max(h, BLOOM) if can else h for h, can in zip(self.height, can_bloom, strict=True))
 
@@ -83,7 +83,7 @@ class _Grid:
         return [int(np.dot(step, self.strides)) for step in steps if any(step)]
 
     def ball(self, radius_mm: float, stretch: tuple[float, ...] = (1.0, 1.0, 1.0)) -> NDArray[np.bool_]:
-        """A ball (a disk in a plane), stretched along the axes, that reaches at least to the next voxel."""
+        """A ball (in a plane, a disk), stretched along the axes, that reaches at least the next voxel."""
         radii = [f * r for f, r in zip(stretch, self.in_voxels(radius_mm), strict=True)]
         reach = [max(r, 1.0) + 1e-3 if r else 0.5 for r in radii]
         x, y, z = np.ogrid[tuple(slice(-int(r), int(r) + 1) for r in reach)]
@@ -92,7 +92,7 @@ class _Grid:
 
 @dataclass(frozen=True)
 class _Level:
-    """One scale: the smoothed image and the curvature (sigma^2 times the Laplacian) that is common in it."""
+    """One scale: the smoothed image and its median curvature (sigma^2 times the Laplacian)."""
 
     sigma_mm: float
     image: Floats
@@ -102,7 +102,7 @@ class _Level:
 
 @dataclass(frozen=True)
 class _Ridges:
-    """What was measured at the candidate voxels, at the scale of the strongest curvature but for `vesselness`."""
+    """Features of the candidate voxels at the scale of the strongest curvature, except for `vesselness`."""
 
     vesselness: Floats  # highest over the scales, in [0, 1]
     strength: Floats  # strongest curvature, times sigma^2
@@ -114,7 +114,7 @@ class _Ridges:
 def remove_vessels(
     image: Floats, mask: NDArray[np.bool_], spacing_mm: Sequence[float], bloom_axis: int | None = None
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Find vessels and sulci and paint tissue over them.
+    """Find vessels and sulci and replace them by inpainted tissue.
 
     Parameters
     ----------
@@ -123,37 +123,40 @@ def remove_vessels(
     mask
         The brain. Nothing outside it has any influence.
     spacing_mm
-        Voxel size. Slices more than 2.5 times as thick as the pixel are searched slice by slice.
+        Voxel size. If slices are more than 2.5 times as thick as the pixel, each slice is searched by itself.
     bloom_axis
-        On SWI the axis next to the main field, along which a microbleed looks longer than it is wide.
+        On SWI the axis closest to the main field, along which a microbleed looks elongated.
 
     Returns
     -------
-    The image without vessels (float32) and the voxels that were painted (bool), on the given grid.
+    The image without vessels (float32) and the voxels that were inpainted (bool), on the given grid.
 
     Notes
     -----
-    * Features of candidate voxels (curvature well above its median): Frangi's vesselness over three scales, with
-      the ratio of the weakest to the strongest curvature as blobness, so that tubes and sheets both count and
-      round structures do not; and the coherence of the structure tensor. K-means with two clusters, started at
-      the least and the most vessel-like voxel, on as many samples of every level of vesselness: vessels are
-      rare, and plain K-means would rather split the tissue.
-    * Narrow: 2.5 sigma to either side the ridge must have fallen off, and it may not rise along itself. So
-      neither edges nor the shells of large lesions count as ridges.
-    * Elongated: connected segments (across slices) shorter than 7 mm stay; in thick slices their length in plane
+    * Features of candidate voxels (curvature well above its median): Frangi's vesselness over three scales, with the
+      ratio of the weakest to the strongest curvature as blobness, so that both tubes and sheets score high and round
+      structures do not; and the coherence of the structure tensor. K-means with two clusters is started at the least
+      and the most vessel-like voxel and uses equally many samples of every level of vesselness: vessels are rare, and
+      plain K-means would rather split the tissue.
+    * Narrow: within 2.5 sigma to either side the ridge must fall off, and it must not rise along itself. So neither
+      edges nor the shells of large lesions count as ridges.
+    * Elongated: connected segments (across slices) shorter than 7 mm are kept; in thick slices their in-plane length
       counts.
-    * Guard: a peak whose weakest curvature is 0.6 of its strongest is a blob, and a ball around it is kept, even
-      where a vessel touches it, but for voxels in which a ridge is 1.7 times as strong.
-    * Blooming: on SWI a microbleed reaches into the slices above and below it. Where slices are thicker than the
-      pixel, a structure that is round when they are counted as one pixel high stays too, unless it is part of a
-      segment of 14 mm or more. So does, in thin slices, one that is 2.5 times as long along ``bloom_axis`` as wide.
-      For the 7 mm, not for the 14, lengths across the slices are counted alike: by so much less.
-    * Isolated: segments are nets of all veins and sulci that touch. A bright spot among them stays if it ends within
-      3.5 mm, or 4.5 mm if it is broad (or as many slices as that is pixels), or is clearly brighter than what goes
-      on from it to one side.
-    * Nothing is sought within 2 mm of the mask's edge. A vessel that runs through thick slices looks like a
-      microbleed in each of them; it stays, for the later stages to reject, and so does a lesion-sized bulge of
-      a vessel. Lesions no wider than the vessel that they touch cannot be told from it.
+    * Guard: a peak whose weakest curvature is 0.6 of its strongest is a blob, and a ball around it is kept even where
+    a
+      vessel touches it, except for voxels in which a ridge is 1.7 times as strong.
+    * Blooming: on SWI a microbleed extends into the slices above and below it. Where slices are thicker than the
+    pixel,
+      a structure that would be round if slices were as thick as the pixel is kept too, unless it is part of a segment
+      of 14 mm or more. In thin slices, so is a structure 2.5 times as long along ``bloom_axis`` as wide. The limit of
+      7 mm, but not that of 14 mm, applies to lengths that are shortened across the slices by the same factors.
+    * Isolated: segments are networks of all veins and sulci that touch. A bright spot among them is kept if it ends
+      within 3.5 mm, or 4.5 mm if it is broad (or as many slices as that is pixels), or if it is clearly brighter than
+      what continues from it to one side.
+    * No vessels are sought within 2 mm of the mask's edge. A vessel that crosses thick slices looks like a microbleed
+    in
+      each of them; it is kept for the later stages to reject, as is a lesion-sized bulge of a vessel. Lesions no wider
+      than the vessel that they touch cannot be told from it.
     """
     image, mask = np.ascontiguousarray(image, np.float32), np.ascontiguousarray(mask, bool)
     spacing = tuple(float(s) for s in spacing_mm)
@@ -189,7 +192,7 @@ def _find_vessels(image: Floats, mask: NDArray[np.bool_], grid: _Grid) -> NDArra
 
 
 def _without_rim(mask: NDArray[np.bool_], grid: _Grid) -> NDArray[np.bool_]:
-    """The mask less `RIM_MM`; the border of the grid is no rim."""
+    """The mask eroded by `RIM_MM`; the border of the grid does not count as an edge."""
     size = [2 * int(np.ceil(r - 1e-3)) + 1 for r in grid.in_voxels(RIM_MM)]  # files store 1 mm as 0.99999999
     return ndimage.minimum_filter(mask.view(np.uint8), size, mode="nearest").view(bool)
 
@@ -201,13 +204,13 @@ def _level(values: Floats, core: NDArray[np.bool_], sigma_mm: float, grid: _Grid
         weights = np.array([1, -2, 1]) * (sigma_mm / grid.spacing_mm[axis]) ** 2
         curvature += ndimage.correlate1d(smooth, weights, axis, mode="nearest")
     inside = curvature[core]
-    # An image without noise has no median curvature; then the spread of its values sets the scale.
+    # In an image without noise the median curvature is 0; then the spread of its values sets the scale.
     noise = max(float(np.median(np.abs(inside))), 2e-3 * float(values[core].std()))
     return _Level(sigma_mm, smooth, noise, curvature < -STANDOUT * noise)
 
 
 def _candidates(levels: list[_Level], core: NDArray[np.bool_], grid: _Grid) -> Indices:
-    """Flat index of the voxels that are clearly convex at some scale and have all their neighbors."""
+    """Flat indices of the voxels that are clearly convex at some scale and have all their neighbors."""
     chosen = np.zeros_like(core)
     for level in levels:
         chosen |= level.stands_out
@@ -234,10 +237,10 @@ def _measure(level: _Level, index: Indices, grid: _Grid) -> tuple[Floats, ...]:
 
 
 def _ratio_in_slices(hessian: Floats, grid: _Grid) -> Floats:
-    """Weakest over strongest curvature with the slice axis counted in slices; 0 if only a plane is seen.
+    """Ratio of weakest to strongest curvature with the slice axis measured in slices; 0 if only a plane is resolved.
 
-    The lobes of its dipole field reach into the slices above and below a microbleed on SWI, which makes it as many
-    voxels high as wide; a vein that runs through the slices is a tube still.
+    On SWI the lobes of its dipole field extend into the slices above and below a microbleed, which makes it as many
+    voxels high as wide; a vein that crosses the slices is still a tube.
     """
     if len(hessian) == 2:
         return np.zeros(hessian.shape[-1], np.float32)
@@ -247,7 +250,7 @@ def _ratio_in_slices(hessian: Floats, grid: _Grid) -> Floats:
 
 
 def _is_ridge(level: _Level, index: Indices, hessian: Floats, values: Floats, grid: _Grid) -> NDArray[np.bool_]:
-    """Whether the image falls off to both sides within the reach and is about level along the structure."""
+    """Whether the image falls off to both sides within `REACH` and is about level along the structure."""
     image, strength = level.image.ravel(), -values[0]
     across, along = eigenvector(hessian, values, 0), eigenvector(hessian, values, len(values) - 1)
     position = np.stack(np.unravel_index(index, grid.shape)).astype(np.float32)
@@ -285,7 +288,7 @@ def _strongest(measured: list[tuple[Floats, ...]]) -> _Ridges:
 
 
 def _coherence(image: Floats, index: Indices, grid: _Grid) -> Floats:
-    """How much the gradients around a voxel agree: (l_max - l_min) / (l_max + l_min) of the structure tensor.
+    """Coherence of the gradients around a voxel: (l_max - l_min) / (l_max + l_min) of the structure tensor.
 
     The tensor is sampled on 3 x 3 (x 3) points, which is enough to tell a line or sheet from a blob.
     """
@@ -310,9 +313,9 @@ def _coherence(image: Floats, index: Indices, grid: _Grid) -> Floats:
 
 
 def _vessel_cluster(vesselness: Floats, coherence: Floats) -> NDArray[np.bool_]:
-    """The candidates that K-means puts with the vessels."""
+    """The candidates that K-means assigns to the vessels."""
     features = np.stack([vesselness, coherence], axis=1)
-    order = np.argsort(vesselness)  # so that the sample does not depend on how the grid is turned
+    order = np.argsort(vesselness)  # so that the sample does not depend on the orientation of the grid
     groups = np.split(order, np.searchsorted(vesselness[order], np.arange(1, 10) / 10))
     sample = np.concatenate([features[g[:: max(1, g.size // SAMPLES_PER_LEVEL)]] for g in groups])
     extremes = sample.sum(axis=1)
@@ -334,7 +337,7 @@ def _round_structures(
     grid: _Grid,
     stretch: tuple[float, ...],
 ) -> NDArray[np.bool_]:
-    """Balls around the peaks that are blobs, less the voxels where a much stronger ridge runs."""
+    """Balls around the peaks that are blobs, without the voxels in which a ridge is much stronger."""
     noise = np.array([level.noise for level in levels])[ridges.level]
     is_blob = (roundness > ROUND * ridges.strength) & (roundness > STRUCTURE * noise)
     whole = np.zeros(grid.shape, np.float32)
@@ -345,7 +348,7 @@ def _round_structures(
     shield = np.zeros(grid.shape, np.float32)
     for number, level in enumerate(levels):
         centers = peaks[is_peak & (at_level == number)]
-        # A ball answers most strongly at sigma = radius / sqrt(3), a disk at radius / sqrt(2); then comes its rim.
+        # The response is strongest at sigma = radius / sqrt(3) for a ball, radius / sqrt(2) for a disk; add its rim.
         ball = grid.ball(np.sqrt(len(grid.axes)) * level.sigma_mm + HALO_MM / 2, stretch)
         position = np.stack(np.unravel_index(centers, grid.shape), axis=1)
         for offset in np.argwhere(ball) - np.array(ball.shape) // 2:
@@ -364,14 +367,14 @@ def _is_peak(values: Floats, index: Indices, grid: _Grid) -> NDArray[np.bool_]:
 
 
 def _isolated(removed: NDArray[np.bool_], levels: list[_Level], index: Indices, grid: _Grid) -> NDArray[np.bool_]:
-    """Spots in or next to what would be removed that end near by: small ones and, in thin slices, broad ones."""
+    """Isolated spots in or next to what would be removed: small ones and, in thin slices, broad ones."""
     near = ndimage.binary_dilation(removed, grid.ball(HALO_MM))
 
     def among(chosen: Indices, level: _Level, alone_mm: float) -> NDArray[np.bool_]:
         chosen = chosen[(near & level.stands_out).ravel()[chosen]]
         peaks = chosen[_is_peak(level.image.ravel(), chosen, grid)]
         isolated = np.zeros(grid.shape, bool)
-        # one stretch where nothing blooms
+        # a single stretch if nothing blooms
         for stretch, on_vessel in {grid.bloom: False, grid.height: True}.items():
             voxel = [s / h for s, h in zip(grid.spacing_mm, stretch, strict=True)]
             isolated |= isolated_peaks(level.image, peaks, grid.ball(alone_mm, stretch), voxel, on_vessel)
