@@ -59,30 +59,30 @@ class BundleDescription:
     th_discrimination: float
     cutoffs: CutOffs
     calibration: Calibration = field(default_factory=Calibration)
-    """Of the student's probability, to which `th_discrimination` belongs; none in older bundles."""
+    """Calibration of the student's probability, to which `th_discrimination` refers; older bundles have none."""
     student_width: int | None = None
-    """Of the student; None, as in older bundles, for `width`."""
+    """Filters of the student at full resolution; None, as in older bundles, for `width`."""
     pixel_mm: float | None = None
-    """In-plane pixel size of the networks' grid (`network_grid`); None, as in older bundles, for the scan's own."""
+    """Pixel size of the networks' grid (`network_grid`), mm; None, as in older bundles, for the scan's own."""
     slice_mm: float | None = None
-    """Distance of its slices; None, as in older bundles, for the scan's own."""
+    """Slice distance of that grid, mm; None, as in older bundles, for the scan's own."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """Measured performance with confidence intervals and what it was measured on."""
 
     @property
     def width_of_student(self) -> int:
-        """Give the filters of the student at full resolution."""
+        """Number of filters of the student at full resolution."""
         return self.student_width or self.width
 
     @property
     def voxel(self) -> NetworkVoxel:
-        """Give the voxel size of the networks' grid."""
+        """Voxel size of the networks' grid."""
         return NetworkVoxel(self.pixel_mm, self.slice_mm)
 
 
 @dataclass(frozen=True)
 class ModelBundle:
-    """A bundle whose files were checked; the networks are read when they are asked for."""
+    """A bundle whose files were checked; each network is read on demand."""
 
     folder: Path
     description: BundleDescription
@@ -135,7 +135,7 @@ class ModelBundle:
 
 
 def _for_all_channels(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the weights of an older bundle, which has the paper's channels alone, to a network blind to the others."""
+    """Extend the weights of an older bundle, which has only the paper's channels, by zeros for the other channels."""
     from torch import cat
 
     project = weights[FIRST_LAYER]
@@ -149,7 +149,7 @@ def read_bundle(folder: Path | str) -> ModelBundle:
     Raises
     ------
     InputError
-        If a file is missing, was changed or damaged, or the description is not one.
+        If a file is missing, changed or damaged, or the description is incomplete.
     """
     folder = Path(folder)
     path = folder / DESCRIPTION_FILE
@@ -172,7 +172,7 @@ def read_bundle(folder: Path | str) -> ModelBundle:
 
 
 def write_bundle(folder: Path, description: BundleDescription, networks: Mapping[str, nn.Module]) -> ModelBundle:
-    """Write networks, named 'detector', 'student' and perhaps 'teacher', and their description; all of them or none.
+    """Write networks ('detector', 'student' and optionally 'teacher') and their description; all files or none.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From the networks' own probabilities to one that keeps its word: of candidates shown as 0.8, 8 in 10 are true."""
+"""From the networks' own probabilities to a calibrated one: of candidates shown as 0.8, 8 in 10 are microbleeds."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from numpy.typing import ArrayLike, NDArray
 from .location import Location
 
 LEAST_PROBABILITY = 1e-7
-"""Probabilities closer than this to 0 or 1 are taken to be so far off: float32 tells no more apart near 1."""
+"""Probabilities are clipped to this distance from 0 and 1: near 1, float32 resolves no finer differences."""
 
 
 @dataclass(frozen=True)
 class Burden:
-    """What the other candidates of its scan say of one.
+    """What the other candidates of a scan tell about one candidate.
 
-    Most people have no microbleed or a few, some have dozens; mimics are about as many in every scan. So an uncertain
-    candidate is a microbleed more often where sure ones are, and mostly a mimic where it is one of many. The networks
-    see one patch each and cannot tell.
+    Most people have no microbleeds or a few, some have dozens; the number of mimics varies little from scan to scan.
+    So an uncertain candidate is more likely a microbleed in a scan with certain ones, and more likely a mimic where it
+    is one of many uncertain ones. The networks see one patch at a time and cannot tell.
 
     Attributes
     ----------
-    microbleed_slope, mimic_slope : weights of how many other microbleeds and mimics are to be expected, the logarithm
-        of 1 and the number
-    scale, offset : of the log odds that a candidate has for itself
+    microbleed_slope, mimic_slope : weights of log(1 + n) for the expected numbers n of other microbleeds and mimics
+    scale, offset : scale and offset of the candidate's own log odds
     """
 
     microbleed_slope: float
@@ -35,7 +34,7 @@ class Burden:
     offset: float = 0.0
 
     def apply(self, evidence: ArrayLike) -> NDArray[np.float64]:
-        """Give log odds in their scan for those that all its candidates have for themselves, (N,).
+        """Return the log odds, (N,), of all N candidates of a scan, given the log odds of each on its own.
 
         >>> Burden(1.0).apply([0.0, 30.0, 30.0]).round(2)
         array([ 1.1 , 30.92, 30.92])
@@ -50,19 +49,19 @@ class Burden:
 class Calibration:
     """Platt scaling of two networks: a weighted sum of their log odds; the default gives the student's probability.
 
-    The student looks at a small patch from close by, the detector has seen the surroundings: where both speak for a
-    microbleed, it is one more often than where only one of them does. The offset is needed because the student is
-    trained with as many mimics as microbleeds, while stage 1 hands it many more. What neither network sees is where
-    in the head the candidate lies, and what else the scan holds.
+    The student sees a small patch, the detector also its surroundings: a candidate that both take for a microbleed is
+    one more often than a candidate that only one of them does. The offset is needed because the student is trained
+    with as many mimics as microbleeds, while stage 1 passes on many more mimics. Neither network sees where in the
+    head the candidate lies, or what else the scan holds.
 
     Attributes
     ----------
     slope : weight of the student's log odds
     offset : log odds where both networks say one half
     detection_slope : weight of the log odds of the highest probability that stage 1 has in the candidate
-    calcium_slopes, edge_slopes : weights, by modality, of how near the candidate is to where calcium gathers, and to
-        the edge of the brain (`location`)
-    burden : what the scan's other candidates say; None for nothing
+    calcium_slopes, edge_slopes : weights, by modality, of the candidate's closeness to common sites of calcification
+        and to the edge of the brain (`location`)
+    burden : weights of the scan's other candidates; None ignores them
     """
 
     slope: float = 1.0
@@ -102,18 +101,18 @@ class Calibration:
 
 
 def log_odds(probability: ArrayLike) -> NDArray[np.float64]:
-    """Give the logarithm of p / (1 - p), at most about 16 in either direction."""
+    """Return log(p / (1 - p)), limited to about +-16."""
     kept = np.clip(np.asarray(probability, np.float64), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
     return np.log(kept) - np.log1p(-kept)
 
 
 def from_log_odds(evidence: ArrayLike) -> NDArray[np.float64]:
-    """Give the probability of log odds."""
+    """Return the probability that belongs to log odds."""
     return 1 / (1 + np.exp(-np.asarray(evidence, np.float64)))
 
 
 def others_expected(evidence: ArrayLike) -> NDArray[np.float64]:
-    """Give how many microbleeds and mimics to expect among the others, (2, N), for log odds of a scan's candidates.
+    """Return the expected numbers of microbleeds and of mimics among the other candidates of a scan, (2, N).
 
     >>> others_expected([0.0, 0.0, 40.0]).round(2)
     array([[1.5, 1.5, 1. ],

@@ -1,6 +1,6 @@
 """The classical method: radial symmetry, contrast and isolation, with numpy, scipy and SimpleITK only.
 
-It needs no model and no torch. Its two numbers rise with the evidence for a microbleed but are not calibrated
+It needs neither a model nor torch. Its two scores rise with the evidence for a microbleed but are not calibrated
 probabilities.
 """
 
@@ -22,30 +22,30 @@ from .progress import Tick
 from .smoothing import mean_within
 
 SYMMETRY_HALF = 0.4
-"""Radial symmetry that counts one half; a sharp sphere of 3 mm has about 0.7, a vessel less than 0.2."""
+"""Radial symmetry that scores one half; a sharp sphere of 3 mm has about 0.7, a vessel less than 0.2."""
 REACH_MM = 2.4
 """A voxel belongs to the symmetry peak within this distance."""
 BACKGROUND_MM = 5.0
-"""Sigma of the Gaussian mean that a lesion stands out from."""
+"""Sigma of the Gaussian mean that a lesion is compared with."""
 NOISE_FACTOR = 4.0
-"""Contrast, in standard deviations of the background, that counts in full."""
+"""Contrast, in standard deviations of the background, that scores 1."""
 SHELL_MM = 1.2
-"""The surroundings of a lesion are looked at this far from its surface."""
+"""Distance from a lesion's surface at which its surroundings are sampled."""
 DIRECTIONS = 48
 CONTRAST_HALF = 0.15
-"""Contrast, as a fraction of the image's range, that counts one half."""
+"""Contrast, as a fraction of the image's range, that scores one half."""
 
 
 class ClassicalMethod:
-    """Symmetry peaks with contrast (stage 1) that stand isolated in their surroundings (stage 2)."""
+    """Peaks of radial symmetry with contrast (stage 1) that are isolated from their surroundings (stage 2)."""
 
-    extent = 0.0  # its score is a share of the peak's contrast already
+    extent = 0.0  # the score is already relative to the contrast of the peak
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings(0.3, 0.5, CutOffs())
 
     def detect(self, channels: NDArray[np.float32], prepared: PreparedScan, tick: Tick) -> NDArray[np.float32]:
-        """Score every voxel by the symmetry peak it belongs to and by its share of the peak's contrast."""
+        """Score every voxel by the symmetry peak it belongs to and by its contrast relative to the peak."""
         axes = resolved_axes(prepared.image.shape, prepared.spacing_mm)
         reach = _ellipsoid(REACH_MM, prepared.spacing_mm, axes)
         symmetry = ndimage.grey_dilation(channels[1], footprint=reach)
@@ -62,9 +62,9 @@ class ClassicalMethod:
     def discriminate(
         self, channels: NDArray[np.float32], prepared: PreparedScan, found: StageOne, tick: Tick
     ) -> NDArray[np.float32]:
-        """Score a cluster by its contrast to the surface around it: vessels and sulci go on beyond it.
+        """Score a cluster by its contrast to a shell around it, which vessels and sulci cross and microbleeds do not.
 
-        The brightest directions decide: of a vessel's cross-section two directions are as bright as its center.
+        The brightest directions decide: a vessel is as bright as the center of the cluster in two of them.
         """
         clusters = found.clusters
         axes = resolved_axes(prepared.image.shape, prepared.spacing_mm)
@@ -80,7 +80,7 @@ class ClassicalMethod:
         return (1 / (1 + (CONTRAST_HALF / np.maximum(contrast, 1e-6)) ** 2)).astype(np.float32)
 
     def describe(self) -> dict[str, Any]:
-        """Give the method's name; there is neither bundle nor device."""
+        """Return the method's name; it has neither a bundle nor a device."""
         return {"method": "classical", "bundle": None, "device": "cpu", "precision": "float32"}
 
 
@@ -90,7 +90,7 @@ def local_contrast(
     spacing_mm: Sequence[float],
     axes: tuple[int, ...],
 ) -> NDArray[np.float32]:
-    """How much every voxel of the mask exceeds the Gaussian mean of the brain around it; 0 outside the mask."""
+    """Excess of every voxel of the mask over the Gaussian mean of the brain around it; 0 outside the mask."""
     sigma = [BACKGROUND_MM / step if axis in axes else 0.0 for axis, step in enumerate(spacing_mm)]
     return np.where(mask, image - mean_within(image, mask, sigma), np.float32(0))
 
@@ -104,7 +104,7 @@ def _ellipsoid(radius_mm: float, spacing_mm: Sequence[float], axes: tuple[int, .
 
 
 def _directions(axes: tuple[int, ...]) -> NDArray[np.float64]:
-    """Unit vectors spread evenly over the sphere, or over the circle of the plane that is resolved."""
+    """Unit vectors spread evenly over the sphere or, if only a plane is resolved, over a circle in it."""
     index = np.arange(DIRECTIONS) + 0.5
     golden = np.pi * (1 + np.sqrt(5)) * index
     height = 1 - 2 * index / DIRECTIONS

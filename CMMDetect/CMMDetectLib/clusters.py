@@ -1,6 +1,6 @@
-"""From a probability map to clusters, one a lesion, and their measures.
+"""From a probability map to clusters, one per lesion, and their measures.
 
-Clusters are 26-connected (4.1 of the paper). A threshold can split one lesion or bridge two; `find_clusters` mends
+Clusters are 26-connected (4.1 of the paper). A threshold can split one lesion or bridge two; `find_clusters` corrects
 both, since a reader judges lesions and not the accidents of a threshold.
 """
 
@@ -19,26 +19,26 @@ from scipy.spatial import cKDTree
 from .frst import resolved_axes
 
 SAME_LESION_MM = 5.0
-"""Peaks closer than this are one lesion where the probability between them does not vanish."""
+"""Peaks closer than this are one lesion if they are bridged above `BRIDGE_FRACTION`."""
 BRIDGE_FRACTION = 0.5
-"""Fragments are joined where they touch above this fraction of the threshold."""
+"""Fragments are joined if they touch above this fraction of the threshold."""
 BESIDE_MM = 2.5
-"""A crumb whose peak is so near to what is left of a lesion by its extent is of that lesion, whatever lies between."""
+"""A faint fragment whose peak is this close to a lesion, within its extent, belongs to it, whatever lies between."""
 SADDLE_DEPTH = 0.2
-"""Peaks of one cluster are two lesions where the probability between them falls by this much."""
+"""Peaks of one cluster are two lesions if the probability between them falls by this much."""
 SURROUNDINGS_MM = 4.0
-"""A lesion stands out from what lies within this distance of the box around it."""
+"""Margin of the box around a lesion that counts as its surroundings."""
 TOUCHING = np.ones((3, 3, 3), bool)
 
 
 @dataclass(frozen=True)
 class ClusterMeasures:
-    """What is measured of N clusters, in the order of their labels 1 to N.
+    """Measures of N clusters, in the order of their labels 1 to N.
 
     Attributes
     ----------
     centroid_vox : (N, 3) float64
-        Mean of the voxels, weighted by the weights that were given.
+        Mean of the voxel indices, weighted by the given weights.
     volume_mm3 : (N,) float64
     peak : (N,) float32
         Highest weight.
@@ -60,10 +60,11 @@ def find_clusters(
     Parameters
     ----------
     probability : (I, J, K)
-    threshold : a lesion is where it is reached
+    threshold : a lesion is where the probability reaches it
     spacing_mm : of the grid
-    extent : a lesion's voxels are those that have this share of its highest probability; a threshold low enough for
-        faint lesions would draw sure ones too large, and make lesions of their own of crumbs beside them
+    extent : a lesion consists of the voxels with at least this share of its highest probability; with the threshold
+        alone, one that is low enough for faint lesions would draw clear ones too large and turn faint fragments beside
+        them into lesions of their own
 
     Returns
     -------
@@ -85,7 +86,7 @@ def measure_clusters(
 ) -> ClusterMeasures:
     """Measure the clusters 1 to ``count``, each voxel weighted by ``weight`` (not negative).
 
-    Time grows with the number of voxels that are labeled, not with the number of clusters.
+    Run time grows with the number of labeled voxels, not with the number of clusters.
     """
     voxels = np.argwhere(labels)
     of = labels[tuple(voxels.T)] - 1
@@ -118,20 +119,20 @@ def lesion_centers(
 ) -> NDArray[np.float64]:
     """Find the center of each lesion as the image shows it.
 
-    A network is often sure of one of two thick slices that a lesion lies in, which puts the centroid of its cluster
-    half a slice off. So the voxels that touch a cluster have a part in its center as well, each weighted by how much
-    it stands out from the surroundings and by the root of its probability.
+    A network is often sure of only one of the two thick slices that a lesion lies in, which puts the centroid of its
+    cluster half a slice off. So the voxels that touch a cluster contribute to its center as well, each weighted by its
+    contrast to the surroundings and by the square root of its probability.
 
     Parameters
     ----------
     labels : (I, J, K), the label ``n + 1`` for the cluster ``n`` of ``clusters``
     probability, image, mask : (I, J, K)
-        Lesions are bright in ``image``; what lies outside ``mask`` has no part.
+        Lesions are bright in ``image``; voxels outside ``mask`` do not contribute.
 
     Returns
     -------
     (N, 3) float64
-        In voxels; the centroid where a cluster does not stand out.
+        Voxel indices; the centroid where a cluster does not stand out.
     """
     centers = clusters.centroid_vox.copy()
     margin_vox = np.ceil(np.divide(SURROUNDINGS_MM, spacing_mm)).astype(int).tolist()
@@ -149,15 +150,14 @@ def lesion_centers(
 def ellipticity(covariance_mm2: NDArray[np.float64], spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     """Elongation of a cluster beyond what its voxels explain: 1 - middle axis / longest axis.
 
-    The paper (2.4) rejects tubular candidates of ellipticity above 0.2 and defines it nowhere. Here the axes are
-    those of the solid ellipsoid with the cluster's second moments in mm. Seen through voxels a length is uncertain
-    by the voxel's own extent along that axis: so much is taken off the longest axis and given to the middle one. A
-    sphere scores 0 on any grid, a single voxel too, and what remains is elongation that the grid cannot have made.
-    The middle axis is compared, not the shortest: a flat lesion is no tube.
+    The paper (2.4) rejects tubular candidates of ellipticity above 0.2 without defining it. Here the axes are those of
+    the solid ellipsoid with the cluster's second moments in mm. On a voxel grid a length is uncertain by the voxel's
+    own extent along that axis: this extent is subtracted from the longest axis and added to the middle one. So a
+    sphere scores 0 on any grid, as does a single voxel, and what remains is elongation that the grid cannot have
+    caused. The middle axis is compared, not the shortest, because a flat lesion is not a tube.
 
-    Where slices are more than twice as thick as the pixel only the two axes of the plane are given and compared:
-    the lobes of a microbleed's dipole field fill the slices above and below it, so that on 3 mm slices a 3 mm lesion
-    is 9 mm high.
+    Where slices are more than twice as thick as the pixel, only the two in-plane axes are compared: the lobes of a
+    microbleed's dipole field fill the slices above and below it, so that on 3 mm slices a 3 mm lesion is 9 mm high.
 
     Parameters
     ----------
@@ -181,10 +181,10 @@ def ellipticity(covariance_mm2: NDArray[np.float64], spacing_mm: NDArray[np.floa
 def edge_distance_mm(
     points_vox: NDArray[np.float64], mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.float64]:
-    """Distance of points, (N, 3) voxel indices, to the nearest voxel outside the mask.
+    """Distance in mm, (N,), of points, (N, 3) voxel indices, to the nearest voxel outside the mask.
 
-    Where the mask meets the border of the volume the brain goes on, so that is no edge. Without any voxel outside
-    the distance is infinite.
+    The border of the volume is not an edge, since the brain continues there. Without any voxel outside the mask the
+    distance is infinite.
     """
     rim = ndimage.binary_dilation(mask) & ~mask
     outside = np.argwhere(rim)
@@ -199,7 +199,7 @@ def _split_bridged(
     probability: NDArray[np.float32],
     spacing_mm: tuple[float, float, float],
 ) -> int:
-    """Give the basins of each cluster that is long enough for two lesions labels of their own, in place."""
+    """Split each cluster that is long enough for two lesions into watershed basins, in place; return the new count."""
     maxima = (labels > 0) & (probability == ndimage.maximum_filter(probability, 3))
     has_several = np.bincount(labels[maxima], minlength=count + 1) > 1
     for label, box in enumerate(ndimage.find_objects(labels), 1):
@@ -236,7 +236,7 @@ def _join_fragments(
 
 
 def _peaks(labels: NDArray[np.int32], count: int, probability: NDArray[np.float32]) -> NDArray[np.int_]:
-    """Give the voxel of each cluster's highest probability, (N, 3)."""
+    """Return the voxel of each cluster's highest probability, (N, 3)."""
     voxels = np.argwhere(labels)
     strongest_last = np.argsort(probability[tuple(voxels.T)], kind="stable")
     peak_vox = np.zeros((count, 3), int)
@@ -245,14 +245,14 @@ def _peaks(labels: NDArray[np.int32], count: int, probability: NDArray[np.float3
 
 
 def _close_pairs(peak_vox: NDArray[np.int_], spacing_mm: tuple[float, float, float]) -> NDArray[np.int_]:
-    """Give the pairs of clusters whose peaks may be of one lesion, (M, 2), counted from 0."""
+    """Return the pairs of clusters whose peaks are close enough for one lesion, (M, 2), counted from 0."""
     return cKDTree(peak_vox * np.asarray(spacing_mm)).query_pairs(SAME_LESION_MM, output_type="ndarray")
 
 
 def _within_extent(
     labels: NDArray[np.int32], count: int, probability: NDArray[np.float32], extent: float
 ) -> NDArray[np.int32]:
-    """Take off the voxels of each cluster that have less than a share of its highest probability, in place."""
+    """Remove from each cluster the voxels below the share ``extent`` of its highest probability, in place."""
     inside = np.nonzero(labels)
     of, here = labels[inside], probability[inside]
     highest = np.zeros(count + 1, probability.dtype)
@@ -268,7 +268,7 @@ def _without_crumbs(
     extent: float,
     spacing_mm: tuple[float, float, float],
 ) -> tuple[NDArray[np.int32], int]:
-    """Take off each cluster that lies beside a lesion and is too faint to be a part of its extent."""
+    """Remove each cluster that lies beside a lesion and is too faint to be part of its extent."""
     if count < 2:
         return labels, count
     peak_vox = _peaks(labels, count, probability)

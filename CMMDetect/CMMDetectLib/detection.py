@@ -26,11 +26,11 @@ class StageOne:
     labels : (I, J, K) int32
         Candidate ``n`` of ``candidates``, counted from 0, has the label ``n + 1``.
     clusters : ClusterMeasures
-        Their centroids are what networks look around.
+        Their centroids are the centers of the patches of stage 2.
     candidates : list of Candidate
-        Marked where the image shows their centers; in no particular order, with provisional names.
+        Positions are the lesion centers that the image shows; in no particular order, with provisional ids.
     brain : BrainFrame or None
-        Center and size of the brain, where the scan holds a whole one.
+        Center and size of the brain; None if the scan does not hold a whole brain.
     """
 
     probability: NDArray[np.float32]
@@ -41,7 +41,7 @@ class StageOne:
 
 
 def detect(method: Method, prepared: PreparedScan, channels: NDArray[np.float32], progress: Progress) -> StageOne:
-    """Threshold the method's probability map and make every cluster a candidate."""
+    """Threshold the method's probability map and turn every cluster into a candidate."""
     with progress.step("detection") as tick:
         probability = method.detect(channels, prepared, tick)
         threshold, spacing_mm = method.settings.th_detection, prepared.spacing_mm

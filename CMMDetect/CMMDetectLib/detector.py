@@ -26,7 +26,7 @@ from .scan import Scan
 
 
 class Detector:
-    """Runs a method over scans.
+    """Runs a method on scans.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Detector:
         ----------
         scan : in any orientation
         mask : brain mask on the scan's grid; None extracts the brain
-        progress : its listener is told how far the run is, and may end it by raising `CancelledError`
+        progress : its listener is called with the progress of the run, and may end it by raising `CancelledError`
 
         Raises
         ------
@@ -92,7 +92,7 @@ class Detector:
 
 
 def _ranked(candidates: list[Candidate]) -> tuple[list[Candidate], NDArray[np.int32]]:
-    """Sort by stage and probability, name the candidates by rank, and map cluster labels to ranks."""
+    """Sort candidates by stage and probability, name them by rank, and map cluster labels to ranks."""
     stages = list(Stage)
 
     def suspicion(index: int) -> tuple[float, ...]:
@@ -108,7 +108,7 @@ def _ranked(candidates: list[Candidate]) -> tuple[list[Candidate], NDArray[np.in
 
 
 def _onto_scan(array: NDArray[Any], prepared: PreparedScan, turn: Turn) -> NDArray[Any]:
-    """Put an array of the prepared scan's crop back onto the grid of the scan as it was given."""
+    """Bring an array of the prepared scan's crop back to the grid of the given scan."""
     whole = np.zeros(prepared.scan.array.shape, array.dtype)
     whole[prepared.crop] = array
     return turn.undo(whole)

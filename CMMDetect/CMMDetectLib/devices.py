@@ -1,4 +1,4 @@
-"""On which processor, and in which precision, the networks run."""
+"""The processor and the precision that the networks run with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 AMPERE = 8
-"""First CUDA generation that multiplies bfloat16 at full speed."""
+"""First CUDA compute capability that multiplies bfloat16 at full speed."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Compute:
     dtype: torch.dtype
 
     def describe(self) -> dict[str, str]:
-        """Give device and precision for the run's provenance."""
+        """Return device and precision for the run's provenance."""
         return {"device": str(self.device), "precision": str(self.dtype).removeprefix("torch.")}
 
 
@@ -35,8 +35,8 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     ----------
     device : 'auto', 'cpu', 'cuda' or 'mps'
     precision : 'auto', 'float32' or 'bfloat16'
-        bfloat16 is two to five times faster on processors that multiply it and hundreds of times slower on those
-        that do not, so 'auto' looks.
+        bfloat16 is two to five times faster on processors with hardware support and hundreds of times slower on those
+        without, so 'auto' checks for it.
 
     Raises
     ------
@@ -59,6 +59,6 @@ def _has_fast_bfloat16(device: str) -> bool:
 
     if device == "cuda":
         return torch.cuda.get_device_capability()[0] >= AMPERE
-    # private queries, so ask for them: an older or newer torch without one does without it
+    # private queries that an older or newer torch may lack
     queries = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
     return device == "cpu" and any(query is not None and query() for query in queries)

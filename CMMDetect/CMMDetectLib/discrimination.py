@@ -21,7 +21,7 @@ def discriminate(
     found: StageOne,
     progress: Progress,
 ) -> list[Candidate]:
-    """Give every candidate of stage 1 the method's probability, and move on those that reach the threshold."""
+    """Set the method's probability of every candidate of stage 1, and move on those that reach the threshold."""
     with progress.step("discrimination") as tick:
         probability = method.discriminate(channels, prepared, found, tick)
     return [
@@ -31,7 +31,7 @@ def discriminate(
 
 
 def judged(candidate: Candidate, probability: float, threshold: float) -> Candidate:
-    """Move a candidate of stage 1 on to stage 2 if its probability reaches the threshold, or reject it."""
+    """Move a candidate of stage 1 on to stage 2 if its probability reaches the threshold, else reject it."""
     if probability < threshold:
         return replace(candidate, p_discrimination=probability, rejected_by="discrimination")
     return replace(candidate, p_discrimination=probability, stage=Stage.DISCRIMINATION)

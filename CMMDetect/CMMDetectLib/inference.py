@@ -1,8 +1,8 @@
 """Networks run over a whole volume and over patches.
 
-The U-Net is run level by level, each level in tiles that overlap by what its convolutions reach. So memory does not
-grow with the volume's full-resolution features, tiles without brain cost nothing in the decoder, and the result is
-exactly that of one pass over the whole volume.
+The U-Net is run level by level, each level in tiles that overlap by the reach of its convolutions. So memory does not
+grow with the volume's full-resolution features, tiles without brain cost nothing in the decoder, and the result equals
+that of one pass over the whole volume.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from .progress import Tick
 
 TILE_VOX = 96
 SLAB_VOX = 16
-"""Height of the decoder's tiles: the brain is looked for slab by slab, since its outline changes with height."""
+"""Height of the decoder's slabs: tiles are fitted to the brain slab by slab, since its outline changes with height."""
 REACH_VOX = 2
-"""How far a level's two 3x3x3 convolutions look beyond their output."""
+"""Reach of a level's two 3x3x3 convolutions beyond their output."""
 KEPT_FEATURES_BYTES = 1 << 30
 """Full-resolution features up to this size are kept for the decoder; larger ones are computed twice."""
 PATCH_VOX = 24
@@ -42,7 +42,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def fused(network: Network, compute: Compute) -> Network:
-    """Give a copy for inference: batch normalization folded into the convolutions, on the device, channels last."""
+    """Return a copy for inference: batch normalization folded into the convolutions, on the device, channels last."""
     network = copy.deepcopy(network).eval()
     for block in network.modules():
         if isinstance(block, DoubleConvolution):
@@ -70,10 +70,10 @@ def microbleed_probability(
     detector : network, in any mode; it is not changed
     channels : (C, I, J, K)
     mask : (I, J, K)
-        Only here is the probability wanted; elsewhere it is 0.
+        The probability is computed inside the mask; elsewhere it is 0.
     compute : device and precision
-    tick : told the finished fraction of the work, 0 to 1; what it raises ends the run
-    tile_vox : edge of a tile, even; it changes memory and time, not the result
+    tick : called with the finished fraction of the work, 0 to 1; an exception that it raises ends the run
+    tile_vox : edge of a tile, even; it affects memory and time, not the result
 
     Returns
     -------
@@ -90,11 +90,11 @@ def microbleed_probabilities(
     masks: NDArray[np.bool_],
     compute: Compute,
 ) -> NDArray[np.float32]:
-    """Run stage 1's network over a batch of small volumes at once, which a narrow network needs to be fast.
+    """Run stage 1's network over a batch of small volumes at once, without which a narrow network is slow.
 
     Parameters
     ----------
-    detector, compute : as of `microbleed_probability`, and so is the result for each volume
+    detector, compute : as in `microbleed_probability`; so is the result for each volume
     channels : (N, C, I, J, K)
     masks : (N, I, J, K)
 
@@ -167,7 +167,7 @@ class _VolumeRun:
         shape = half.shape[2:]
         result = self._features(self.segmentor.at_half.outputs, shape)
         brain = F.max_pool3d(self.mask[None, None].float(), 2, ceil_mode=True)
-        # the next level looks one voxel of this level beyond the brain
+        # the next level reaches one voxel of this level beyond the brain
         needed = F.max_pool3d(brain, 3, stride=1, padding=1)[0, 0] > 0
         for core, done in self._tiles_around(needed):
             region = _grow(core, shape)
@@ -195,19 +195,19 @@ class _VolumeRun:
         return _convolve(self.extractor.at_full, self._input(_grow(region, self.shape)), region, self.shape)
 
     def _tiles(self, shape: Sequence[int]) -> Iterator[tuple[Region, float]]:
-        """Give the cores that cover a level, each with the fraction that is done after it."""
+        """Yield the cores that cover a level, each with the fraction that is done after it."""
         cores = _cut(tuple(slice(0, size) for size in shape), (self.tile_vox,) * 3)
         for number, core in enumerate(cores, 1):
             yield core, number / len(cores)
 
     def _tiles_around(self, needed: Tensor) -> Iterator[tuple[Region, float]]:
-        """Give cores that cover the needed voxels of a level, slab by slab no wider than these reach."""
+        """Yield cores that cover the needed voxels of a level, slab by slab, each no wider than necessary."""
         cores: list[Region] = []
         for slab in _cut(tuple(slice(0, size) for size in needed.shape), (*needed.shape[:2], SLAB_VOX)):
             occupied = torch.nonzero(needed[slab].any(dim=2))
             if len(occupied):
                 low, high = occupied.amin(dim=0).tolist(), occupied.amax(dim=0).tolist()
-                # an even start has a voxel of its own at the next lower resolution
+                # an even start coincides with a voxel boundary at the next lower resolution
                 box = tuple(slice(start - start % 2, stop + 1) for start, stop in zip(low, high, strict=True))
                 cores += _cut((*box, slab[2]), (self.tile_vox,) * 3)
         for number, core in enumerate(cores, 1):
@@ -215,7 +215,7 @@ class _VolumeRun:
 
 
 def _cut(region: Region, size_vox: Sequence[int]) -> list[Region]:
-    """Cut a region into tiles of at most a size."""
+    """Cut a region into tiles of at most the given size."""
     parts = [
         [slice(start, min(start + size, part.stop)) for start in range(part.start, part.stop, size)]
         for part, size in zip(region, size_vox, strict=True)
@@ -224,7 +224,7 @@ def _cut(region: Region, size_vox: Sequence[int]) -> list[Region]:
 
 
 def _grow(core: Region, shape: Sequence[int]) -> Region:
-    """Add to a region what two convolutions reach, up to the border of the volume."""
+    """Extend a region by the reach of two convolutions, up to the border of the volume."""
     return tuple(
         slice(max(part.start - REACH_VOX, 0), min(part.stop + REACH_VOX, size))
         for part, size in zip(core, shape, strict=True)
@@ -232,14 +232,14 @@ def _grow(core: Region, shape: Sequence[int]) -> Region:
 
 
 def _halved(region: Region) -> Region:
-    """Give the region at half the resolution; its start must be even."""
+    """Return the region at half the resolution; its start must be even."""
     return tuple(slice(part.start // 2, (part.stop + 1) // 2) for part in region)
 
 
 def _convolve(block: DoubleConvolution, tile: Tensor, core: Region, shape: Sequence[int]) -> Tensor:
-    """Run a double convolution on a grown tile and give its core.
+    """Run a double convolution on an extended tile and return its core.
 
-    Zeros are padded only where a convolution looks over the border of the volume, so that nothing is computed beyond
+    Zeros are padded only where a convolution reaches over the border of the volume, so that nothing is computed beyond
     what the core needs and every voxel of the core sees what it would see in the whole volume.
     """
     reach = REACH_VOX
@@ -264,10 +264,10 @@ def patch_probability(
     compute: Compute,
     tick: Tick,
 ) -> NDArray[np.float32]:
-    """Run stage 2's network over patches centered on the candidates; beyond the volume are zeros.
+    """Run stage 2's network over patches centered on the candidates, padded with zeros beyond the volume.
 
-    Every patch is judged as it is and mirrored, and its logits are averaged: a microbleed stays one in a mirror, and
-    four judgements err less than one. The paper judges once.
+    Every patch is classified as it is and mirrored, and the logits are averaged: a mirrored microbleed is still one,
+    and the mean of four predictions errs less than one. The paper predicts once.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def patch_probability(
     centers_vox : (N, 3)
     shape : voxels of a patch along each axis, 24 each in the paper
     compute : device and precision
-    tick : told the finished fraction of the work, 0 to 1; what it raises ends the run
+    tick : called with the finished fraction of the work, 0 to 1; an exception that it raises ends the run
 
     Returns
     -------
@@ -296,7 +296,7 @@ def patch_probability(
 
 
 def cut_patches(channels: NDArray[np.float32], centers_vox: NDArray[np.float64], shape: Shape) -> NDArray[np.float32]:
-    """Cut (N, C, *shape) patches out of (C, I, J, K) channels; beyond the volume are zeros.
+    """Cut (N, C, *shape) patches out of (C, I, J, K) channels, padded with zeros beyond the volume.
 
     The center of a patch of even size is its voxel ``size / 2``.
 

@@ -1,4 +1,4 @@
-"""One detection from files to files: what the command line, the Slicer module and cohort runs all start."""
+"""One detection from files to files: what the command line, the Slicer module and cohort runs all call."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ METHODS = ("paper", "classical")
 class DetectionJob:
     """What to detect, how, and where to write it: the options of ``cmmdetect detect``.
 
-    None stands for the default: the modality in the file's name, the shipped bundle, the paper's method where there
-    is a bundle and the classical one where there is none, the thresholds of the bundle or the method.
+    None means the default: the modality in the file name, the shipped bundle, the paper's method if there is a bundle
+    and the classical one otherwise, the thresholds of the bundle or the method.
     """
 
     scan: str
@@ -76,7 +76,7 @@ def run_job(job: DetectionJob, listener: Listener | None = None) -> JobResult:
     InputError
         If an option or a file cannot be used.
     OutputError
-        If the results cannot be written; whether they can is tried before the work begins.
+        If the results cannot be written, which is checked before the work begins.
     CancelledError
         If the listener raised it.
     """
@@ -93,13 +93,13 @@ def run_job(job: DetectionJob, listener: Listener | None = None) -> JobResult:
 
 
 def choose_method(job: DetectionJob, modality: Modality) -> Method:
-    """Make the method that a job asks for in a scan of a modality, with its settings.
+    """Create the method that a job asks for, for a scan of the given modality.
 
     Raises
     ------
     InputError
-        If the method is unknown, its bundle missing, damaged or made for another modality, or a setting
-        impossible.
+        If the method is unknown, its bundle is missing, damaged or made for another modality, or a setting is out of
+        range.
     """
     if job.method not in (None, *METHODS):
         raise InputError(f"unknown method '{job.method}': choose {' or '.join(METHODS)}")
@@ -126,7 +126,7 @@ def _check_packages() -> None:
 
 
 def _changed(settings: Settings, job: DetectionJob) -> Settings:
-    """Give the settings with those that the job names in the place of the defaults."""
+    """Return the settings with the defaults replaced by what the job sets."""
     cutoffs = {
         name: value
         for name in ("min_volume_mm3", "max_ellipticity", "min_skull_distance_mm")
@@ -139,7 +139,7 @@ def _changed(settings: Settings, job: DetectionJob) -> Settings:
         if not 0 < value <= 1:
             raise InputError(f"--{name.replace('_', '-')} {value:g}: must lie above 0 and not above 1")
     for name, value in cutoffs.items():
-        # JSON, in which the results and a review keep it, has no infinity
+        # JSON, in which results and reviews are stored, has no infinity
         if not 0 <= value < math.inf:
             raise InputError(f"--{name.replace('_', '-')} {value:g}: must not be negative, nor infinite")
     return replace(settings, **thresholds, cutoffs=replace(settings.cutoffs, **cutoffs))

@@ -1,9 +1,10 @@
-"""Where in the brain a candidate lies, as far as it speaks against a microbleed; a network sees a patch alone.
+"""Where in the brain a candidate lies, as far as this makes a microbleed less likely; networks see only a patch.
 
-The pineal gland and the choroid plexus in the atria of the lateral ventricles are no brain tissue: a microbleed cannot
-lie in them, calcium often does. On magnitude both look the same, and a reader tells them apart by the place. Pallidum
-and dentate nucleus calcify as well, but bleed too, and are left out. At the edge of the brain lie the vessels of the
-sulci, which is why the paper rejects what is nearer to it than 5 mm (2.4); here its closeness is weighed.
+The pineal gland and the choroid plexus in the atria of the lateral ventricles are not brain tissue: microbleeds cannot
+lie in them, but calcifications often do. On magnitude both look the same, and a reader tells them apart by location.
+Pallidum and dentate nucleus calcify as well, but also bleed, and are not considered. The vessels of the sulci lie at
+the edge of the brain, which is why the paper rejects candidates closer to it than 5 mm (2.4); here that closeness is a
+weight instead.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ from .scan import to_world
 
 PINEAL_GLAND_MM = (0.0, -30.0, 2.0)
 CHOROID_PLEXUS_MM = (20.0, -38.0, 8.0)
-"""Right glomus; MNI152 mm, as those of the pineal gland."""
+"""Glomus of the right choroid plexus; MNI152 mm, like the position of the pineal gland."""
 MNI_CENTER_MM = (0.0, -22.0, 9.5)
 MNI_SPREAD_MM = (33.5, 40.7, 31.5)
-"""Mean and standard deviation of the positions in MNI152's brain mask."""
+"""Mean and standard deviation of the voxel positions in the brain mask of MNI152."""
 UNCERTAINTY_MM = 7.0
-"""Standard deviation of a site about where the brain's center and spread put it, in each direction."""
+"""Standard deviation, per axis, of a site about the position predicted from the brain's center and spread."""
 EDGE_MM = 5.0
-"""Distance at which closeness to the edge of the brain has fallen to 1/e; the cut-off of the paper."""
+"""Distance at which closeness to the edge of the brain falls to 1/e; the cut-off of the paper."""
 LIKE_A_BRAIN = (0.75, 1.3)
-"""Spreads in parts of MNI152's. Beyond them it is a slab or a piece of a brain, whose center says nothing."""
+"""Range of spreads relative to MNI152; outside of it the mask is a slab or part of a brain, with no useful center."""
 
 
 @dataclass(frozen=True)
 class BrainFrame:
-    """Center and size of a whole brain: enough to tell where its middle structures are, without a registration.
+    """Center and size of a whole brain: enough to locate its central structures without a registration.
 
     Attributes
     ----------
@@ -48,7 +49,7 @@ class BrainFrame:
 
     @classmethod
     def of(cls, prepared: PreparedScan) -> BrainFrame | None:
-        """Measure a prepared scan's brain mask; None where it does not hold a whole brain."""
+        """Measure a prepared scan's brain mask; None if it does not hold a whole brain."""
         if prepared.mask_source == "tissue":
             return None
         shape = sitk.LabelShapeStatisticsImageFilter()
@@ -62,7 +63,7 @@ class BrainFrame:
         return cls(_three(center), _three(spread))
 
     def closeness_to_calcium(self, position_mm: ArrayLike) -> NDArray[np.float64]:
-        """Say how near positions are to pineal gland or choroid plexus: 1 there, 0.6 at 7 mm, 0 far away.
+        """Closeness of positions to the pineal gland or choroid plexus: 1 there, 0.6 at 7 mm, 0 far away.
 
         Parameters
         ----------
@@ -91,9 +92,9 @@ class Location:
     ----------
     modality : of the scan, None if it is not known
     calcium : (N,)
-        Closeness to pineal gland and choroid plexus, 0 to 1; 0 in a scan without a whole brain.
+        Closeness to the pineal gland and choroid plexus, 0 to 1; 0 in a scan without a whole brain.
     edge : (N,)
-        Closeness to the edge of the brain mask, 1 there and 0.4 at 5 mm; 0 where there is no edge.
+        Closeness to the edge of the brain mask, 1 at the edge and 0.4 at 5 mm; 0 if there is no edge.
     """
 
     modality: str | None
@@ -102,7 +103,7 @@ class Location:
 
     @classmethod
     def of(cls, candidates: Sequence[Candidate], brain: BrainFrame | None, modality: str | None) -> Location:
-        """Say where candidates lie in a brain, None for a scan that does not hold a whole one."""
+        """Locate candidates in a brain; ``brain`` is None for a scan without a whole one."""
         position_mm = np.array([(item.x, item.y, item.z) for item in candidates], np.float64).reshape(-1, 3)
         depth_mm = [np.inf if item.skull_distance_mm is None else item.skull_distance_mm for item in candidates]
         calcium = brain.closeness_to_calcium(position_mm) if brain else np.zeros(len(candidates))

@@ -1,6 +1,6 @@
-"""Which candidates are the same lesion: two stated rules.
+"""Two rules for which candidates match which lesions.
 
-Published rules differ, and so do the numbers that they give. Here are two, on arrays and points only:
+Published rules differ, and so do the metrics that they give. The two rules here work on arrays and points only:
 
 * overlap, the paper's (4.1): a cluster that shares at least one voxel with a true lesion has found it. A lesion found
   several times counts once, and none of its clusters is a false positive; one cluster may find several lesions.
@@ -22,12 +22,12 @@ CENTER_DISTANCE_MM = 3.0
 
 @dataclass(frozen=True)
 class Match:
-    """What C candidates are to L true lesions.
+    """Assignment of C candidates to L true lesions.
 
     Attributes
     ----------
     candidate_of : (L,) int
-        The candidate that found each lesion, -1 where none did.
+        Index of the candidate that found each lesion, -1 if none did.
     is_false : (C,) bool
         Candidates that are false positives.
     """
@@ -68,7 +68,7 @@ def match_overlap(touches: NDArray[np.bool_], priority: ArrayLike | None = None)
     touches : (C, L)
         Whether a candidate's cluster shares a voxel with a lesion.
     priority : (C,)
-        Of several candidates on one lesion the one with the highest is named; without it the first.
+        Of several candidates on one lesion, the one with the highest priority is named; without priorities, the first.
     """
     order = _by_priority(len(touches), priority)
     found = touches.any(axis=0)
@@ -96,10 +96,10 @@ def match_centers(
     points_mm : (C, 3), candidates
     centers_mm : (L, 3), lesions
     radii_mm : (L,), of the lesions
-    priority : (C,), the higher the sooner; without it all are equal
+    priority : (C,), candidates of high priority are preferred; without it all are equal
     optional : (L,)
-        Lesions that need not be found. They are matched after all others, and every candidate in their reach is
-        no false positive.
+        Lesions that need not be found. They are matched after all others, and no candidate within their reach is a
+        false positive.
     """
     points, centers = np.reshape(points_mm, (-1, 3)), np.reshape(centers_mm, (-1, 3))
     distance = cdist(points, centers)
@@ -117,7 +117,7 @@ def match_centers(
 def _assign(
     distance: NDArray[np.float64], in_reach: NDArray[np.bool_], priority: ArrayLike | None
 ) -> NDArray[np.intp]:
-    """Give the row of each column in the best one-to-one assignment, -1 where it has none."""
+    """Return the row assigned to each column in the best one-to-one assignment, -1 for none."""
     row_of = np.full(distance.shape[1], -1)
     rows = np.flatnonzero(in_reach.any(axis=1))
     columns = np.flatnonzero(in_reach.any(axis=0))
@@ -128,7 +128,7 @@ def _assign(
     rank = np.zeros(len(rows))
     if priority is not None:
         rank = np.unique(np.asarray(priority, np.float64)[rows], return_inverse=True)[1].astype(np.float64)
-    # one step of rank outweighs all distances; that every match gains something makes their number the largest
+    # one step of rank outweighs all distances; every match lowers the cost, so as many as possible are made
     whole_mm = step[near].sum() + 1
     cost = np.where(near, step - whole_mm * (rank + 1)[:, None], 0.0)
     taken, given = linear_sum_assignment(cost)

@@ -1,4 +1,4 @@
-"""What a detection method is: two probabilities and the settings that turn them into decisions."""
+"""The interface of a detection method: two probabilities, and the settings that turn them into decisions."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ class Method(Protocol):
     ----------
     settings : Settings
     extent : float
-        A lesion reaches as far as its probability has this share of the highest; 0 for as far as Th_Cdet.
+        A lesion consists of the voxels with at least this share of its highest probability; 0 for all above Th_Cdet.
     """
 
     settings: Settings
     extent: float
 
     def detect(self, channels: NDArray[np.float32], prepared: PreparedScan, tick: Tick) -> NDArray[np.float32]:
-        """Give the probability of microbleed, (I, J, K), from the (C, I, J, K) channels; 0 outside the mask."""
+        """Return the probability of microbleed, (I, J, K), from the (C, I, J, K) channels; 0 outside the mask."""
 
     def discriminate(
         self, channels: NDArray[np.float32], prepared: PreparedScan, found: StageOne, tick: Tick
     ) -> NDArray[np.float32]:
-        """Give the probability of microbleed, (N,), of each candidate of stage 1."""
+        """Return the probability of microbleed, (N,), of each candidate of stage 1."""
 
     def describe(self) -> dict[str, Any]:
-        """Give what a reader must know of the method to repeat the run."""
+        """Return what is needed to repeat the run, for its provenance."""

@@ -1,9 +1,9 @@
-"""The grid on which networks look at a scan: voxels of one size.
+"""The grid on which the networks see a scan: one voxel size for all scans.
 
-A network counts in voxels. Three of them across are a vein on a grid of 0.4 mm and a microbleed on one of 1.2 mm, and
-a dot that is gone in the next slice is noise where slices are of 1 mm and a microbleed where they are of 5 mm. Nothing
-in the channels tells one grid from another. So images are brought to one voxel size before a network sees them, and
-what it says is brought back; everything else works on the scan's own grid.
+A network measures in voxels. A spot three voxels wide is a vein at 0.4 mm and a microbleed at 1.2 mm, and a spot that
+is absent from the next slice is noise in slices of 1 mm and a microbleed in slices of 5 mm. Nothing in the channels
+tells one grid from another. So images are resampled to one voxel size before a network sees them, and its output is
+resampled back; everything else works on the scan's own grid.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scipy import ndimage
 
 Shape = tuple[int, int, int]
 POOLED_VOX = 4
-"""What two poolings make one voxel of; the height of a patch is a multiple of it."""
+"""Voxels that two poolings reduce to one; the height of a patch is a multiple of it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class NetworkVoxel:
     slice_mm: float | None = None
 
     def patch_shape(self, size: int) -> Shape:
-        """Give the voxels of a patch of ``size`` pixels: as high as it is wide, in mm if they are known.
+        """Return the shape in voxels of a patch of ``size`` pixels: as high as it is wide, in mm if these are known.
 
         >>> NetworkVoxel(0.8, 1.6).patch_shape(24), NetworkVoxel(0.8).patch_shape(24)
         ((24, 24, 12), (24, 24, 24))
@@ -51,7 +51,7 @@ SCANS_OWN = NetworkVoxel()
 
 @dataclass(frozen=True)
 class NetworkGrid:
-    """A scan's grid, slices along its last axis, and that of a network.
+    """A scan's grid, with slices along its last axis, and that of a network.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class NetworkGrid:
 
     @classmethod
     def of(cls, scan_shape: Sequence[int], spacing_mm: Sequence[float], voxel: NetworkVoxel) -> NetworkGrid:
-        """Give the grid with voxels of about that size.
+        """Return the grid with voxels of about the given size.
 
         >>> NetworkGrid.of((100, 120, 30), (0.4, 0.4, 5.0), NetworkVoxel(0.8, 1.6)).shape
         (50, 60, 94)
@@ -78,12 +78,12 @@ class NetworkGrid:
         return cls((i, j, k), (across, along, high))
 
     def spacing_mm(self, spacing_mm: Sequence[float]) -> tuple[float, float, float]:
-        """Give the voxel size of the network's grid from that of the scan's."""
+        """Return the voxel size of the network's grid from that of the scan's."""
         i, j, k = (step * old / new for step, old, new in zip(spacing_mm, self.scan_shape, self.shape, strict=True))
         return i, j, k
 
     def channels(self, channels: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Bring (C, I, J, K) to the network's grid, smoothed before where voxels become fewer; 0 outside the mask.
+        """Resample (C, I, J, K) to the network's grid, smoothed first along axes that get coarser; 0 outside the mask.
 
         Parameters
         ----------
@@ -91,17 +91,17 @@ class NetworkGrid:
         """
         if self.shape == self.scan_shape:
             return channels
-        # as much as a box of the new voxel would smooth, beyond what the old one has
+        # the smoothing by a box of the new voxel size, beyond that by the old one
         sigma = [max(0.0, 0.5 * (old / new - 1)) for old, new in zip(self.scan_shape, self.shape, strict=True)]
         smooth = (ndimage.gaussian_filter(channel, sigma) if any(sigma) else channel for channel in channels)
         return np.stack([_resampled(channel, self.shape, 1) * mask for channel in smooth])
 
     def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Bring a mask to the network's grid."""
+        """Resample a mask to the network's grid."""
         return _resampled(mask.astype(np.uint8), self.shape, 0) > 0
 
     def labels(self, labels: NDArray[np.int16]) -> NDArray[np.int16]:
-        """Bring labels to the network's grid; none gets lost, however small it is."""
+        """Resample labels to the network's grid; none is lost, however small."""
         found = _resampled(labels, self.shape, 0)
         for number in np.setdiff1d(labels[labels > 0], found):
             center = np.argwhere(labels == number).mean(axis=0)[None]
@@ -109,12 +109,12 @@ class NetworkGrid:
         return found
 
     def points(self, points_vox: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Bring (N, 3) voxel coordinates of the scan's grid to the network's."""
+        """Convert (N, 3) voxel coordinates of the scan's grid to the network's."""
         last = np.array(self.shape) - 1
         return np.clip((points_vox + 0.5) * np.array(self.shape) / np.array(self.scan_shape) - 0.5, 0, last)
 
     def back(self, probability: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Bring a network's (I', J', K') map to the scan's grid."""
+        """Resample a network's (I', J', K') map to the scan's grid."""
         return _resampled(probability, self.scan_shape, 1)
 
 

@@ -1,6 +1,6 @@
 """The three networks of the paper: candidate detector (2.2), teacher (2.3.1) and student (2.3.2).
 
-All take the channels of `channels.CHANNELS`, as (N, C, I, J, K), and give logits. Any spatial size goes in.
+All take the channels of `channels.CHANNELS`, as (N, C, I, J, K) of any spatial size, and return logits.
 ``width`` is the number of filters at full resolution, 64 in the paper; every other layer scales with it, so that
 ``width=64`` has the paper's 64-128-256 filters and FC-1024, FC-128, FC-32.
 """
@@ -20,10 +20,10 @@ PAPER_WIDTH = 64
 INITIAL_SIGMA = 0.05
 INITIAL_BIAS = 0.1
 MICROBLEED_SHARE = 0.01
-"""Share of voxels that a new network takes for microbleed."""
+"""Share of voxels that an untrained network takes for microbleed."""
 DROPOUT = 0.2
 POOLED_SIZE = 2
-"""Voxels along each axis before the dense layers: 2^3 of 128 filters are the paper's 1,024 inputs."""
+"""Voxels along each axis before the dense layers: 2^3 voxels of 128 filters make the paper's 1,024 inputs."""
 
 
 class DoubleConvolution(nn.Sequential):
@@ -48,14 +48,14 @@ class FeatureExtractor(nn.Module):
         self.at_quarter = DoubleConvolution(2 * width, 4 * width)
 
     def forward(self, channels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give the features at full, half and quarter resolution (sizes rounded up)."""
+        """Return the features at full, half and quarter resolution (sizes rounded up)."""
         full = self.at_full(self.project(channels))
         half = self.at_half(pool(full))
         return full, half, self.at_quarter(pool(half))
 
 
 class Segmentor(nn.Module):
-    """Decoder of the shallow U-Net, T_s: 2x2x2 upsampling, skip connections, one logit a class and voxel."""
+    """Decoder of the shallow U-Net, T_s: 2x2x2 upsampling, skip connections, one logit per class and voxel."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -66,15 +66,15 @@ class Segmentor(nn.Module):
         self.logits = nn.Conv3d(width, CLASSES, 1)
 
     def forward(self, full: Tensor, half: Tensor, quarter: Tensor) -> Tensor:
-        """Give (N, 2, I, J, K) logits from the features of `FeatureExtractor`."""
+        """Return (N, 2, I, J, K) logits from the features of `FeatureExtractor`."""
         return self.decode_full(full, self.decode_half(half, quarter))
 
     def decode_half(self, half: Tensor, quarter: Tensor) -> Tensor:
-        """Join half and quarter resolution."""
+        """Combine half and quarter resolution."""
         return self.at_half(join(half, self.up_half(quarter)))
 
     def decode_full(self, full: Tensor, decoded_half: Tensor) -> Tensor:
-        """Join full and half resolution and give the logits."""
+        """Combine full and half resolution and return the logits."""
         return self.logits(self.at_full(join(full, self.up_full(decoded_half))))
 
 
@@ -82,8 +82,8 @@ class PatchClassifier(nn.Module):
     """Classifier arm, T_c: 1x1x1 projection, two levels of two convolutions and a pooling, three dense layers.
 
     The paper fixes neither the size before the dense layers nor the nonlinearities between them. Here the last
-    pooling is adaptive, to 2^3 voxels, which gives the 1,024 inputs of FC-1024 and lets any patch size in; ReLU
-    stands behind every dense layer but the last. 20 % dropout before FC-128.
+    pooling is adaptive, to 2^3 voxels, which gives the 1,024 inputs of FC-1024 and allows any patch size; ReLU follows
+    every dense layer but the last. There is 20 % dropout before FC-128.
     """
 
     def __init__(self, width: int) -> None:
@@ -104,17 +104,17 @@ class PatchClassifier(nn.Module):
         self.logits = nn.Linear(width // 2, CLASSES)
 
     def forward(self, quarter: Tensor) -> Tensor:
-        """Give (N, 2) logits from the features at quarter resolution."""
+        """Return (N, 2) logits from the features at quarter resolution."""
         return self.logits(self.embed(quarter))
 
     def embed(self, quarter: Tensor) -> Tensor:
-        """Give the (N, width / 2) features behind FC-32, which figure 7C-D of the paper shows."""
+        """Return the (N, width / 2) features after FC-32, which figure 7C-D of the paper shows."""
         pooled = pool(self.first(self.project(quarter)))
         return self.features(F.adaptive_max_pool3d(self.second(pooled), POOLED_SIZE).flatten(1))
 
 
 class CandidateDetector(nn.Module):
-    """Stage 1: a U-Net with two poolings that gives a logit a class and voxel (2.2, figure 3)."""
+    """Stage 1: a U-Net with two poolings that returns one logit per class and voxel (2.2, figure 3)."""
 
     def __init__(self, width: int = PAPER_WIDTH) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class CandidateDetector(nn.Module):
 
 
 class Student(nn.Module):
-    """Stage 2: says of a patch centered on a candidate whether it is a microbleed (2.3.2, figure 5)."""
+    """Stage 2: classifies a patch centered on a candidate as microbleed or not (2.3.2, figure 5)."""
 
     def __init__(self, width: int = PAPER_WIDTH) -> None:
         super().__init__()
@@ -158,12 +158,12 @@ class Teacher(nn.Module):
 
 
 def pool(features: Tensor) -> Tensor:
-    """Halve the resolution by the largest value of 2x2x2 voxels; an odd last voxel is kept."""
+    """Halve the resolution by max pooling of 2x2x2 voxels; an odd last voxel is kept."""
     return F.max_pool3d(features, 2, ceil_mode=True)
 
 
 def join(skip: Tensor, upsampled: Tensor) -> Tensor:
-    """Concatenate a skip connection and the upsampled features, whose surplus voxel of an odd size is cut."""
+    """Concatenate a skip connection and upsampled features, cropped where the size is odd."""
     i, j, k = skip.shape[2:]
     return torch.cat([skip, upsampled[..., :i, :j, :k]], dim=1)
 
@@ -171,12 +171,12 @@ def join(skip: Tensor, upsampled: Tensor) -> Tensor:
 def initialize(network: nn.Module) -> None:
     """Draw weights from a truncated normal distribution with sigma 0.05 and set biases to 0.1 (2.6).
 
-    Dense layers get sigma ``sqrt(2 / inputs)`` (He et al. 2015): the paper's 0.05 for its 1,024 inputs, but more in a
-    narrow network, whose last layers would hardly tell one patch from another and may never begin to learn.
+    Dense layers get sigma ``sqrt(2 / inputs)`` (He et al. 2015): about the paper's 0.05 for its 1,024 inputs, but more
+    in a narrow network, whose last layers could otherwise hardly tell patches apart and might never begin to learn.
 
-    But the biases of the voxel logits say that microbleeds are few, which the paper's do not. A network that has to
-    learn that from a draw turns all of its last features against microbleeds: their voxels then have no feature left
-    and never reach a probability of one half, however long it is trained.
+    Unlike the paper's, the biases of the voxel logits encode that microbleeds are rare. A network that has to learn
+    this from equal odds turns all of its last features against microbleeds: no feature is then left for their voxels,
+    which never reach a probability of one half, however long it is trained.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d | nn.Linear):

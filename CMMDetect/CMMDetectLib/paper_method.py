@@ -1,4 +1,4 @@
-"""The method of the paper: the networks of a bundle in stages 1 and 2."""
+"""The method of the paper: the networks of a bundle as stages 1 and 2."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .progress import Tick
 
 
 class PaperMethod:
-    """U-Net and student of a bundle, with its thresholds unless others are given."""
+    """The U-Net and the student of a bundle, with its thresholds unless others are given."""
 
-    extent = 0.5  # by which outlines agree best with those of simulated microbleeds
+    extent = 0.5  # with which outlines agree best with those of simulated microbleeds
 
     def __init__(self, bundle: ModelBundle, compute: Compute, settings: Settings | None = None) -> None:
         self.settings = settings or bundle.settings
@@ -40,7 +40,7 @@ class PaperMethod:
     def discriminate(
         self, channels: NDArray[np.float32], prepared: PreparedScan, found: StageOne, tick: Tick
     ) -> NDArray[np.float32]:
-        """Run the student over a patch centered on each candidate (2.3.2); weigh it with stage 1 and the location."""
+        """Run the student over a patch centered on each candidate (2.3.2); calibrate with stage 1 and the location."""
         clusters = found.clusters
         if not len(clusters.centroid_vox):
             return np.zeros(0, np.float32)
@@ -52,7 +52,7 @@ class PaperMethod:
         return self._bundle.description.calibration.apply(probability, clusters.peak, location)
 
     def describe(self) -> dict[str, Any]:
-        """Give bundle, checksums, device and precision."""
+        """Return bundle, checksums, device and precision."""
         description = self._bundle.description
         return {
             "method": "paper",

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from .candidates import Candidate, Stage, sphere_diameter
 
 WIDEST_MM = 10.0
-"""What is wider is by definition no microbleed but a larger hemorrhage, or a sinus. The paper has no such limit."""
+"""Anything wider is by definition no microbleed but a larger hemorrhage, or a sinus. The paper has no such limit."""
 ROUNDING = 1e-4
-"""Part of a cut-off by which a value may miss it: the sizes of the same voxels differ by less from file to file,
-and a cut-off is often the volume of exactly one voxel."""
+"""Relative tolerance of a cut-off: rounded voxel sizes differ by less from file to file, and a cut-off is often the
+volume of exactly one voxel."""
 
 
 @dataclass(frozen=True)
 class CutOffs:
-    """What a candidate must fulfil to be final; the defaults are the paper's."""
+    """What a candidate must fulfill to be final; the defaults are the paper's."""
 
     min_volume_mm3: float = 2.5
     max_ellipticity: float = 0.2
@@ -24,10 +24,10 @@ class CutOffs:
 
 
 def postprocess(candidate: Candidate, cutoffs: CutOffs) -> Candidate:
-    """Move a candidate of stage 2 on to the final stage, or say which cut-off it fails.
+    """Move a candidate of stage 2 on to the final stage, or record which cut-off it fails.
 
-    Of several cut-offs the first in the paper's order is named: volume, ellipticity, distance to the skull. Volume is
-    also what one fails by that is wider than `WIDEST_MM`. A candidate that stage 2 rejected stays as it is.
+    If it fails several, the first in the paper's order is recorded: volume, ellipticity, distance to the skull. A
+    candidate wider than `WIDEST_MM` fails by volume too. A candidate that stage 2 rejected is returned unchanged.
     """
     if candidate.stage is not Stage.DISCRIMINATION:
         return candidate

@@ -1,4 +1,4 @@
-"""How far a run is, and how long its steps took."""
+"""Progress of a run, and the time that its steps took."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 Listener = Callable[[str, float, str], None]
-"""Told (step, fraction of the whole run, message). It ends the run by raising `CancelledError`."""
+"""Called with (step, fraction of the whole run, message). It ends the run by raising `CancelledError`."""
 Tick = Callable[[float], None]
-"""Told the fraction of the current step."""
+"""Called with the finished fraction of the current step."""
 
 
 STEPS = {
@@ -22,7 +22,7 @@ STEPS = {
     "postprocessing": ("Stage 3: post-processing", 0.2),
     "writing": ("Writing the results", 0.8),
 }
-"""The steps of a detection: what they are called and their usual share of the time."""
+"""The steps of a detection: their messages and their usual shares of the time."""
 
 
 class Progress:
@@ -49,7 +49,7 @@ class Progress:
 
     @contextmanager
     def step(self, name: str) -> Iterator[Tick]:
-        """Announce and time a step; gives the function that reports how much of it is done."""
+        """Announce and time a step; yields the function that reports how much of it is done."""
         message, share = self._steps[name]
         whole = sum(other for _, other in self._steps.values())
         names = list(self._steps)

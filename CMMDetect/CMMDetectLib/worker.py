@@ -1,11 +1,11 @@
 """Detection as a child process: ``python -m CMMDetectLib.worker JOB.json``.
 
-The job file holds the fields of `DetectionJob`. The process prints one JSON object a line,
+The job file holds the fields of `DetectionJob`. The process prints one JSON object per line,
 ``{"stage": "detection", "progress": 0.42, "message": "...", "pid": 4711}``; everything else on its output is log.
-``pid`` is the number of this process, by which it can be ended from outside: what was started may be a launcher only.
+``pid`` is the id of this process, with which it can be killed: the process that was started may only be a launcher.
 The last object has the stage ``done`` (with the written files), ``cancelled`` or ``error``. A file beside the job
-file, named like it with ``.cancel`` added, ends the run at its next step and leaves nothing behind; so does the
-deletion of the job file.
+file, with the same name and ``.cancel`` appended, ends the run at its next step and leaves nothing behind; so does
+deleting the job file.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ EXIT_CANCELLED = 3
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Detect as the job file says that is the only argument; the exit status is one of the constants above."""
+    """Run the detection of the job file given as the only argument; return one of the exit statuses above."""
     return answer(arguments, _detect)
 
 
 def answer(arguments: list[str] | None, work: Work, cancelled: str = "cancelled") -> int:
-    """Do the work of the job file that is the only argument, and tell how it ended.
+    """Do the work of the job file given as the only argument, and report how it ended.
 
     Parameters
     ----------
     arguments : None for those of the process
-    work : takes the job file and gives what the last object adds
-    cancelled : how a cancelled run is called
+    work : takes the job file and returns what is added to the last object
+    cancelled : message of a cancelled run
 
     Returns
     -------
@@ -72,7 +72,7 @@ def _detect(path: Path) -> dict[str, Any]:
     cancel = path.with_name(path.name + ".cancel")
 
     def listen(stage: str, progress: float, message: str) -> None:
-        # without a job file nobody waits for the results any more
+        # without a job file nobody is waiting for the results
         if cancel.exists() or not path.exists():
             raise CancelledError
         say(stage, progress, message)
@@ -82,7 +82,7 @@ def _detect(path: Path) -> dict[str, Any]:
 
 
 def say(stage: str, progress: float, message: str, **more: Any) -> None:
-    """Print one line of news for the parent process."""
+    """Print one line of progress for the parent process."""
     news = {"stage": stage, "progress": round(progress, 4), "message": message, "pid": os.getpid(), **more}
     line = json.dumps(news)
     sys.stdout.write(line + "\n")
