@@ -1,1 +1,1 @@
-"""The Qt side of the CMMDetect panel, one section of the panel a file. No algorithm lives here."""
+"""The user interface of the CMMDetect panel, one section per file. No algorithm lives here."""

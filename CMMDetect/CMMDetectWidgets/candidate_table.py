@@ -1,4 +1,4 @@
-"""The table of candidates: one row each, the most likely first."""
+"""The table of candidates: one row per candidate, the most likely first."""
 
 import qt
 from slicer.i18n import tr as _
@@ -18,16 +18,16 @@ COLUMN_TIPS = (
 )
 NUMBERS = (2, 3)
 WIDEST = ("r0000", _("1: unlikely"), "0.00", "00.0", _("accepted"), _("Certainty"))
-"""Text that the columns are made for; the last column takes what is left."""
+"""Widest text of each column, which sets its width; the last column takes the remaining space."""
 ROW_MARGIN_PX = 3
 VERDICTS = {
     Verdict.ACCEPTED: (_("accepted"), ("#1f6ca5", "#6cb8f0")),
     Verdict.REJECTED: (_("rejected"), ("#6b6b6b", "#b8b8b8")),
     Verdict.UNDECIDED: ("", None),
 }
-"""Text of a verdict, and its color on a light and on a dark background: about those of the markings."""
+"""Text of a verdict and its color on a light and on a dark background, similar to those of the markings."""
 DARK = 128
-"""A background that is less light than this, of 255, is dark."""
+"""A background with a lightness below this, of 255, is dark."""
 STAGES = {Stage.DETECTION: _("1"), Stage.DISCRIMINATION: _("2"), Stage.FINAL: _("final")}
 REASONS = {
     "discrimination": _("unlikely"),
@@ -53,18 +53,18 @@ MIMICS = {
 
 
 def likelihood(candidate):
-    """What candidates are sorted by: their last probability. Readers' own points have none and come first."""
+    """Sort key of candidates: their last probability. Readers' own points have none and come first."""
     known = [p for p in (candidate.p_discrimination, candidate.p_detection) if p is not None]
     return known[0] if known else 2.0
 
 
 class CandidateTable:
-    """Shows candidates and tells which one was chosen.
+    """Shows candidates and reports which one was chosen.
 
     Parameters
     ----------
     widget : QTableWidget
-    onChosen : told the id of the candidate whose row was chosen
+    onChosen : called with the id of the candidate whose row was chosen
     """
 
     def __init__(self, widget, onChosen):
@@ -85,7 +85,7 @@ class CandidateTable:
         widget.connect("itemSelectionChanged()", self._onSelection)
 
     def _fitColumns(self):
-        """Make the columns as wide as the widest text that they may have to show, in the letters as they are now."""
+        """Make the columns as wide as the widest text that they may have to show, in the current font."""
         lineHeight = qt.QFontMetrics(self._widget.font).height()
         if lineHeight == self._lineHeight:
             return
@@ -110,7 +110,7 @@ class CandidateTable:
         return self._ids[row] if 0 <= row < len(self._ids) and self._widget.selectedItems() else None
 
     def show(self, candidates):
-        """List these candidates; the chosen one stays chosen if it is among them."""
+        """List these candidates; the chosen one stays chosen if it is one of them."""
         chosen = self.current
         listed = sorted(candidates, key=likelihood, reverse=True)
         self._updating = True
@@ -125,11 +125,11 @@ class CandidateTable:
             self._updating = False
 
     def update(self, candidate):
-        """Show what is known of a listed candidate now."""
+        """Update the row of a listed candidate."""
         self._fill(self._ids.index(candidate.id), candidate)
 
     def choose(self, candidateId):
-        """Choose a candidate's row, and tell so even if it was chosen already; None chooses no row."""
+        """Choose a candidate's row and report it, even if it was chosen already; None chooses no row."""
         self._updating = True
         try:
             self._select(candidateId)
@@ -168,7 +168,7 @@ class CandidateTable:
         self._widget.item(row, 4).setForeground(qt.QBrush(self._readable(colors)) if colors else qt.QBrush())
 
     def _readable(self, colors):
-        """Choose the color that can be read on the table's background, which the user may change at any time."""
+        """Return the color that is readable on the table's background, which the user may change at any time."""
         background = self._widget.palette.color(qt.QPalette.Base)
         return qt.QColor(colors[background.lightness() < DARK])
 
@@ -187,12 +187,12 @@ def _stageText(candidate):
 def _detail(candidate):
     if candidate.certainty:
         return CERTAINTIES[Certainty(candidate.certainty)]
-    # tables that come from elsewhere may name others
+    # tables from other programs may contain other values
     return MIMICS.get(candidate.mimic, candidate.mimic) or ""
 
 
 def _tip(candidate):
-    """The measures that have no column."""
+    """Tool tip with the measures that have no column."""
     measures = (
         (_("p of stage 1"), candidate.p_detection, "{:.2f}"),
         (_("p of stage 2"), candidate.p_discrimination, "{:.2f}"),

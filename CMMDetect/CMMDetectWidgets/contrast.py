@@ -1,16 +1,16 @@
-"""The contrast of the chosen scan: guessed once, and what the user says of a scan stays with it."""
+"""The contrast of the chosen scan: guessed once; what the user chose for a scan stays with it."""
 
 from .inputs import guessModality
 from .parameters import ModalityChoice
 
 ATTRIBUTE = "CMMDetect.Modality"
-"""Of a volume: name of the `ModalityChoice` that the user made, in either module, or that its review goes by."""
+"""Attribute of a volume: name of the `ModalityChoice` of the user, in either module, or of its review."""
 NOT_YET = object()
-"""Nothing was guessed since the module or the scene was opened, which is not the same as: no volume is chosen."""
+"""No guess was made since the module or the scene was opened, which is not the same as having no volume chosen."""
 
 
 class Contrast:
-    """Keeps the contrast in a parameter node right for the volume that is chosen.
+    """Keeps the contrast in a parameter node correct for the chosen volume.
 
     Parameters
     ----------
@@ -25,11 +25,11 @@ class Contrast:
         self._given = ModalityChoice.UNKNOWN
 
     def trust(self):
-        """What is in the parameters now came with a scene, or from the other module: it is not guessed over."""
+        """Keep the current value, which came with a scene or from the other module, instead of guessing."""
         self._guessedFor = NOT_YET
 
     def update(self, parameters):
-        """Guess the contrast of a volume that was just chosen, or remember what the user chose for it."""
+        """Guess the contrast of a newly chosen volume, or remember what the user chose for it."""
         volume, modality = getattr(parameters, self._volume), getattr(parameters, self._modality)
         name = volume.GetID() if volume else None
         if name == self._guessedFor:
@@ -45,7 +45,7 @@ class Contrast:
         self._given = modality
 
     def hint(self, parameters):
-        """Say in words where the contrast was read, "" if the user chose it."""
+        """Return where the contrast was read, in words; "" if the user chose it."""
         guessed, where = self._guess
         return where if getattr(parameters, self._modality) == guessed else ""
 
@@ -64,6 +64,6 @@ def settleContrast(volume, modality):
 
 
 def chosenContrast(volume):
-    """Give the contrast that the user chose for a volume, None if there is none."""
+    """Return the contrast that the user chose for a volume, None if there is none."""
     name = volume.GetAttribute(ATTRIBUTE)
     return ModalityChoice[name] if name in ModalityChoice.__members__ else None

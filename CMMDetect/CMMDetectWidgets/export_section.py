@@ -1,4 +1,4 @@
-"""The Export and compare section: results out, a saved review in, two readers side by side."""
+"""The Export and compare section: export of results, saved reviews, comparison of two readers."""
 
 from pathlib import Path
 
@@ -14,19 +14,19 @@ from CMMDetectLib.review_records import Verdict
 
 TRAINING_FOLDER = "training"
 MAY_BREAK = "\u200b"
-"""Invisible: where a line may end. A long name of a file without one would make the whole panel wider."""
+"""Zero-width space, where a line may break: a long file name without one would make the whole panel wider."""
 
 
 class ExportSection:
-    """Writes what a review gives, and takes saved reviews.
+    """Exports the results of a review and opens saved reviews.
 
     Parameters
     ----------
     ui : the panel's widgets
-    currentReview : gives the session, its scan and the folder to write to; None without a review
-    takeNote : takes into the review what is still being written
-    onOpen : told the path of a saved review to go on with
-    onAdjudicate : told the session that settles what two readers disagree on
+    currentReview : returns the session, its scan and the folder to write to; None without a review
+    takeNote : stores the note that is still being written
+    onOpen : called with the path of a saved review to continue
+    onAdjudicate : called with the session that settles what two readers disagree on
     """
 
     def __init__(self, ui, currentReview, takeNote, onOpen, onAdjudicate):
@@ -46,7 +46,7 @@ class ExportSection:
         self.update()
 
     def update(self, _path=None):
-        """Enable what can be done now; a disabled button says why in its tooltip."""
+        """Enable what can be done now; the tool tip of a disabled button says why it is disabled."""
         review = self._currentReview()
         chosen = Path(self._ui.sessionPathLineEdit.currentPath).is_file()
         for button in (self._ui.exportButton, self._ui.trainingButton):
@@ -58,7 +58,7 @@ class ExportSection:
 
     def _enable(self, button, possible, why):
         button.setEnabled(possible)
-        # the tooltip of the .ui comes back when the button works again
+        # the tool tip of the .ui is restored when the button is enabled again
         usual = button.property("usualToolTip") or button.toolTip
         button.setProperty("usualToolTip", usual)
         button.setToolTip(usual if possible else why)
@@ -109,7 +109,7 @@ class ExportSection:
             self._try(lambda: self._onAdjudicate(third))
 
     def _finishedReview(self):
-        """Give the review with the note that is being written: a button need not take the keyboard from its line."""
+        """Return the review, with the note that is being written: a click on a button need not end its editing."""
         self._takeNote()
         return self._currentReview()
 
@@ -141,7 +141,7 @@ class ExportSection:
         table.setVisible(True)
 
     def _try(self, action):
-        """Do something; what keeps it from being done is said in the panel, without a pop-up."""
+        """Do something; an error is shown in the panel, without a pop-up."""
         try:
             return action()
         except CMMDetectError as error:

@@ -1,4 +1,4 @@
-"""The Inputs and Advanced sections: what is chosen, what it means, and why it may not work."""
+"""The Inputs and Advanced sections: what is chosen, what that implies, and why it may not work."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ SETTING_WIDGETS = (
 
 
 class InputSection:
-    """Keeps the input widgets and the parameter node together, where `connectGui` cannot.
+    """Synchronizes those input widgets with the parameter node that `connectGui` cannot.
 
     Parameters
     ----------
@@ -50,14 +50,14 @@ class InputSection:
         return self._binding.node
 
     def folder(self):
-        """Where results go; with no choice it stays the same for a scan, though its scene is saved elsewhere."""
+        """Results folder; without a choice it stays the same for a scan, even if the scene is saved elsewhere."""
         parameters = self._parameters()
         if parameters.resultsFolder:
             return Path(parameters.resultsFolder).expanduser()
         return self._usualFolder()
 
     def settle(self):
-        """Take paths that are just being typed."""
+        """Accept paths that are still being typed."""
         self._resultsField.flush()
         self._modelField.flush()
 
@@ -68,14 +68,14 @@ class InputSection:
         return self._default[1]
 
     def update(self):
-        """Bring the widgets to the parameter node, and give the reason why nothing can be started ("" if it can)."""
+        """Update the widgets from the parameter node; return why nothing can be started, "" if it can."""
         self._updating = True
         try:
             parameters = self._parameters()
             self._contrast.update(parameters)
             hint = self._contrast.hint(parameters)
             self._ui.modalityHintLabel.setText(hint)
-            # an empty one would still keep the contrast from reaching the edge that the other fields have
+            # an empty one would still keep the contrast from aligning with the edge of the other fields
             self._ui.modalityHintLabel.setVisible(bool(hint))
             self._updateMask(parameters)
             self._resultsField.show(parameters.resultsFolder or str(self._usualFolder()))
@@ -88,7 +88,7 @@ class InputSection:
         return problem
 
     def forget(self):
-        """The scene closes: a volume of the next one may have the ID of one of this, and no setting is of this."""
+        """Forget everything about the scene, which is closing: the next one may reuse the IDs of its nodes."""
         self._contrast.trust()
         self._settingsOf = None
         self._resultsField.drop()
@@ -96,7 +96,7 @@ class InputSection:
         self._default = (NOT_YET, None)
 
     def keepContrast(self):
-        """The contrast in the parameters came with a scene, or from the other module: do not guess over it."""
+        """Keep the contrast, which came with a scene or from the other module, instead of guessing."""
         self._contrast.trust()
 
     def _updateMask(self, parameters):
@@ -116,7 +116,7 @@ class InputSection:
         box.setCurrentIndex(ids.index(parameters.maskSegment) if parameters.maskSegment in ids else -1)
 
     def _updateSettings(self, parameters):
-        """Show the method's own thresholds unless the user has their own."""
+        """Show the method's own thresholds unless the user sets their own."""
         for name in SETTING_WIDGETS:
             getattr(self._ui, name).setEnabled(parameters.ownThresholds)
         method = None if parameters.ownThresholds else (methodName(parameters), modelFolder(parameters.model))

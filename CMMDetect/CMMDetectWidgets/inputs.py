@@ -1,4 +1,4 @@
-"""What is to be detected in: whether it can work, what contrast it is, and the files that the worker reads."""
+"""The inputs of a detection: checks, the guessed contrast, and the files that the worker reads."""
 
 import re
 from pathlib import Path
@@ -24,14 +24,14 @@ NAME_WORDS = (
     (Modality.SWI, r"swi\w*|swan|venobold|minip"),
     (Modality.T2STAR, r"t2star\w*|t2s|t2|gre|ge|ffe|flash|medic|merge|hemo|heme"),
 )
-"""Words in the names of volumes and series, as the scanners' makers have them; the first that is found counts."""
+"""Words in the names of volumes and series, as scanner vendors use them; the first match counts."""
 MASK_PARTS = 100
 """Parts in which the voxels of a mask are searched, until one has what is looked for."""
 DICOM_TAGS = {"0008,103E": _("series description"), "0018,1030": _("protocol name"), "0018,0024": _("sequence name")}
 
 
 def guessFromText(text):
-    """Give the contrast that a free text names, None if it names none.
+    """Return the contrast that a free text names, None if it names none.
 
     >>> guessFromText("AX SWAN 3mm"), guessFromText("ep2d_diff")
     (<Modality.SWI: 'swi'>, None)
@@ -44,8 +44,8 @@ def guessFromText(text):
 
 
 def guessModality(volumeNode):
-    """Give the contrast of a volume and, in words, where it was read; None and "" if nothing tells it."""
-    # Slicer numbers volumes of the same name
+    """Return the contrast of a volume and, in words, where it was read; None and "" if it is not known."""
+    # Slicer numbers volumes with the same name
     name = re.sub(r"_\d+$", "", volumeNode.GetName() or "")
     found = guess_modality(name) or guessFromText(name)
     if found:
@@ -61,7 +61,7 @@ def guessModality(volumeNode):
 
 
 def problemOf(parameters):
-    """Say in one line why the detection cannot be started, "" if it can."""
+    """Return in one line why the detection cannot be started, "" if it can."""
     volume = parameters.inputVolume
     if volume is None:
         return _("Choose the scan to search.")
@@ -74,27 +74,27 @@ def problemOf(parameters):
 
 
 def methodName(parameters):
-    """Give the method that runs, as the worker knows it: what is chosen, or the best that can run here."""
+    """Return the worker's name of the method that runs: the chosen one, or the best that can run here."""
     if parameters.method != MethodChoice.BEST:
         return parameters.method.value
     return bestMethod(parameters.model)
 
 
 def bestMethod(model=""):
-    """Give the best method that can run here, as the worker knows it; the model as in `modelFolder`."""
+    """Return the worker's name of the best method that can run here; ``model`` as in `modelFolder`."""
     ready = networksReady() and modelFolder(model) is not None
     return MethodChoice.NETWORKS.value if ready else MethodChoice.CLASSICAL.value
 
 
 def methodOptions(method, model=""):
-    """Give method and model by the names of `DetectionJob`; without a model it is the one in use."""
+    """Return method and model as fields of `DetectionJob`; without a model, the one in use."""
     if method != MethodChoice.NETWORKS.value:
         return {"method": method}
     return {"method": method, "model": str(modelFolder(model))}
 
 
 def jobOptions(parameters):
-    """Give the options of the job, by the names of `DetectionJob`, as the panel has them."""
+    """Return the panel's settings as fields of `DetectionJob`."""
     options = {**methodOptions(methodName(parameters), parameters.model), "device": parameters.device.value}
     if parameters.ownThresholds:
         options |= {
@@ -108,9 +108,9 @@ def jobOptions(parameters):
 
 
 def writeJob(scan, mask, options, folder):
-    """Write a scan, its mask (as Slicer orders arrays, or None) and the job for the worker; give the job's path."""
+    """Write a scan, its mask ((k, j, i) or None) and the job for the worker; return the path of the job file."""
     folder = Path(folder)
-    # not compressed: these are written while the user waits
+    # not compressed, since the user is waiting
     job = {
         "scan": str(folder / f"{scan.name}.nii"),
         "output": str(folder / "results"),
@@ -126,7 +126,7 @@ def writeJob(scan, mask, options, folder):
 
 
 def maskArray(parameters):
-    """Give the brain mask on the voxels of the scan, as Slicer's arrays are ordered (k, j, i); None without one."""
+    """Return the brain mask on the voxels of the scan, in Slicer's (k, j, i) order; None without one."""
     if parameters.maskVolume is not None:
         return slicer.util.arrayFromVolume(parameters.maskVolume) != 0
     if parameters.maskSegmentation is not None and parameters.maskSegment:
@@ -136,7 +136,7 @@ def maskArray(parameters):
 
 
 def methodSettings(parameters):
-    """Give the thresholds and cut-offs that belong to the method, None where a model cannot be read."""
+    """Return the thresholds and cut-offs that belong to the method; None if the model cannot be read."""
     from CMMDetectLib.classical_method import ClassicalMethod
 
     folder = modelFolder(parameters.model)
@@ -188,13 +188,13 @@ def _problemOfMask(parameters):
 
 
 def _isEmpty(parameters):
-    """Whether a segment has no voxel; asked of what it is stored as, so that a large one need not be exported."""
+    """Whether a segment has no voxels; checked in its stored representation, so that nothing has to be exported."""
     bounds = np.zeros(6)
     segment = parameters.maskSegmentation.GetSegmentation().GetSegment(parameters.maskSegment)
     segment.GetBounds(bounds)
     if not vtk.vtkMath.AreBoundsInitialized(bounds):
         return True
-    # segments that do not overlap share voxels, whose extent is that of all of them
+    # segments that do not overlap share one label map, whose bounds are those of all of them
     labels = segment.GetRepresentation("Binary labelmap")
     values = labels.GetPointData().GetScalars() if labels is not None else None
     if values is None:

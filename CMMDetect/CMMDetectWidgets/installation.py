@@ -1,4 +1,4 @@
-"""PyTorch, which the neural networks need: whether it is there, and how it gets there with the user's consent."""
+"""PyTorch, which the neural networks need: whether it is installed, and its installation with the user's consent."""
 
 import contextlib
 import importlib.metadata
@@ -19,7 +19,7 @@ TORCH_REQUIREMENT = ">=2.2"
 
 
 def torchVersion():
-    """Version of the installed PyTorch, None without one. PyTorch itself is never imported into the application."""
+    """Version of the installed PyTorch, None without it. PyTorch is never imported into the application."""
     try:
         return importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
@@ -27,12 +27,12 @@ def torchVersion():
 
 
 def networksReady():
-    """Whether the packages that the networks need are all there."""
+    """Whether all packages that the networks need are installed."""
     return torchVersion() is not None and importlib.util.find_spec("safetensors") is not None
 
 
 def modelFolder(chosen):
-    """The model to use: the chosen folder, else the user's own, else the one of the module; None if there is none."""
+    """Folder of the model to use: the given one, else the user's own, else the shipped one; None if there is none."""
     own = Path(chosen).expanduser() if chosen else chosen_bundle(modelsFolder())
     if own is not None:
         return own
@@ -40,7 +40,7 @@ def modelFolder(chosen):
 
 
 def installNetworks():
-    """Ask, then download and install what the networks need.
+    """Ask for consent, then download and install what the networks need.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def installNetworks():
 
 @contextlib.contextmanager
 def failuresInOneLine():
-    """Turn what pip could not do into a RuntimeError whose message is for the user; pip has told the log why."""
+    """Turn a failure of pip into a RuntimeError with a message for the user; pip itself has logged the cause."""
     try:
         yield
     except (subprocess.CalledProcessError, OSError) as error:
@@ -69,7 +69,7 @@ def failuresInOneLine():
 
 
 def _installTorch():
-    """Install PyTorch by the PyTorch extension, which picks the build for the graphics card."""
+    """Install PyTorch through the PyTorch extension, which picks the build for the graphics card."""
     try:
         import PyTorchUtils
     except ImportError:
@@ -83,7 +83,7 @@ def _installTorch():
 
 
 def _installRequirements():
-    """Install the small packages beside PyTorch: with Slicer's own dialog where it has one, else after a question."""
+    """Install the small packages besides PyTorch: with Slicer's own dialog if it has one, else after a question."""
     try:
         import slicer.packaging as packaging
     except ImportError:

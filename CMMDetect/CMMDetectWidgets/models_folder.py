@@ -1,4 +1,4 @@
-"""Where the user's own models are, which the module for training fills and this one detects with."""
+"""Folder of the user's own models, which CMMDetectTrain writes and CMMDetect uses."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ MODELS_SETTING = "CMMDetect/ModelsFolder"
 
 
 def modelsFolder():
-    """Give the folder of the user's own models; it need not exist."""
+    """Return the folder of the user's own models; it need not exist."""
     chosen = slicer.util.settingsValue(MODELS_SETTING, "")
     if chosen:
         return Path(chosen)
@@ -17,5 +17,5 @@ def modelsFolder():
 
 
 def setModelsFolder(path):
-    """Keep the models in another folder from now on; "" for the usual one."""
+    """Set the folder of the models; "" for the default one."""
     qt.QSettings().setValue(MODELS_SETTING, path)

@@ -1,18 +1,18 @@
-"""The line in which the reader writes about the chosen candidate: what is being written is not lost."""
+"""The line edit for the note on the chosen candidate, which never loses what is being written."""
 
 from CMMDetectLib.review_records import marked_position
 
 
 class NoteLine:
-    """Shows the note of a candidate, and tells what the reader makes of it.
+    """Shows the note of a candidate and reports changes.
 
-    The line tells that by itself only when it loses the keyboard: too late where the panel is about to show another
-    candidate, and never where a click on a button leaves the keyboard where it was, as on macOS.
+    The line edit itself reports a change only when it loses the keyboard focus: too late if the panel is about to show
+    another candidate, and never if a click on a button does not take the focus, as on macOS.
 
     Parameters
     ----------
     line : QLineEdit
-    keep : told the candidate, as it was shown, and its new note
+    keep : called with the candidate, as it was shown, and its new note
     """
 
     def __init__(self, line, keep):
@@ -23,7 +23,7 @@ class NoteLine:
         line.connect("editingFinished()", self.take)
 
     def take(self):
-        """Tell the note as it stands; give the candidate that the reader is writing about, else None."""
+        """Report the note as it is now; return the candidate that the reader is writing about, else None."""
         text = self._line.text
         if text != self._taken:
             self._taken = text
@@ -32,19 +32,19 @@ class NoteLine:
         return self._candidate if self._line.hasFocus() else None
 
     def show(self, candidate):
-        """Show a candidate's note, but leave alone what the reader is writing about it."""
+        """Show a candidate's note, unless the reader is writing about the same candidate."""
         before, self._candidate = self._candidate, candidate
         same = candidate is not None and before is not None and isSameLesion(candidate, before)
         if same and self._line.text != self._taken:
             return
         note = (candidate.note or "") if candidate is not None else ""
-        # a text that is set moves the cursor to its end
+        # setting a text moves the cursor to its end
         if self._line.text != note:
             self._line.setText(note)
-        # a line of text shows some characters otherwise
+        # the line edit may change some characters
         self._taken = self._line.text
 
 
 def isSameLesion(first, second):
-    """Whether two records are of one candidate; a new run may give its name to another lesion."""
+    """Whether two records are of one candidate; in a new run another lesion may have its id."""
     return first.id == second.id and marked_position(first) == marked_position(second)

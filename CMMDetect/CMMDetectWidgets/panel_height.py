@@ -1,14 +1,14 @@
-"""The height of a panel, which follows its texts."""
+"""Keeps a panel high enough for its texts."""
 
 import qt
 
 
 class PanelHeight(qt.QWidget):
-    """Keeps a panel as high as it has to be for its texts at its width.
+    """Keeps a panel as high as its texts need at its width.
 
-    The layout of Slicer's module panel cannot be relied on for that: Slicer leaves the layout item behind with which a
-    module was shown before, and Qt tells only that one when the contents change. A module that is shown again would
-    have the height that it once needed at this width, and its longer texts would be cut off.
+    The layout of Slicer's module panel does not do this reliably: Slicer keeps the layout item with which a module was
+    shown before, and Qt notifies only that item when the contents change. A module that is shown again would keep the
+    height that it once needed at this width, and longer texts would be cut off.
 
     Parameters
     ----------
@@ -21,11 +21,11 @@ class PanelHeight(qt.QWidget):
         panel.installEventFilter(self)
 
     def release(self):
-        """Leave the panel alone."""
+        """Stop observing the panel."""
         self._panel.removeEventFilter(self)
 
     def eventFilter(self, watched, event):
-        """Measure the panel when its contents or its width have changed, and let the event happen."""
+        """Update the height when the contents or the width of the panel changed; the event is passed on."""
         if event.type() in (qt.QEvent.LayoutRequest, qt.QEvent.Resize):
             self._panel.setMinimumHeight(max(0, self._panel.heightForWidth(self._panel.width)))
         return False

@@ -7,12 +7,12 @@ NAME_PROPERTY = "SlicerParameterName"
 
 
 class ParameterBinding:
-    """Holds the parameter node of the scene.
+    """Holds the parameter node of the scene and binds widgets to it.
 
     Parameters
     ----------
-    logic : the module's, which makes the node
-    ui : the panel's widgets; those that name a parameter are bound to it
+    logic : the module's logic, which creates the node
+    ui : the panel's widgets; those with the property `NAME_PROPERTY` are bound to that parameter
     onModified : called at every change of a parameter
     irreplaceable : names of the parameters that are None when their node is removed: a selector would choose another
         node by itself, and whatever else has its form is not what the user meant
@@ -29,11 +29,11 @@ class ParameterBinding:
 
     @property
     def bound(self):
-        """Whether what the widgets show is the user's choice: not while a scene is added or closed."""
+        """Whether the widgets are bound and show the user's choice: not while a scene is imported or closed."""
         return self._gui is not None
 
     def connect(self):
-        """Take the scene's node, and bind the widgets to it."""
+        """Get the scene's parameter node, and bind the widgets to it."""
         if self.node is None:
             self.node = self._logic.getParameterNode()
             scene = slicer.mrmlScene
@@ -42,24 +42,24 @@ class ParameterBinding:
                 (scene, scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._onNodeRemoving)),
             ]
         elif self._gui is None:
-            # a scene file may have it before the nodes that it refers to: only now it finds them
+            # in a scene file it may precede the nodes that it references: only now they can be found
             self.node.Modified()
         if self._gui is None:
-            # the node's own connectGui gives no tag before Slicer 5.10, so that the binding would never end
+            # connectGui returns no tag before Slicer 5.10, without which the binding could not be removed
             named = {widget.property(NAME_PROPERTY): widget for widget in vars(self._ui).values()}
             self._gui = self.node.connectParametersToGui({name: widget for name, widget in named.items() if name})
 
     def pause(self):
-        """Unbind the widgets: while a scene is added, selectors lose their nodes and find others.
+        """Unbind the widgets while a scene is imported, when selectors lose their nodes and choose others.
 
-        That is no choice of the user. The node stays, for whatever goes on meanwhile.
+        These are not choices of the user. The node is kept for whatever is still running.
         """
         if self._gui is not None:
             self.node.disconnectGui(self._gui)
             self._gui = None
 
     def release(self):
-        """Let go of the node: its scene is closed."""
+        """Release the node, whose scene is being closed."""
         self.pause()
         if self.node is not None:
             for observed, tag in self._observed:

@@ -10,7 +10,7 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from CMMDetectLib.scan import Modality
 
 LEAST_THRESHOLD = 0.001
-"""A model may have chosen one as low as this."""
+"""Smallest threshold that can be set; models may have one as low as this."""
 
 
 class ModalityChoice(enum.Enum):
@@ -32,7 +32,7 @@ class ModalityChoice(enum.Enum):
 
 
 class MethodChoice(enum.Enum):
-    """How to detect. The names are kept in saved scenes."""
+    """The detection method. The names are kept in saved scenes."""
 
     BEST = "best"
     NETWORKS = "paper"
@@ -67,7 +67,7 @@ class DeviceChoice(enum.Enum):
 
 @parameterNodeWrapper
 class CMMDetectParameterNode:
-    """The panel's settings; the review itself is in the scene as a text of its own."""
+    """The panel's settings; the review itself is a text node of its own."""
 
     inputVolume: vtkMRMLScalarVolumeNode
     modality: ModalityChoice = ModalityChoice.UNKNOWN

@@ -1,22 +1,22 @@
-"""A field for a path that is taken when the user has finished it, not at every key."""
+"""A path field that reports a path when the user has finished it, not at every key press."""
 
 import qt
 import slicer
 
 TYPING_MS = 700
-"""Who types nothing for so long has finished the path."""
+"""Pause in typing after which a path counts as finished."""
 
 
 class PathField:
-    """Tells the path of a ctkPathLineEdit once it is whole.
+    """Reports the path of a ctkPathLineEdit once it is complete.
 
-    What is typed, completed or picked from the history is taken after a pause or when editing is finished; what the
-    button beside the field or a script sets is taken at once.
+    A path that is typed, completed or picked from the history is reported after a pause or when editing is finished;
+    one that is set by the browse button or a script is reported at once.
 
     Parameters
     ----------
     widget : ctkPathLineEdit
-    onChosen : told the new path, never the same one twice in a row
+    onChosen : called with the new path, never with the same one twice in a row
     """
 
     def __init__(self, widget, onChosen):
@@ -28,7 +28,7 @@ class PathField:
         self._timer.setSingleShot(True)
         self._timer.setInterval(TYPING_MS)
         self._timer.connect("timeout()", self.flush)
-        # the line itself, too: ctk does not tell that a field was emptied; PythonQt knows no comboBox() of the widget
+        # the line edit, too: ctk does not report that a field was emptied; comboBox() is not accessible in PythonQt
         self._lines = slicer.util.findChildren(widget, className="QLineEdit")
         for line in self._lines:
             line.connect("textEdited(QString)", self._onTyped)
@@ -38,11 +38,11 @@ class PathField:
 
     @property
     def path(self):
-        """The path that was taken last; what is just being typed is none yet."""
+        """The path that was reported last, without what is still being typed."""
         return self._path
 
     def show(self, path):
-        """Write a path into the widget without telling so, unless it is there or the user is typing."""
+        """Show a path without reporting it, unless it is shown already or the user is typing."""
         if self._timer.isActive():
             return
         self._path = path
@@ -55,7 +55,7 @@ class PathField:
             self._showing = False
 
     def flush(self):
-        """Take now what is in the widget."""
+        """Report the path in the widget now."""
         self._timer.stop()
         path = self._widget.currentPath
         if path != self._path:
@@ -63,7 +63,7 @@ class PathField:
             self._onChosen(path)
 
     def drop(self):
-        """Forget what is just being typed: what it is for is gone."""
+        """Discard what is still being typed."""
         self._timer.stop()
 
     def _onTyped(self, _text=""):
@@ -72,7 +72,7 @@ class PathField:
     def _onChanged(self, _path=""):
         if self._showing or self._widget.signalsBlocked():
             return
-        # completions and the history write into the line while it has the keyboard
+        # completion and history change the line edit while it has the keyboard focus
         if self._timer.isActive() or any(line.hasFocus() for line in self._lines):
             self._timer.start()
         else:

@@ -1,4 +1,4 @@
-"""The name of the reader, which both modules remember for the next time."""
+"""The name of the reader, which both modules remember between sessions."""
 
 import qt
 import slicer
@@ -7,10 +7,10 @@ READER_SETTING = "CMMDetect/Reader"
 
 
 def rememberedReader():
-    """Give the name that was given last, "" without one."""
+    """Return the name that was entered last, "" without one."""
     return slicer.util.settingsValue(READER_SETTING, "")
 
 
 def rememberReader(name):
-    """Remember a name."""
+    """Remember the name of the reader."""
     qt.QSettings().setValue(READER_SETTING, name)

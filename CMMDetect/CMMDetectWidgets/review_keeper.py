@@ -1,4 +1,4 @@
-"""Which review is open: its session, the scan, the nodes that show it and the file that it is saved in."""
+"""The open review: its session, its scan, the nodes that show it and the file that it is saved in."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ from CMMDetectLib.scene_volume import affine_of, scan_of
 
 @dataclass(frozen=True)
 class Detection:
-    """What was detected: the candidates, and the point list of each stage in the scene."""
+    """A detection in the scene: the candidates, and the point list of each stage."""
 
     candidates: list
     points: dict
@@ -42,11 +42,11 @@ NAMELESS = _("A review of this scan has no reader's name: clear the name to open
 OPENED_NAMELESS = _("This review has no reader's name: give yours to make it your own.")
 MOVED = _("The scan lies elsewhere than when it was reviewed: its marks went with it.")
 LONGEST_STEM = 60
-"""Longer file names fail on Windows where the folder is deep."""
+"""Longer file names fail on Windows in deeply nested folders."""
 
 
 def stemOf(volume):
-    """Give the stem of the files of a volume: its name, without what a file name cannot have."""
+    """Return the stem of a volume's files: its name without characters that file names cannot contain."""
     return re.sub(r"[^\w.-]+", "-", volume.GetName())[:LONGEST_STEM].strip("-.") or "scan"
 
 
@@ -55,10 +55,10 @@ class ReviewKeeper:
 
     Parameters
     ----------
-    later : calls a function when the event that is being handled is over
-    onClosing : called before the open review is closed, as long as it can take a last change
+    later : calls a function after the current event has been handled
+    onClosing : called before the open review is closed, while it still accepts a last change
     onOpened : called when another review, or none, is open
-    say : told in one line what the reader should know, such as what could not be saved
+    say : called with a one-line message for the reader, such as what could not be saved
     """
 
     def __init__(self, later, onClosing, onOpened, say):
@@ -73,20 +73,20 @@ class ReviewKeeper:
         self.folder = None
 
     def scanOf(self, volume, modality, folder):
-        """Give a volume as a scan, under the name that its files have in a folder."""
+        """Return a volume as a `Scan`, named like its files in a folder."""
         return self._identified(volume, modality, folder)[0]
 
     def goOn(self, volume, modality, folder, reader):
-        """Open the review of a volume that the scene or the folder holds; give whether there is one.
+        """Open the review of a volume that the scene or the folder holds; return whether there is one.
 
-        What nobody has judged, as a script or a run without a name leaves it, becomes the reader's. Decisions without
-        a name are nobody's until a reader says that they are theirs.
+        A review without decisions, as a script or a run without a name leaves it, becomes the reader's. Decisions
+        without a name belong to nobody until a reader claims them.
         """
         text = saved_review(volume)
         if not text and not may_have_reviews(Path(folder), stemOf(volume)):
             return False
         scan, identity = self._identified(volume, modality, folder)
-        # a review in the scene stays that of its reader, whoever opens it
+        # a review in the scene remains that of its reader, whoever opens it
         path = review_path(Path(folder), scan.name, from_text(text).reader if text else reader)
         if text:
             _makeFolder(folder)
@@ -105,7 +105,7 @@ class ReviewKeeper:
         return True
 
     def start(self, volume, modality, folder, reader, candidates=(), run=None, blind=False, labels=None):
-        """Start a review of candidates and their label map, or of none for a reader who looks first."""
+        """Start a review of candidates and their label map, or of none for a reader who marks first."""
         scan, identity = self._identified(volume, modality, folder)
         session = ReviewSession(identity, candidates, run, ReviewState(reader=reader))
         if blind:
@@ -113,11 +113,11 @@ class ReviewKeeper:
         self._begin(session, scan, volume, folder, labels)
 
     def takeRun(self, volume, modality, folder, reader, files, blind, searchedAt):
-        """Review what a run found; an open or saved review of the scan takes its candidates over.
+        """Review what a run found; an open or saved review of the scan adopts its candidates.
 
         Parameters
         ----------
-        searchedAt : affine of the scan when it was searched; it may have been moved meanwhile
+        searchedAt : affine of the scan when it was searched; the scan may have been moved since then
         """
         candidates, run = _readRun(files)
         moved = motion(positions_of(candidates), as_placement(searchedAt), as_placement(affine_of(volume)))
@@ -129,7 +129,7 @@ class ReviewKeeper:
             self.start(volume, modality, folder, reader, candidates, run, blind, Path(files["microbleeds"]))
 
     def changeReader(self, reader):
-        """Go on as another reader: in the review that they have, else in one of their own.
+        """Continue as another reader: in their existing review, else in a new one of their own.
 
         Decisions without a name become the reader's, unless the reader has a review already.
         """
@@ -150,15 +150,15 @@ class ReviewKeeper:
             session.set_reader(reader)
 
     def openFile(self, path):
-        """Go on with a saved review of the open scan; the one that was open stays in its file."""
+        """Continue a saved review of the open scan; the one that was open stays in its file."""
         self._openFound(open_review(path, self.session.scan), self.scan, self.volume, self.folder)
 
     def openSession(self, session):
-        """Start with a session that was made here, for example to settle what two readers disagree on."""
+        """Start with a session that was created here, for example to settle what two readers disagree on."""
         self._begin(session, self.scan, self.volume, self.folder)
 
     def close(self):
-        """Show no review; what was decided is saved."""
+        """Show no review; all decisions are saved already."""
         if self.session is None:
             return
         self._detach()
@@ -167,14 +167,14 @@ class ReviewKeeper:
 
     @staticmethod
     def _identified(volume, modality, folder):
-        """Give a volume as a scan and what identifies it; the checksum of a large one takes a moment."""
+        """Return a volume as a `Scan`, and its identity; the checksum of a large one takes a moment."""
         scan = scan_of(volume, modality, stemOf(volume))
         identity = identify(scan)
         stem = own_stem(Path(folder), identity)
         return replace(scan, name=stem), replace(identity, name=stem)
 
     def _goOnAs(self, path, session, decided):
-        """Open the review of a reader, who is shown what a run has found meanwhile."""
+        """Open the review of a reader, and show them what a later run has found."""
         self._openFound(open_review(path, session.scan), self.scan, self.volume, self.folder)
         if _isNewer(session.run, self.session.run):
             self.session.take_run(_unread(session), session.run)
@@ -232,7 +232,7 @@ class ReviewKeeper:
 
 
 def showDetection(volume, scan, files):
-    """Show what a run found in the scene, for scripts; a review that is open, or that the scene holds, takes it."""
+    """Show what a run found in the scene, for scripts; a review that is open, or in the scene, adopts it."""
     candidates, run = _readRun(files)
     opened = shown_review(volume)
     if opened is not None:
@@ -256,7 +256,7 @@ def _sessionForScripts(volume, scan, candidates, run):
 
 
 def _readRun(files):
-    """Give the candidates of a run and its provenance."""
+    """Return the candidates of a run and its provenance."""
     described = json.loads(Path(files["provenance"]).read_text(encoding="utf-8"))
     return read_table(Path(files["candidates"])), described["provenance"]
 
@@ -281,13 +281,13 @@ def _isNewer(run, other):
 
 
 def _unread(session):
-    """Give what the detector found in a session, as it found it; what only a reader's decision has kept is no find."""
+    """Return the detector's candidates of a session without decisions, and without those kept from earlier runs."""
     defaults = dict.fromkeys(READER_FIELDS) | {"verdict": "undecided"}
     found = [item for item in session.candidates if item.origin == Origin.DETECTOR and EARLIER not in item.id]
     return [replace(item, **defaults) for item in found]
 
 
 def _makeFolder(folder):
-    """Make the folder of a review that comes with a scene; where it cannot be, the review is opened all the same."""
+    """Make the folder of a review that comes with a scene; the review is opened even if that fails."""
     with contextlib.suppress(OSError):
         Path(folder).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The Run section: one button that starts and cancels, a progress bar, the log."""
+"""The Run section: one button to start and cancel, a progress bar, the log."""
 
 import shutil
 import tempfile
@@ -14,19 +14,19 @@ from .worker_process import WorkerProcess
 
 LOG_LINES = 2000
 SHORTEST_TELLING_S = 2.0
-"""The time left is guessed from the time gone; before this there is nothing to guess from."""
+"""Elapsed time before which the remaining time cannot be estimated."""
 
 
 class RunSection:
-    """Runs the worker and shows how it goes.
+    """Runs the worker and shows its progress.
 
     Parameters
     ----------
     ui : the panel's widgets
-    prepare : writes the job into a folder and gives the path of its file
+    prepare : writes the job into a folder and returns the path of its file
     onStarted : called when the worker runs
-    onDone : told the written files by kind, before their folder is deleted
-    onEnded : told in one line how the run ended
+    onDone : called with the written files by kind, before their folder is deleted; returns the message to show
+    onEnded : called with one line about how the run ended
     """
 
     def __init__(self, ui, prepare, onStarted, onDone, onEnded):
@@ -76,7 +76,7 @@ class RunSection:
             self._showStep(_("Cancelling"))
 
     def stop(self):
-        """End the worker now and forget the run: the scene is going."""
+        """End the worker now and forget the run, because the scene is closing."""
         if self.running:
             self._worker.stop()
             self._finish("")
@@ -112,7 +112,7 @@ class RunSection:
         except CMMDetectError as error:
             message = str(error)
         finally:
-            # whatever went wrong, the button must start the next search
+            # whatever went wrong, the next search must be possible
             self._finish(message)
 
     def _finish(self, message):

@@ -1,4 +1,4 @@
-"""The sample scan that comes with the module, in Slicer's Sample Data."""
+"""The sample scan that comes with the module, for Slicer's Sample Data module."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ CATEGORY = _("Cerebral Microbleed Detection")
 
 
 def registerSampleData():
-    """Offer the sample scan; it lies in the module's own folder, so that no network is needed."""
+    """Register the sample scan; it lies in the module's own folder, so that no network is needed."""
     import SampleData
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
@@ -32,5 +32,5 @@ def registerSampleData():
 
 
 def loadSampleScan(_source=None):
-    """Load the sample scan into the scene and give its volume."""
+    """Load the sample scan into the scene and return its volume node."""
     return slicer.util.loadVolume(str(SAMPLE_FILE))

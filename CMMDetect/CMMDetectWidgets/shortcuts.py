@@ -1,4 +1,4 @@
-"""The keys of the review. One table defines what they do, their tooltips and the list on the screen."""
+"""Keyboard shortcuts of the review. One table defines their actions, tool tips and the list on the screen."""
 
 import qt
 import slicer
@@ -18,30 +18,30 @@ SHORTCUTS = {
     "slab": ("S", _("Slab of least intensity (QSM: greatest) on or off")),
     "hide": ("H", _("Hold down to hide all markings")),
 }
-"""Name of the action to its key and what it does."""
+"""Key and description of each action."""
 APPLICATION_ACTIONS = ("EditUndoAction", "EditRedoAction")
-"""Actions of Slicer's main window on Ctrl+Z and Ctrl+Y: of two live shortcuts on one key neither would work."""
+"""Actions of Slicer's main window on Ctrl+Z and Ctrl+Y: if two shortcuts share a key, Qt triggers neither."""
 
 
 def tooltip(name):
-    """What an action's button says when the mouse rests on it."""
+    """Tool tip of an action's button."""
     key, text = SHORTCUTS[name]
     return _("{action} (key: {key})").format(action=text, key=key)
 
 
 def legend():
-    """The list of keys, as rich text for a label."""
+    """List of the shortcuts, as rich text for a label."""
     rows = [f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{text}</td></tr>" for key, text in SHORTCUTS.values()]
     return "<table>" + "".join(rows) + "</table>"
 
 
 class KeyBindings:
-    """Makes the keys live, and takes them away again.
+    """Installs and removes the shortcuts.
 
     Parameters
     ----------
     panel : the module's widget, for an application without a main window
-    actions : name of an action to what it does; 'hide' takes True when the key goes down and False when it is released
+    actions : function of each action; 'hide' is called with True when the key is pressed and False when it is released
     """
 
     def __init__(self, panel, actions):
@@ -53,11 +53,11 @@ class KeyBindings:
 
     @property
     def live(self):
-        """Whether the keys work now."""
+        """Whether the shortcuts are installed."""
         return bool(self._shortcuts)
 
     def install(self):
-        """Make the keys live."""
+        """Install the shortcuts."""
         if self.live:
             return
         window = slicer.util.mainWindow() or self._panel.window()
@@ -70,7 +70,7 @@ class KeyBindings:
             self._shortcuts.append(shortcut)
 
     def remove(self):
-        """Give the keys back to the application."""
+        """Remove the shortcuts and return their keys to the application."""
         self._release.stop()
         for shortcut in self._shortcuts:
             shortcut.setEnabled(False)
@@ -96,7 +96,7 @@ class KeyBindings:
 
 
 class ReleaseWatch(qt.QWidget):
-    """Tells when a key that a shortcut took is released: a shortcut itself tells only that it went down.
+    """Reports when the key of a shortcut is released, since QShortcut reports only that it is pressed.
 
     It watches one widget, and only while the key is down.
     """
@@ -107,13 +107,13 @@ class ReleaseWatch(qt.QWidget):
         self._watched = None
 
     def start(self, widget):
-        """Watch the widget that has the keyboard until the key is released or the keyboard goes elsewhere."""
+        """Watch the widget with the keyboard focus until the key is released or the focus is lost."""
         self.stop()
         self._watched = widget
         widget.installEventFilter(self)
 
     def stop(self):
-        """Watch no longer; whoever waits is told that the key is up."""
+        """Stop watching, and report that the key is up."""
         if self._watched is None:
             return
         watched, self._watched = self._watched, None
@@ -121,7 +121,7 @@ class ReleaseWatch(qt.QWidget):
         self._onReleased()
 
     def eventFilter(self, watched, event):
-        """Look at what happens to the watched widget, and let it happen."""
+        """Look for the end of the key press; the event is passed on."""
         kind = event.type()
         up = kind == qt.QEvent.KeyRelease and not event.isAutoRepeat()
         if up or kind in (qt.QEvent.FocusOut, qt.QEvent.WindowDeactivate, qt.QEvent.Hide):

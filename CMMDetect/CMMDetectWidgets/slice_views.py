@@ -1,4 +1,4 @@
-"""What the slice views show during a review, as the panel asks for it."""
+"""What the slice views show during a review, as requested by the panel."""
 
 import qt
 import slicer
@@ -7,16 +7,16 @@ from CMMDetectLib.scene_views import PointPlacer, Slab, jump_to, show_scan
 
 
 def later(function):
-    """Call a function when the event that is being handled is over."""
+    """Call a function after the current event has been handled."""
     qt.QTimer.singleShot(0, function)
 
 
 class SliceViews:
-    """The slice views, and the markings in them. While another module is shown they are left alone.
+    """The slice views and the markings in them. While another module is shown they are left untouched.
 
     Parameters
     ----------
-    parameters : gives the parameter node
+    parameters : returns the parameter node
     """
 
     def __init__(self, parameters):
@@ -25,60 +25,60 @@ class SliceViews:
         self._slab = Slab()
         self._slabWanted = False
         self.entered = False
-        """Whether the panel is shown, so that the views are its own."""
+        """Whether the panel is shown, so that it may change the views."""
         self._waiting = {}
         self.markings = None
         """The `ReviewScene` whose markings are shown, None without a review."""
 
     @property
     def placing(self):
-        """Whether a click is awaited."""
+        """Whether it is waiting for a click."""
         return self._placer.active
 
     def centerOn(self, position):
-        """Bring a position (RAS mm) into the middle of all views, with the fixed field of view."""
+        """Center all views on a position (RAS mm), with the fixed field of view."""
         if self.entered:
             jump_to(position, self._parameters().fieldOfViewMm)
         else:
             self._waiting["position"] = position
 
     def place(self, placed, cancelled):
-        """Take the next click in a view, and call a function with its position, or another one if none comes."""
+        """Call ``placed`` with the position of the next click in a view, or ``cancelled`` if the user cancels."""
         self._placer.start(placed, cancelled)
 
     def stopPlacing(self):
-        """Await no click any more."""
+        """Stop waiting for a click."""
         self._placer.stop()
 
     def setSlab(self, on=False):
-        """Switch the slab of the chosen thickness: the minimum of dark lesions, the maximum of bright ones."""
+        """Switch the slab on or off: minimum intensity for dark lesions, maximum for bright ones."""
         self._slabWanted = on
         self.updateSlab()
 
     def updateSlab(self):
-        """Bring the slab to the settings as they are now; the views of who wants none are left alone."""
+        """Update the slab from the settings; without a slab the views are left untouched."""
         parameters = self._parameters()
         modality = parameters.modality.value if parameters is not None else None
-        # of an unknown contrast nobody knows whether its lesions are dark or bright
+        # in an unknown contrast it is not known whether lesions are dark or bright
         if self._slabWanted and modality is not None:
             self._slab.show(modality, parameters.slabMm)
         else:
             self._slab.end()
 
     def hideMarkings(self, hidden):
-        """Hide all that lies on the scan, or show it again."""
+        """Hide all markings on the scan, or show them again."""
         if self.markings is not None:
             self.markings.show_markings(not hidden)
 
     def showScan(self, volume):
-        """Put the scan into the background of the views if another volume is there."""
+        """Show the scan in the background of the views if another volume is there."""
         if self.entered:
             show_scan(volume)
         else:
             self._waiting = {"volume": volume}
 
     def enter(self):
-        """Show what there was to show while another module had the views; else they stay as the user had them."""
+        """Show what was requested while another module was shown; otherwise the views stay as the user left them."""
         self.entered = True
         waiting, self._waiting = self._waiting, {}
         if "volume" in waiting and slicer.mrmlScene.IsNodePresent(waiting["volume"]):
@@ -87,7 +87,7 @@ class SliceViews:
             self.centerOn(waiting["position"])
 
     def leave(self):
-        """Take back what was done to the views and would be in the way elsewhere; their place stays."""
+        """Undo the changes to the views that would disturb other modules; their position stays."""
         self.entered = False
         self._placer.stop()
         self.hideMarkings(False)

@@ -1,4 +1,4 @@
-"""The detection in a process of its own: the panel stays usable, and a crash loses nothing."""
+"""The detection in a separate process: the panel stays responsive, and a crash loses nothing."""
 
 import json
 import logging
@@ -18,19 +18,19 @@ from CMMDetectLib.errors import InputError
 
 WORKER_MODULE = "CMMDetectLib.worker"
 GRACE_MS = 5000
-"""A cancelled worker ends at its next step; one that does not within this time is ended from outside."""
+"""Time that a cancelled worker has to end at its next step before it is killed."""
 # on Windows, where there is no SIGKILL, any signal ends a process at once
 AT_ONCE = getattr(signal, "SIGKILL", signal.SIGTERM)
 SOURCES = Path(__file__).resolve().parent.parent
 
 
 def pythonInterpreter():
-    """Path of the Python that runs the worker: PythonSlicer, else the interpreter that the application embeds."""
+    """Path of the Python interpreter for the worker: PythonSlicer, else that of the application."""
     home = Path(slicer.app.slicerHome) / "bin" if hasattr(slicer.app, "slicerHome") else None
     found = shutil.which("PythonSlicer") or (home and shutil.which("PythonSlicer", path=str(home)))
     if found:
         return found
-    # embedded in an application, sys.executable may be that application, or nothing
+    # if Python is embedded, sys.executable may be the application itself, or empty
     if re.fullmatch(r"python[\d.]*(-real)?(\.exe)?", Path(sys.executable or "").name.lower()):
         return sys.executable
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -38,13 +38,13 @@ def pythonInterpreter():
 
 
 def command(jobPath):
-    """Program and arguments that work on a job."""
+    """Program and arguments of the worker for a job."""
     return pythonInterpreter(), ["-m", WORKER_MODULE, str(jobPath)]
 
 
 def environment():
-    """What the worker's environment has beside the application's."""
-    # where Python is embedded, its packages may lie where the interpreter alone would not look
+    """Environment variables of the worker, in addition to the application's."""
+    # the packages of an embedded Python may be in folders that the interpreter alone does not search
     here = (
         []
         if Path(pythonInterpreter()).stem == "PythonSlicer"
@@ -55,18 +55,18 @@ def environment():
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
-        # Slicer's own ITK plugins do not fit SimpleITK and would fill the log with warnings
+        # Slicer's own ITK plugins are incompatible with SimpleITK and would fill the log with warnings
         "ITK_AUTOLOAD_PATH": "",
     }
 
 
 def runBlocking(jobPath):
-    """Work on a job while the caller waits; give the written files by kind.
+    """Run a job while the caller waits; return the written files by kind.
 
     Raises
     ------
     InputError
-        If the job cannot be done; one line for the user.
+        If the job fails; the message is one line.
     """
     program, arguments = command(jobPath)
     ended = subprocess.run(
@@ -81,7 +81,7 @@ def runBlocking(jobPath):
 
 
 def parseLine(line):
-    """Give the news that a line of the worker's output holds, None if it is log.
+    """Return the progress message in a line of the worker's output, None if the line is log.
 
     >>> parseLine('{"stage": "detection", "progress": 0.4, "message": "Stage 1"}')["progress"]
     0.4
@@ -98,13 +98,14 @@ def parseLine(line):
 
 
 class WorkerProcess:
-    """Runs one job, and tells how it goes.
+    """Runs one job in a separate process and reports its progress.
 
     Parameters
     ----------
-    onNews : told each step's message and the fraction of the run that is done
-    onLog : told every line of the log
-    onEnd : told how it ended: 'done', 'cancelled' or 'error', a line for the user, and the written files by kind
+    onNews : called with the message of each step and the finished fraction of the run
+    onLog : called with every line of the log
+    onEnd : called with the outcome ('done', 'cancelled' or 'error'), a line for the user, and the written files by
+        kind
     """
 
     def __init__(self, onNews, onLog, onEnd):
@@ -127,16 +128,16 @@ class WorkerProcess:
 
     @property
     def running(self):
-        """Whether a job is being worked on."""
+        """Whether a job is running."""
         return self._running
 
     @property
     def cancelling(self):
-        """Whether the worker was asked to stop; it may be done before it sees that."""
+        """Whether the worker was asked to stop; it may finish before it notices."""
         return self._cancelling
 
     def start(self, jobPath):
-        """Start the job whose file is given."""
+        """Start the job of a job file."""
         self._job, self._last, self._pid, self._rest = Path(jobPath), None, None, ""
         self._running, self._started, self._cancelling = True, False, False
         self._process = qt.QProcess()
@@ -152,17 +153,17 @@ class WorkerProcess:
         self._process.start(*self._command())
 
     def cancel(self):
-        """Ask the worker to stop at its next step, and end it if it does not."""
+        """Ask the worker to stop at its next step, and kill it if it does not."""
         if self.running and not self._cancelling:
             self._cancelling = True
             self._ask()
             self._grace.start(self.graceMs)
 
     def stop(self):
-        """End the worker now, without telling how it went."""
+        """End the worker now, without reporting an outcome."""
         if self.running:
             self._onEnd = lambda *_outcome: None
-            # a worker that has not yet told its number can only be asked
+            # a worker that has not yet reported its process id can only be asked
             self._ask()
             self._kill()
             self._process.waitForFinished(1000)
@@ -172,7 +173,7 @@ class WorkerProcess:
         try:
             self._job.with_name(self._job.name + ".cancel").touch()
         except OSError as error:
-            # where the job is gone the worker ends too
+            # a worker whose job file is gone ends as well
             logging.debug(f"CMMDetect: the worker cannot be asked to end ({error})")
 
     def _command(self):
@@ -205,7 +206,7 @@ class WorkerProcess:
         self._started = True
 
     def _onError(self, _error=None):
-        # a process that ran tells its end by finished()
+        # the end of a process that ran is reported by finished()
         if self.running and not self._started:
             self._end("error", _("The process could not be started: no Python interpreter was found."))
 
@@ -227,12 +228,12 @@ class WorkerProcess:
 
     def _end(self, outcome, message, files=None):
         self._grace.stop()
-        # the process object stays: the signal that brought us here comes from it
+        # the process object is kept, because it emitted the signal that is being handled
         self._running = False
         self._onEnd(outcome, message, files or {})
 
     def _kill(self):
-        """End the worker and what started it: PythonSlicer is a launcher, its death alone would end nothing."""
+        """Kill the worker and its launcher: PythonSlicer starts another process, which would go on without it."""
         if not self.running:
             return
         if self._pid is not None:
