@@ -41,7 +41,7 @@ PACKAGES = ("CMMDetectTrainWidgets", "CMMDetectTrainLib", "CMMDetectWidgets", "C
 
 
 class CMMDetectTrain(ScriptedLoadableModule):
-    """What Slicer knows of the module."""
+    """Module metadata."""
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
@@ -62,12 +62,12 @@ class CMMDetectTrain(ScriptedLoadableModule):
 
 
 def shelf():
-    """Give the user's own models."""
+    """Return the shelf of the user's own models."""
     return BundleShelf(modelsFolder())
 
 
 class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel: makes its sections and lets them talk to each other."""
+    """The panel: creates its sections and connects them."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -107,7 +107,7 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._modelsPath.show(str(modelsFolder()))
 
     def cleanup(self):
-        """The module is about to be unloaded: a training is paused."""
+        """Called before the module is unloaded: a training is paused."""
         self.settle()
         self.training.close()
         self.labels.forget()
@@ -116,43 +116,43 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def onReload(self):
-        """Forget the packages too, so that Reload in developer mode loads them again."""
+        """Reload the packages, too, in developer mode."""
         for name in [name for name in sys.modules if name.split(".")[0] in PACKAGES]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 
     def enter(self):
-        """The module is shown: data set, models and the contrast of the scan may have changed meanwhile."""
+        """Called when the module is shown: data set, models and contrast may have changed meanwhile."""
         self.initializeParameterNode()
         self.labels.enter()
         self.refresh()
 
     def exit(self):
-        """Another module is shown. A running training goes on."""
+        """Called when another module is shown. A running training continues."""
         self.labels.leave()
         self.settle()
 
     def settle(self):
-        """Take folders that are just being typed."""
+        """Accept folders that are still being typed."""
         self.dataset.settle()
         self._modelsPath.flush()
 
     def onSceneStartClose(self, _caller=None, _event=None):
-        """The labels belong to the scene; data set and training do not and stay."""
+        """Called before the scene is closed: labels belong to the scene, data set and training do not."""
         self.labels.forget()
         self._binding.release()
 
     def onSceneReady(self, _caller=None, _event=None):
-        """The scene was closed."""
+        """Called after the scene was closed."""
         self.initializeParameterNode()
         self.update()
 
     def onSceneStartLoad(self, _caller=None, _event=None):
-        """A scene is being added to this one."""
+        """Called before a scene is imported."""
         self._binding.pause()
 
     def onSceneLoaded(self, _caller=None, _event=None):
-        """The scene was loaded; the lists of its nodes are right only after the event."""
+        """Called when a scene was imported; the lists of its nodes are complete only after the event."""
         later(self._takeLoadedScene)
 
     def _takeLoadedScene(self):
@@ -164,7 +164,7 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # ------------------------------------------------------------------ parameters
 
     def parameters(self):
-        """Give the parameter node, None while no scene is open."""
+        """Return the parameter node, None while the scene is closed."""
         return self._binding.node
 
     def initializeParameterNode(self):
@@ -178,7 +178,7 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.models.refresh()
 
     def update(self, _caller=None, _event=None):
-        """Bring everything to the parameters; called at every change of them."""
+        """Update everything from the parameters; called at every change of them."""
         scene = slicer.mrmlScene
         if not self._binding.bound or self._updating or scene.IsImporting() or scene.IsClosing():
             return
@@ -207,23 +207,23 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 
 class CMMDetectTrainLogic(ScriptedLoadableModuleLogic):
-    """Labels for scripts; trainings are started with ``cmmdetect train`` there."""
+    """Labels for scripts, which start trainings with ``cmmdetect train``."""
 
     def getParameterNode(self):
-        """Give the panel's settings in this scene."""
+        """Return the panel's settings in this scene."""
         return CMMDetectTrainParameterNode(super().getParameterNode())
 
     def process(self, volumeNode, modality, dataset, pointsNode=None, subject="", reader="", tolerance=1.0):
-        """Grow the regions at points and save the scan as a training case; asks nothing.
+        """Grow the regions at points and save the scan as a training case, without asking anything.
 
         Parameters
         ----------
         volumeNode : vtkMRMLScalarVolumeNode
         modality : 'swi', 't2star' or 'qsm'
-        dataset : folder
+        dataset : folder of the data set
         pointsNode : vtkMRMLMarkupsFiducialNode; None for a scan without microbleeds
-        subject, reader : names
-        tolerance : of the region growing
+        subject, reader : names; "" takes the subject from the name of the scan
+        tolerance : of the region growing, see `GrowthSettings`
 
         Returns
         -------
@@ -232,7 +232,7 @@ class CMMDetectTrainLogic(ScriptedLoadableModuleLogic):
         Raises
         ------
         InputError
-            If something cannot be used; the message is one line.
+            If an input cannot be used; the message is one line.
         """
         scan = scan_of(volumeNode, parse_modality(modality), stemOf(volumeNode))
         points = pointsOf(pointsNode)
@@ -250,7 +250,7 @@ class CMMDetectTrainLogic(ScriptedLoadableModuleLogic):
 
 
 class CMMDetectTrainTest(ScriptedLoadableModuleTest):
-    """The self-test that Reload and Test runs: points become a training case. Needs no torch."""
+    """The self-test of Reload and Test: points become a training case. Needs no torch."""
 
     def setUp(self):
         """Begin with an empty scene."""

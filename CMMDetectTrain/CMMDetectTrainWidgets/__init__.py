@@ -1,1 +1,1 @@
-"""The Qt side of the module for training."""
+"""The user interface of the CMMDetectTrain panel, one section per file. No algorithm lives here."""

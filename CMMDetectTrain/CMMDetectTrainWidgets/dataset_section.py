@@ -31,7 +31,7 @@ class DatasetSection:
     Parameters
     ----------
     ui : the panel's widgets
-    onChanged : called when another data set was chosen or its cases have changed
+    onChanged : called when another data set is chosen or its cases change
     onOpen : told (node of the scan, case, file of its labels) to show a case; may raise `CMMDetectError`
     """
 
@@ -56,7 +56,7 @@ class DatasetSection:
         return Path(chosen) if chosen else None
 
     def settle(self):
-        """Take a folder that is just being typed: not every button takes the keyboard from the field."""
+        """Accept a folder that is still being typed: a click on a button need not end its editing."""
         self._path.flush()
 
     def has(self, name):
@@ -70,7 +70,7 @@ class DatasetSection:
         return next((case for case in self.cases if self.folder / case.volume == path), None)
 
     def add(self, new, again):
-        """Put a case into the data set and give it; raises as `case_list.add_case` does."""
+        """Add a case to the data set and return it; raises like `case_list.add_case`."""
         case = add_case(self.folder, new, again)
         self.refresh()
         return case
@@ -143,7 +143,7 @@ class DatasetSection:
     def _onShow(self, _checked=False):
         case = self._chosen()
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        # a second copy of the scan would have another name
+        # a second copy of the scan would get another name
         there = next((volume for volume in volumes if self.caseOf(volume) is case), None)
         try:
             volume = there or slicer.util.loadVolume(str(self.folder / case.volume))

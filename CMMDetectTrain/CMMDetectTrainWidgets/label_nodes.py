@@ -12,24 +12,24 @@ from CMMDetectLib.errors import InputError
 COLOR = (1.0, 0.4, 0.1)
 ROLE = "CMMDetectTrain.Scan"
 POINTS = "CMMDetectTrain.Points"
-"""Role of the points that regions were grown at."""
+"""Reference role of the points at which regions were grown."""
 CORRECTED = "CMMDetectTrain.Corrected"
-"""Attribute of a segmentation that is never filled again unasked: somebody has corrected it, or it is `OPENED`."""
+"""Attribute of a segmentation that was corrected by hand or is `OPENED`: it is not filled again unless asked for."""
 OPENED = "opened"
-"""Value of that attribute while the labels are those of a case, as it was opened."""
+"""Value of that attribute while the labels of an opened case are unchanged."""
 GROWN = "CMMDetectTrain.Grown"
-"""Attribute of a segmentation: checksum of what was grown into it."""
+"""Attribute of a segmentation: checksum of the regions that were grown into it."""
 
 
 class LabelNodes:
     """Shows a label map as outlines and reads it back.
 
-    Whether regions were corrected is kept at the segmentation itself, so that it is known again when the scan is
-    chosen again and after the scene was saved and loaded.
+    Whether regions were corrected is stored in the segmentation itself, so that it is known when the scan is chosen
+    again and after the scene was saved and loaded.
 
     Parameters
     ----------
-    onCorrected : called when somebody else changes the regions
+    onCorrected : called when anything else changes the regions
     """
 
     def __init__(self, onCorrected):
@@ -41,11 +41,11 @@ class LabelNodes:
 
     @property
     def node(self):
-        """The segmentation that was asked for last, None where there is none."""
+        """The segmentation that was requested last, None if there is none."""
         return self._node if self._node is not None and slicer.mrmlScene.IsNodePresent(self._node) else None
 
     def of(self, volume):
-        """Give the segmentation of a scan's regions, None where there is none."""
+        """Return the segmentation of a scan's regions, None if there is none."""
         if volume is None:
             return None
         if self.node is not None and _belongs(self.node, volume):
@@ -56,7 +56,7 @@ class LabelNodes:
         return self._node
 
     def isCorrected(self, volume):
-        """Whether a scan has regions that were corrected by hand, or opened to be."""
+        """Whether the regions of a scan were corrected by hand, or opened for that."""
         node = self.of(volume)
         return node is not None and node.GetAttribute(CORRECTED) is not None
 
@@ -66,7 +66,7 @@ class LabelNodes:
         return node is not None and node.GetAttribute(CORRECTED) == OPENED
 
     def compare(self, volume):
-        """Notice corrections that were made while nobody observed: another scan was chosen, or the module closed."""
+        """Detect corrections made while the node was not observed: another scan was chosen, or the module closed."""
         node = self.of(volume)
         if node is None or self._compared:
             return
@@ -75,26 +75,26 @@ class LabelNodes:
             node.SetAttribute(CORRECTED, "true")
 
     def release(self, volume):
-        """Give corrected regions up: they may be grown again."""
+        """Discard the mark of corrected regions, so that they may be grown again."""
         node = self.of(volume)
         if node is not None:
             node.RemoveAttribute(CORRECTED)
             self._compared = True
 
     def pointsOf(self, volume):
-        """Give the points that a scan's regions were grown at last, None without any."""
+        """Return the points at which a scan's regions were last grown, None without any."""
         node = self.of(volume)
         return node.GetNodeReference(POINTS) if node is not None else None
 
     def show(self, volume, labels, names, points=None):
-        """Outline regions in place of those that were there.
+        """Show regions as outlines, replacing earlier ones.
 
         Parameters
         ----------
         volume : the scan's node
         labels : (I, J, K) on the voxels of the scan
-        names : of the labels from 1
-        points : node of the points that they were grown at
+        names : names of the labels from 1
+        points : node of the points at which they were grown
         """
         self._writing = True
         try:
@@ -119,12 +119,12 @@ class LabelNodes:
         return self.of(volume) is not None and _fingerprint(self.labels(volume)) == _fingerprint(labels)
 
     def labels(self, volume):
-        """Give the regions as they are now, (I, J, K) on the voxels of the scan.
+        """Return the current regions, (I, J, K) int32 on the voxels of the scan.
 
         Raises
         ------
         InputError
-            If the scan has no segmentation: it was deleted, which is not the same as a scan without regions.
+            If the scan has no segmentation because it was deleted, unlike a scan without regions.
         """
         node = self.of(volume)
         if node is None:
@@ -142,14 +142,14 @@ class LabelNodes:
             slicer.mrmlScene.RemoveNode(labelmap)
 
     def names(self, volume):
-        """Give what the regions are called, in the order of their labels."""
+        """Return the names of the regions, in the order of their labels."""
         node = self.of(volume)
         segmentation = node.GetSegmentation() if node is not None else None
         count = segmentation.GetNumberOfSegments() if segmentation is not None else 0
         return [segmentation.GetNthSegment(index).GetName() for index in range(count)]
 
     def forget(self):
-        """Let go of the nodes; what is in the scene stays there."""
+        """Release the nodes, which stay in the scene."""
         for observed, tag in self._observed:
             observed.RemoveObserver(tag)
         self._observed, self._node, self._compared = [], None, False
@@ -201,17 +201,17 @@ def _belongs(node, volume):
 
 
 def _fingerprint(labels):
-    """Tell label maps apart by a checksum; labels count by their order, as a segmentation numbers them anew."""
+    """Checksum of a label map; only the order of labels counts, since a segmentation renumbers them."""
     places = np.flatnonzero(labels)
     _values, order = np.unique(labels.flat[places], return_inverse=True)
     return hashlib.sha256(places.astype(np.int64).tobytes() + order.astype(np.int64).tobytes()).hexdigest()
 
 
 def _labelmap(volume):
-    """An empty label map that lies where a scan lies, its transforms included."""
+    """Create an empty label map with the geometry of a scan, including its transforms."""
     node = slicer.vtkMRMLLabelMapVolumeNode()
     node.SetName("CMMDetectTrain labels")
-    # hidden before it is there: no list of volumes shall flicker
+    # hidden before it is added, so that no list of volumes flickers
     node.SetHideFromEditors(True)
     slicer.mrmlScene.AddNode(node)
     matrix = vtk.vtkMatrix4x4()

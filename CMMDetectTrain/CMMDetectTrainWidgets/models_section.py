@@ -1,4 +1,4 @@
-"""The Models section: is the new one better, and which one does CMMDetect use."""
+"""The Models section: whether a new model is better, and which one CMMDetect uses."""
 
 from pathlib import Path
 
@@ -28,17 +28,17 @@ METRICS = {
 }
 OLD_COLOR, NEW_COLOR = (0.5, 0.5, 0.5), (0.17, 0.42, 0.72)
 FROC_RANGES = ((0, 10), (0, 1))
-"""No threshold is chosen beyond, where the curves go on to a hundred false positives a scan."""
+"""Ranges of the axes; curves reach a hundred false positives per scan, where no threshold is chosen."""
 
 
 class ModelsSection:
-    """Lists the models, compares, chooses, gives away and takes in.
+    """Lists models, and compares, chooses, exports and imports them.
 
     Parameters
     ----------
     ui : the panel's widgets
-    shelf : gives the `BundleShelf`
-    onChanged : called when there are other models
+    shelf : returns the `BundleShelf`
+    onChanged : called when models were added, removed or chosen
     """
 
     def __init__(self, ui, shelf, onChanged):
@@ -62,11 +62,11 @@ class ModelsSection:
         ui.frocButton.connect("toggled(bool)", self._froc.show)
 
     def refresh(self, chosen=None):
-        """List the models anew.
+        """Read the list of models again.
 
         Parameters
         ----------
-        chosen : folder of the one to choose
+        chosen : folder of the model to choose
         """
         self._bundles = self._shelf().bundles()
         bold = {row for row, bundle in enumerate(self._bundles) if bundle.in_use}
@@ -140,14 +140,14 @@ class ModelsSection:
             self._do(lambda: self._shelf().export(name, target), done)
 
     def _pathIn(self, field):
-        """Give the path in a field; of an empty one say so, and give None."""
+        """Return the path in a field; if it is empty, show a message and return None."""
         path = field.currentPath.strip()
         if not path:
             self._ui.modelMessageLabel.setText(_("Choose a file or a folder for the model first."))
         return Path(path) if path else None
 
     def _do(self, change, done):
-        """Do something to the shelf, say so, and list what is there then."""
+        """Change the shelf, show a message, and update the list."""
         try:
             new = change()
         except CMMDetectError as error:
@@ -180,7 +180,7 @@ def _compared(name, metric):
 
 
 def _estimate(found, signed):
-    """Write a number with its interval.
+    """Format a number with its interval.
 
     >>> _estimate({"value": 0.25, "low": -0.1, "high": 0.5}, True)
     '+0.25 (-0.10 to +0.50)'

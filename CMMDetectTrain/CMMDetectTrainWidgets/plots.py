@@ -7,13 +7,13 @@ PLOT_LAYOUT = "SlicerLayoutConventionalPlotView"
 
 
 class Plot:
-    """A chart with curves; it keeps what it was given, so that closing the scene loses nothing.
+    """A chart with curves; it keeps its data, so that closing the scene loses nothing.
 
     Parameters
     ----------
-    name : of the chart
-    xTitle, yTitle : of its axes
-    ranges : what the x and the y axis show, lowest and highest each; None shows all points
+    name : name of the chart
+    xTitle, yTitle : titles of its axes
+    ranges : (lowest, highest) of the x and of the y axis; None shows all points
     """
 
     def __init__(self, name, xTitle, yTitle, ranges=None):
@@ -30,7 +30,7 @@ class Plot:
         return self._chart if _inScene(self._chart) else None
 
     def clear(self):
-        """Take all curves away."""
+        """Remove all curves."""
         self._curves = {}
         for series, table in self._nodes.values():
             for node in (series, table):
@@ -39,13 +39,13 @@ class Plot:
         self._nodes = {}
 
     def draw(self, name, xs, ys, color, dashed=False):
-        """Give a curve, or give it anew; nothing is put into the scene before it is shown."""
+        """Set the points of a curve; nodes are added to the scene only when the chart is shown."""
         self._curves[name] = (list(xs), list(ys), color, dashed)
         if self.chart is not None:
             self._drawAll([name])
 
     def show(self, shown):
-        """Show the chart in a layout with a plot view, or bring the layout of before back."""
+        """Show the chart in a layout with a plot view, or restore the earlier layout."""
         manager = slicer.app.layoutManager()
         self._awaited = shown and not self._curves
         if manager is None or self._awaited:
@@ -59,12 +59,12 @@ class Plot:
             slicer.modules.plots.logic().ShowChartInLayout(self._chart)
         elif self._layoutBefore is not None:
             before, self._layoutBefore = self._layoutBefore, None
-            # a layout that the user has chosen meanwhile stays
+            # a layout that the user has chosen meanwhile is kept
             if manager.layout == plots:
                 manager.setLayout(before)
 
     def follow(self):
-        """Show what was drawn after `show`; a chart that was shown already is not brought to the front again."""
+        """Show curves that were drawn after `show`; a chart that is shown already is not raised again."""
         if self._curves and (self._awaited or self.chart is None):
             self.show(True)
 
@@ -90,9 +90,9 @@ class Plot:
             table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{self._name}, {name}")
             series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
             self._nodes[name] = (series, table)
-        # a line needs two points; the only one is given twice
+        # a line needs two points, so a single one is repeated
         points = np.column_stack([xs, ys]).astype(float)[[0, 0] if len(xs) == 1 else slice(None)]
-        # a view that draws while the table has no columns complains in the error log
+        # a view that draws while the table has no columns would log errors
         with slicer.util.NodeModify(table), slicer.util.NodeModify(series):
             slicer.util.updateTableFromArray(table, points, ["x", "y"])
             series.SetAndObserveTableNodeID(table.GetID())
@@ -101,7 +101,7 @@ class Plot:
             series.SetPlotType(series.PlotTypeScatter)
             series.SetColor(*color)
             series.SetLineStyle(series.LineStyleDash if dashed else series.LineStyleSolid)
-            # of one point there is no line to be seen
+            # a line of one point would be invisible
             series.SetMarkerStyle(series.MarkerStyleCircle if len(xs) == 1 else series.MarkerStyleNone)
         if not self._chart.HasPlotSeriesNodeID(series.GetID()):
             self._chart.AddAndObservePlotSeriesNodeID(series.GetID())

@@ -1,4 +1,4 @@
-"""Points from files and reviews, as nodes of the scene and back."""
+"""Points from files and reviews as nodes of the scene, and back."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ OF_SCAN = "CMMDetectTrain.PointsOf"
 
 
 def pointsOf(node):
-    """Give the points of a node that were placed; none without a node."""
+    """Return the defined points of a node; none without a node."""
     found = []
     for index in range(node.GetNumberOfControlPoints() if node is not None else 0):
         if node.GetNthControlPointPositionStatus(index) == node.PositionDefined:
@@ -31,22 +31,22 @@ def pointsOf(node):
 
 
 def sourceOf(node):
-    """Say where the points of a node came from."""
+    """Return where the points of a node came from."""
     return "" if node is None else node.GetAttribute(SOURCE) or node.GetName()
 
 
 def readerOf(node):
-    """Give who marked the points, "" if nothing tells it."""
+    """Return who marked the points, "" if it is not known."""
     return "" if node is None else node.GetAttribute(READER) or ""
 
 
 def loadPoints(path, volume, scan):
-    """Read points of a file or of a saved review into a node; give the node and what its reader should know.
+    """Read points of a file or of a saved review into a node; return the node and a list of problems.
 
     Parameters
     ----------
-    path : of the file
-    volume : node of the scan that the points lie in; what was read of the file for it before is read anew
+    path : file of the points
+    volume : node of the scan that the points lie in; its points that were read from the file before are replaced
     scan : the same as a `Scan`
 
     Raises
@@ -62,7 +62,7 @@ def loadPoints(path, volume, scan):
 
 
 def loadReview(volume, scan):
-    """Take the accepted candidates of the review that the scene holds of a volume into a node, always the same one.
+    """Copy the accepted candidates of a volume's review in the scene into a node, which is always the same one.
 
     Raises
     ------

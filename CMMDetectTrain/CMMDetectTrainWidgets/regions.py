@@ -1,4 +1,4 @@
-"""What the panel says of a scan's regions, as they were grown and as they were corrected."""
+"""Descriptions of a scan's regions for the panel, as grown or as corrected by hand."""
 
 from dataclasses import dataclass
 
@@ -26,14 +26,14 @@ WARNINGS = {
 
 @dataclass(frozen=True)
 class Regions:
-    """The regions of a scan in words.
+    """Description of the regions of a scan.
 
     Attributes
     ----------
     rows : texts of the table, in the order of `COLUMNS`
-    positions_mm : where the region of each row is, RAS; None for one that is empty
-    message : what the user should know of all of them
-    note : what the list of cases says of them
+    positions_mm : position of the region of each row, RAS mm; None for an empty one
+    message : message about all of them for the user
+    note : note about them for the list of cases
     """
 
     rows: tuple
@@ -43,7 +43,7 @@ class Regions:
 
     @property
     def count(self):
-        """How many regions there are, those without a voxel aside."""
+        """Number of regions that have voxels."""
         return sum(position is not None for position in self.positions_mm)
 
 
@@ -67,7 +67,7 @@ def correctedRegions(labels, names, scan, opened=False):
     Parameters
     ----------
     labels : (I, J, K) on the voxels of the scan, numbered from 1
-    names : of the labels from 1
+    names : names of the labels from 1
     scan : the `Scan`
     opened : whether they are as they were in the data set
     """
@@ -89,6 +89,6 @@ def correctedRegions(labels, names, scan, opened=False):
 
 
 def _sizes(volume_mm3):
-    """Diameter and volume as the table has them."""
+    """Format diameter and volume for the table."""
     diameter = _("{size} mm").format(size=f"{sphere_diameter(volume_mm3):.1f}")
     return diameter, _("{size} mm³").format(size=f"{volume_mm3:.0f}")

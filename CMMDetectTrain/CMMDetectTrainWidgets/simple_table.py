@@ -1,17 +1,17 @@
-"""A table of texts whose rows can be chosen."""
+"""A table of texts with selectable rows."""
 
 import qt
 
 
 class SimpleTable:
-    """Fills a QTableWidget and tells which row was chosen.
+    """Fills a QTableWidget and reports which row is chosen.
 
     Parameters
     ----------
     widget : QTableWidget
     columns : headings
-    tips : tooltip of each heading
-    onChosen : called when another row was chosen, by the user or by `choose`
+    tips : tool tip of each heading
+    onChosen : called when another row is chosen, by the user or by `choose`
     """
 
     def __init__(self, widget, columns, tips=(), onChosen=None):
@@ -47,7 +47,7 @@ class SimpleTable:
         self._tell()
 
     def fill(self, rows, bold=()):
-        """Show rows of texts, each named by its first; the chosen one stays chosen as long as it is listed, untold.
+        """Show rows of texts; the row named like the chosen one by its first text stays chosen, without a report.
 
         Parameters
         ----------
@@ -69,7 +69,7 @@ class SimpleTable:
             self._updating = False
 
     def _rowNow(self, names):
-        """Take the names of new rows; give the number that the chosen row has among them, None if it is gone."""
+        """Store the names of new rows; return the new number of the chosen row, None if it is gone."""
         row, before, self._names = self.row, self._names, names
         if row is None or before[row] not in names:
             return None

@@ -1,4 +1,4 @@
-"""The Python packages that a training needs: whether they are there, and how they get there with consent."""
+"""The Python packages that a training needs: whether they are installed, and their installation with consent."""
 
 import importlib.util
 from pathlib import Path
@@ -10,16 +10,16 @@ from CMMDetectWidgets.installation import failuresInOneLine, installNetworks, ne
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "CMMDetectTrain-requirements.txt"
 PACKAGES = ("matplotlib", "sklearn", "threadpoolctl")
-"""Modules of the requirements, beside what the networks need anyway."""
+"""Import names of the requirements, besides what the networks need anyway."""
 
 
 def trainingReady():
-    """Whether all packages are there; none of them is imported into the application."""
+    """Whether all packages are installed; none of them is imported into the application."""
     return networksReady() and all(importlib.util.find_spec(name) is not None for name in PACKAGES)
 
 
 def installTraining():
-    """Ask, then download and install what is missing.
+    """Ask for consent, then download and install what is missing.
 
     Raises
     ------

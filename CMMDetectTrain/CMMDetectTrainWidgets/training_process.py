@@ -1,4 +1,4 @@
-"""The training in a process of its own."""
+"""The training in a separate process."""
 
 import os
 from pathlib import Path
@@ -9,19 +9,19 @@ from CMMDetectWidgets.worker_process import WorkerProcess, environment, pythonIn
 WORKER_MODULE = "CMMDetectTrainLib.training_worker"
 SOURCES = Path(__file__).resolve().parent.parent
 LONGEST_PAUSING_MS = 120000
-"""A step of wide networks takes long on a processor; until it is over nothing can be written."""
+"""Wide networks take long for a step on a CPU, and a checkpoint can be written only after it."""
 LONGEST_CLOSING_MS = 8000
-"""Slicer is being closed: what this does not suffice for is done again from the last checkpoint."""
+"""Time to pause when Slicer is closed; if it is too short, training resumes from the last checkpoint."""
 
 
 class TrainingProcess(WorkerProcess):
-    """Runs a training, or the estimate of one, and tells every news whole."""
+    """Runs a training, or the estimate of one, and reports complete messages."""
 
     graceMs = LONGEST_PAUSING_MS
 
     @property
     def lastNews(self):
-        """What the worker said last, None before it said anything."""
+        """Last message of the worker, None before the first."""
         return self._last
 
     def stopAndKeepBest(self):
@@ -29,7 +29,7 @@ class TrainingProcess(WorkerProcess):
         beside(self._job, STOP).touch()
 
     def close(self):
-        """Pause, and end the worker if it takes too long."""
+        """Pause the training, and kill the worker if that takes too long."""
         if self.running:
             self.cancel()
             self._onEnd = lambda *_outcome: None

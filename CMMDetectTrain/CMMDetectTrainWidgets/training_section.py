@@ -1,4 +1,4 @@
-"""The Training section: what is trained with what, and how it goes."""
+"""The Training section: settings, control and progress of a training."""
 
 import shutil
 import tempfile
@@ -24,7 +24,7 @@ CURVES = {
     "teacher": (_("teacher"), (0.2, 0.6, 0.3)),
     "student": (_("stage 2"), (0.17, 0.42, 0.72)),
 }
-"""What a network is called and the color of its curves."""
+"""Name of each network and color of its curves."""
 
 
 class TrainingSection:
@@ -33,10 +33,10 @@ class TrainingSection:
     Parameters
     ----------
     ui : the panel's widgets
-    parameters : gives the parameter node
+    parameters : returns the parameter node
     dataset : the `DatasetSection`
-    shelf : gives the `BundleShelf`
-    onDone : told the folder of a new model
+    shelf : returns the `BundleShelf`
+    onDone : called with the folder of a new model
     """
 
     def __init__(self, ui, parameters, dataset, shelf, onDone):
@@ -77,14 +77,14 @@ class TrainingSection:
         return self._worker is not None
 
     def close(self):
-        """The module goes: a training is paused."""
+        """Pause a running training, because the module is being closed."""
         if self.running:
             self._worker.close()
             self._worker = None
         self._dropFolder()
 
     def refresh(self):
-        """List the models to start from and the trainings to go on with anew."""
+        """Update the lists of models to start from and of trainings to resume."""
         shelf, box = self._shelf(), self._ui.startComboBox
         chosen = box.itemData(box.currentIndex) if box.currentIndex >= 0 else None
         choices = [(bundle.name, str(bundle.folder)) for bundle in shelf.bundles() if bundle.problem is None]
@@ -103,7 +103,7 @@ class TrainingSection:
         self._updateButtons()
 
     def update(self):
-        """Bring the section to the parameters."""
+        """Update the section from the parameters."""
         self._updateButtons()
 
     def _listUnfinished(self, shelf):
@@ -149,7 +149,7 @@ class TrainingSection:
     )
 
     def _problem(self):
-        """Say in one line why nothing can be started, "" if it can."""
+        """Return in one line why nothing can be started, "" if it can."""
         if not trainingReady():
             return self._problems[0]
         if self._dataset.folder is None:
@@ -166,11 +166,11 @@ class TrainingSection:
         return self._problems[5] if parameters.width % 2 else ""
 
     def _isOutdated(self):
-        """Whether something else would be trained now than what was estimated."""
+        """Whether settings or cases have changed since the estimate."""
         return self._estimated is not None and self._parameters() is not None and self._estimated != self._toTrain()
 
     def _toTrain(self):
-        """Describe what would be trained now: settings and cases, but not what the model will be called."""
+        """Return the current settings and cases of a training, without the name of the model."""
         return replace(self._describedJob(task=ESTIMATE), output=""), tuple(self._dataset.cases)
 
     def _trains(self):
@@ -233,7 +233,7 @@ class TrainingSection:
         return self._unfinished[max(0, self._ui.unfinishedComboBox.currentIndex)]
 
     def _run(self, job, written, text):
-        """Start the worker on a job that a function writes and gives the file of."""
+        """Start the worker on a job; ``written`` writes the job file and returns its path."""
         ui = self._ui
         try:
             path = written()
@@ -310,7 +310,7 @@ class TrainingSection:
             self._ui.trainingStepLabel.setText(_("Done: {name}.").format(name=Path(job.output).name))
             self._onDone(Path(job.output))
         self.refresh()
-        # the one that was just paused is gone on with, whatever others wait
+        # the training that was just paused is preselected for Resume
         self._chooseUnfinished(job.output)
 
     def _onInstall(self, _checked=False):
@@ -333,7 +333,7 @@ def _identity(epoch):
 
 
 def _estimateText(news):
-    """Say what a training will take, and on whom the new model will be measured."""
+    """Describe how long a training will take, and on how many subjects the new model will be measured."""
     subjects = news["subjects"]
     text = _(
         "{time}. Subjects to learn from: {training} (microbleeds: {count}), to choose thresholds on: {validation}, to"
