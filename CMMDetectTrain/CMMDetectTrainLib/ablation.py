@@ -1,4 +1,4 @@
-"""The ablation of the paper (4.2, table 1): what each part of the method brings."""
+"""The ablation study of the paper (4.2, table 1): what each part of the method contributes."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ PARTS = 8
 
 
 def run_ablation(training: Sequence[ScanEntry], test: Sequence[ScanEntry], plan: TrainingPlan, bench: Bench) -> None:
-    """Train the method with and without its parts, and measure each on the test scans.
+    """Train the method with and without its parts, and evaluate each variant on the test scans.
 
-    All trainings begin with the same weights and see the same patches; the two students judge the candidates of the
-    same stage 1. Thresholds are those of each method's validation subjects.
+    All trainings start from the same weights and see the same patches; the two students judge the candidates of the
+    same stage 1. Each variant has thresholds of its own, chosen on the validation subjects.
 
     Parameters
     ----------
-    plan : how to train; which networks and channels is the ablation's to say
+    plan : how to train; networks and channels are set by the ablation
 
     Raises
     ------
@@ -82,7 +82,7 @@ def run_ablation(training: Sequence[ScanEntry], test: Sequence[ScanEntry], plan:
 def _measure(
     test: Sequence[ScanEntry], bundle: ModelBundle, name: str, rows: Sequence[tuple[int, Stage]], bench: Bench
 ) -> Mapping[str, Any]:
-    """Evaluate a bundle and write the rows of the paper's table, counted from 1, that it gives."""
+    """Evaluate a bundle and write the rows of the paper's table, counted from 1, that it provides."""
     _, summary = bench.measure(test, PaperMethod(bundle, bench.compute), name)
     for number, stage in rows:
         step, paper = list(STEPS.items())[number - 1]
@@ -101,7 +101,7 @@ def _report(bench: Bench, summaries: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def teacher_bundle(training: Sequence[ScanEntry], full: TrainedBundle, bench: Bench) -> ModelBundle:
-    """Make a bundle that discriminates with the teacher's classifier arm, with thresholds of its own.
+    """Make a bundle that discriminates with the teacher's classifier arm and has thresholds of its own.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def teacher_bundle(training: Sequence[ScanEntry], full: TrainedBundle, bench: Be
 
 
 def classifier_arm(teacher: Teacher, width: int) -> Student:
-    """Give the part of a teacher that judges whole patches, which has a student's shape."""
+    """Return the part of a teacher that classifies whole patches, as a network with a student's architecture."""
     arm = Student(width)
     arm.extractor.load_state_dict(teacher.extractor.state_dict())
     arm.classifier.load_state_dict(teacher.classifier.state_dict())

@@ -1,17 +1,17 @@
-"""Points where a reader saw microbleeds: every file format that sites and public data sets have them in.
+"""Points where a reader saw microbleeds, read from the file formats of sites and public data sets.
 
-The format is told by the name of the file:
+The name of the file determines the format:
 
 * ``.mrk.json``, ``.fcsv``: point lists of 3D Slicer; the file says whether they are RAS or LPS.
-* ``.mat``: voxel indices as public data sets have them (Dou et al. 2016): the variable ``cen``, N x 3, counted from 1
-  along the axes of the file's voxel array.
-* ``_reviewed.tsv``, ``_candidates.tsv``: a reviewed table; the accepted candidates, where the reader put them.
+* ``.mat``: voxel indices as in public data sets (Dou et al. 2016): the variable ``cen``, N x 3, counted from 1 along
+  the axes of the file's voxel array.
+* ``_reviewed.tsv``, ``_candidates.tsv``: a reviewed table; the accepted candidates at the reader's positions.
 * any other ``.tsv``, ``.csv``: a header with ``x``, ``y``, ``z`` (RAS mm) or, without these, ``i``, ``j``, ``k``
-  (voxel indices counted from 0); ``name``, ``label`` or ``id`` names the point if it is there. With one of
-  `scan_rows.SCAN_COLUMNS` only the rows of this scan count; one without x, y, z says that it has no microbleeds.
-* an image: a mask on the scan's grid; every 26-connected piece is one point.
+  (voxel indices counted from 0); an optional column ``name``, ``label`` or ``id`` names the points. With one of
+  `scan_rows.SCAN_COLUMNS`, only the rows of this scan count; a row without x, y, z says that it has no microbleeds.
+* an image: a mask on the scan's grid; every 26-connected component is one point.
 
-No point is moved, and none is left out in silence: whatever cannot be used is a line in the list of problems.
+No point is moved, and none is left out silently: each point that cannot be used is a line in the list of problems.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from CMMDetectLib.tables import MISSING, broken_cell
 from .scan_rows import is_of, scan_column, some_of
 
 SAME_POINT_MM = 1.0
-"""Points closer than this are one."""
+"""Points closer than this are the same."""
 RAS, LPS = (1.0, 1.0, 1.0), (-1.0, -1.0, 1.0)
 SYSTEMS = {"RAS": RAS, "0": RAS, "LPS": LPS, "1": LPS}
-"""Signs that bring a point list's coordinates to RAS; Slicer wrote numbers before it wrote names."""
+"""Signs that convert coordinates to RAS; early versions of Slicer wrote numbers instead of names."""
 FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label"
 REVIEWED = ("id", "x", "y", "z", "verdict", "reader_x", "reader_y", "reader_z")
-"""What is taken of a reviewed candidate."""
+"""Fields of a reviewed candidate that are used."""
 NAME_COLUMNS = ("name", "label", "id")
 NO_NUMBER = (None, "", MISSING, "NaN", "nan", "NA")
 """Cells where no number is, as tables of different programs have them."""
@@ -52,7 +52,7 @@ NO_NUMBER = (None, "", MISSING, "NaN", "nan", "NA")
 
 @dataclass(frozen=True)
 class AnnotatedPoint:
-    """Where a reader saw a microbleed: RAS mm, and what the file calls it."""
+    """Where a reader saw a microbleed (RAS mm), and its name in the file."""
 
     name: str
     position_mm: tuple[float, float, float]
@@ -60,13 +60,13 @@ class AnnotatedPoint:
 
 @dataclass(frozen=True)
 class Annotations:
-    """The points of a file that can be used, and what is wrong with the others.
+    """The usable points of a file, and what is wrong with the others.
 
     Attributes
     ----------
     points : in the order of the file
-    lesions : the region at each point
-    problems : one line each; it names the point
+    lesions : the region grown at each point
+    problems : one line for each point that is left out
     """
 
     points: tuple[AnnotatedPoint, ...]
@@ -82,9 +82,9 @@ def read_annotations(path: Path | str, scan: Scan, settings: GrowthSettings | No
 
     Parameters
     ----------
-    path : the file; see the module for the formats
-    scan : the points lie in it
-    settings : of the region growing
+    path : the file; see the module docstring for the formats
+    scan : the scan that the points lie in
+    settings : settings of the region growing
 
     Raises
     ------
@@ -108,7 +108,7 @@ def grow_annotations(
     settings: GrowthSettings | None = None,
     known_problems: Iterable[str] = (),
 ) -> Annotations:
-    """Grow the lesion at each point; which points are left out is as of `read_annotations`."""
+    """Grow the lesion at each point; the same points are left out as by `read_annotations`."""
     problems = list(known_problems)
     kept: list[AnnotatedPoint] = []
     lesions: list[GrownLesion] = []
@@ -126,7 +126,7 @@ def grow_annotations(
 
 
 def read_points(path: Path | str, scan: Scan) -> tuple[list[AnnotatedPoint], list[str]]:
-    """Read the points of a file as they are there, and what the reader of the file should know.
+    """Read the points of a file unchanged, and a list of problems with them.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def _read_markups(path: Path) -> tuple[list[AnnotatedPoint], list[str]]:
             signs = _signs(str(markup.get("coordinateSystem", "LPS")), path)
             for item in markup["controlPoints"]:
                 label = str(item.get("label") or f"point {len(points) + len(problems) + 1}")
-                # a point that was never placed has a position all the same
+                # a point that was never placed has a position, too
                 if item.get("positionStatus", "defined") == "defined":
                     x, y, z = item["position"]
                     points.append(_point(label, np.multiply((x, y, z), signs)))
@@ -219,7 +219,7 @@ def _read_fcsv(path: Path) -> list[AnnotatedPoint]:
 
 
 def _read_delimited(path: Path, scan: Scan) -> tuple[list[AnnotatedPoint], list[str]]:
-    """Read a table with a header; the module says which columns."""
+    """Read a table with a header; see the module docstring for its columns."""
     text = _text_of(path)
     header = next((line for line in text.split("\n") if line.strip()), "")
     lines = _rows_of(text, max("\t;,", key=header.count), path)
@@ -274,7 +274,7 @@ def _read_matlab(path: Path, scan: Scan) -> list[AnnotatedPoint]:
     except NotImplementedError:
         raise InputError(f"{path}: MATLAB 7.3 format; save it with save(name, 'cen', '-v7')") from None
     except Exception:
-        # what is damaged fails wherever SciPy is at: in zlib, in a struct, at an index, at the memory for a length
+        # damaged files make SciPy fail in many ways: in zlib or struct, by an index, or by the memory for a length
         raise InputError(
             f"{path}: not a MATLAB file that can be read; save it with save(name, 'cen', '-v7')"
         ) from None
@@ -287,17 +287,17 @@ def _read_matlab(path: Path, scan: Scan) -> list[AnnotatedPoint]:
 
 
 def _read_mask_points(path: Path, scan: Scan) -> list[AnnotatedPoint]:
-    """Give the center of every piece of a mask."""
+    """Return the center of every component of a mask."""
     labels, count = ndimage.label(read_labels(path, scan) > 0, TOUCHING)
     centers = ndimage.center_of_mass(labels > 0, labels, range(1, count + 1))
     return [_point(f"point {number}", to_world(scan.affine, center)) for number, center in enumerate(centers, 1)]
 
 
 def _read_candidates(path: Path) -> tuple[list[AnnotatedPoint], list[str]]:
-    """Give the accepted candidates of a table that was reviewed."""
+    """Return the accepted candidates of a reviewed table."""
     candidates = read_table(path)
     for line, item in enumerate(candidates, 2):
-        # a verdict in other letters would leave a microbleed out
+        # a misspelled verdict would leave out a microbleed
         if problem := problem_of(Candidate(**{name: getattr(item, name) for name in REVIEWED})):
             raise InputError(
                 f"{path}: line {line}: {problem}; a candidate has a name, three numbers for its position "
@@ -317,7 +317,7 @@ def _point(name: str, position_mm: Iterable[Any]) -> AnnotatedPoint:
 
 
 def _signs(system: str, path: Path) -> tuple[float, float, float]:
-    """Signs that bring coordinates of a named system to RAS."""
+    """Signs that convert coordinates of a named system to RAS."""
     try:
         return SYSTEMS[system.strip().upper()]
     except KeyError:
@@ -325,9 +325,9 @@ def _signs(system: str, path: Path) -> tuple[float, float, float]:
 
 
 def _rows_of(text: str, delimiter: str, path: Path, comment: str | None = None) -> Iterator[list[str]]:
-    """Give the cells of each line that has any and is no comment.
+    """Yield the cells of each line that is neither empty nor a comment.
 
-    Every line is read by itself: one quotation mark too many would else make a cell of all the lines behind it.
+    Every line is parsed by itself: otherwise a stray quotation mark would merge all lines after it into one cell.
     """
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or (comment and line.startswith(comment)):
@@ -338,13 +338,13 @@ def _rows_of(text: str, delimiter: str, path: Path, comment: str | None = None) 
             raise InputError(f"{path}: line {number} is no row of a table ({error})") from None
         if cells[-1].endswith("\n"):
             raise InputError(broken_cell(path, number))
-        # spreadsheet programs write rows whose cells were emptied
+        # spreadsheet programs also write rows whose cells were cleared
         if any(cell.strip() for cell in cells):
             yield cells
 
 
 def _numbers(row: Mapping[str, str], columns: str, path: Path, number: int) -> list[float]:
-    """Three finite numbers of a row."""
+    """Return three finite numbers of a row."""
     found = [row.get(column, "") for column in columns]
     try:
         values = [float(text) for text in found]

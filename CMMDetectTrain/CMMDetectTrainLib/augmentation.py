@@ -20,19 +20,20 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Random combinations of transformations; each is applied with a chance of one half.
+    """Random combinations of transformations, each applied with a probability of one half.
 
     Attributes
     ----------
-    factor : patches that each training patch becomes in an epoch
-    translation_vox : largest offset along the first two axes; the patch is cut elsewhere, so that what enters is
-        the scan and not padding
-    noise_variance : range of the variance of Gaussian noise, on the prepared image from 0 to 1; it is added to the
-        image, with and without vessels, not to its radial symmetry transform
+    factor : number of patches that each training patch becomes in an epoch
+    translation_vox : largest offset along the first two axes; the patch is cut from the scan at that offset, so that
+        no padding enters it
+    noise_variance : range of the variance of Gaussian noise, for a prepared image from 0 to 1; noise is added to the
+        image with and without vessels, not to its radial symmetry transform
     blur_vox : range of sigma of a Gaussian filter
-    contrast : largest factor, up or down, by which the image's distance from ordinary tissue changes, as between
-        scanners and echo times; 1 for none. Not in the paper
-    mirror : along each axis with a chance of one half; not in the paper, interpolates nothing
+    contrast : largest factor, up or down, by which the contrast to ordinary tissue changes, as between scanners and
+        echo times; 1 for none. Not in the paper
+    mirror : whether to mirror along each axis with a probability of one half, which interpolates nothing. Not in the
+        paper
     """
 
     factor: int = 10
@@ -50,7 +51,7 @@ class Augmentation:
         return np.append(rng.integers(-limit, limit + 1, 2), 0)
 
     def apply(self, channels: Array, labels: NDArray[np.int64], rng: np.random.Generator) -> tuple[Array, NDArray]:
-        """Give a changed copy of (C, I, J, K) channels and (I, J, K) labels; what moves is `offset`'s.
+        """Return a changed copy of (C, I, J, K) channels and (I, J, K) labels, except for the translation by `offset`.
 
         Voxels outside the brain, 0 in all channels, stay 0.
         """

@@ -1,7 +1,7 @@
-"""A plain blob detector, as the floor that any method for microbleeds must beat.
+"""A plain blob detector, the baseline that any method for microbleeds must beat.
 
-Multi-scale Laplacian of Gaussian (T. Lindeberg, 1998) on the prepared image, vessels and all. It knows neither radial
-symmetry nor context; its one number, the strength of the blob, serves stages 1 and 2.
+Multi-scale Laplacian of Gaussian (T. Lindeberg, 1998) on the prepared image, including vessels. It uses neither radial
+symmetry nor context; its only score, the strength of the blob, serves stages 1 and 2.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from CMMDetectLib.preprocessing import PreparedScan
 from CMMDetectLib.progress import Tick
 
 DIAMETERS_MM = (2.0, 3.0, 4.5, 6.5)
-"""Of the spheres that the scales answer to most; microbleeds have 2 to 10 mm."""
+"""Diameters of the spheres to which the scales respond most; microbleeds have 2 to 10 mm."""
 FAINTEST = 0.02
-"""Blobs below this strength, of 1 for the image's whole range, are not listed."""
+"""Blobs below this strength are not listed; 1 is the whole range of the image."""
 LEAST_SIGMA_VOX = 0.75
-"""A narrower Gaussian has no second derivative on a grid: it would answer to a flat image."""
+"""A narrower Gaussian has no proper second derivative on a grid: it would respond to a flat image."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Blobs:
 class BlobMethod:
     """Blobs of the prepared image, by strength."""
 
-    extent = 0.0  # a blob is as strong at its rim as in its middle
+    extent = 0.0  # a drawn blob has the same strength everywhere
 
     def __init__(self, settings: Settings | None = None) -> None:
-        # the first threshold lists what a FROC curve needs, the second decides
+        # the first threshold lists candidates for a FROC curve, the second decides
         self.settings = settings or Settings(0.1, 0.25, CutOffs())
 
     def detect(self, channels: NDArray[np.float32], prepared: PreparedScan, tick: Tick) -> NDArray[np.float32]:
-        """Give every voxel of a blob the blob's strength."""
+        """Return a map with the strength of the blob in all of its voxels."""
         axes = resolved_axes(prepared.image.shape, prepared.spacing_mm)
         blobs = find_blobs(prepared.image, prepared.mask, prepared.spacing_mm, axes)
         tick(0.9)
@@ -58,24 +58,24 @@ class BlobMethod:
     def discriminate(
         self, channels: NDArray[np.float32], prepared: PreparedScan, found: StageOne, tick: Tick
     ) -> NDArray[np.float32]:
-        """Give each cluster its strength: there is no second opinion."""
+        """Return the strength of each cluster again: there is no second classifier."""
         tick(1.0)
         return found.clusters.peak
 
     def describe(self) -> dict[str, Any]:
-        """Give the method's name; there is neither bundle nor device."""
+        """Return the method's name; it has neither a bundle nor a device."""
         return {"method": "blob", "bundle": None, "device": "cpu", "precision": "float32"}
 
 
 def find_blobs(
     image: NDArray[np.float32], mask: NDArray[np.bool_], spacing_mm: Sequence[float], axes: Sequence[int]
 ) -> Blobs:
-    """Find the maxima of the strength over place and scale; of two that would touch the stronger stays.
+    """Find the maxima of the strength over position and scale; of two that would touch, the stronger is kept.
 
     Parameters
     ----------
     image : (I, J, K), lesions bright
-    mask : (I, J, K), where blobs may have their center
+    mask : (I, J, K), where the centers of blobs may lie
     axes : the axes along which the grid resolves lesions
     """
     strength, scale = np.zeros(image.shape, np.float32), np.zeros(image.shape, np.int8)
@@ -96,7 +96,7 @@ def find_blobs(
 def draw_blobs(
     blobs: Blobs, shape: tuple[int, ...], spacing_mm: Sequence[float], axes: Sequence[int]
 ) -> NDArray[np.float32]:
-    """Draw blobs as balls, or disks where slices are too thick for balls, that hold their strength."""
+    """Draw blobs with their strength as balls, or as disks if slices are thick."""
     drawn = np.zeros(shape, np.float32)
     spacing = np.asarray(spacing_mm)
     for center, radius, strength in zip(blobs.center_vox, blobs.radius_mm, blobs.strength, strict=True):
@@ -111,12 +111,12 @@ def draw_blobs(
 def blob_strength(
     image: NDArray[np.float32], spacing_mm: Sequence[float], axes: Sequence[int], diameter_mm: float
 ) -> NDArray[np.float32]:
-    """Scale-normalized negative Laplacian of Gaussian at the scale that answers to a diameter most.
+    """Scale-normalized negative Laplacian of Gaussian at the scale that responds most to a diameter.
 
     Returns
     -------
     (I, J, K) float32
-        At the center of a bright sphere of that diameter about its contrast; below 0 where the image is dark.
+        At the center of a bright sphere of that diameter about its contrast; negative in dark places.
     """
     sigma_mm = diameter_mm / 2 / np.sqrt(len(axes))
     sigma_vox = [
@@ -131,7 +131,7 @@ def blob_strength(
 
 
 def _apart(center_mm: NDArray[np.float64], radius_mm: NDArray[np.float64], gap_mm: float) -> NDArray[np.bool_]:
-    """Which balls, the most important first, stay when none may come closer than the gap to an earlier one."""
+    """Which balls, in order of importance, are kept if none may come closer than the gap to an earlier one."""
     kept = np.ones(len(center_mm), bool)
     tree = cKDTree(center_mm) if len(center_mm) else None
     for index, radius in enumerate(radius_mm):

@@ -1,4 +1,4 @@
-"""The user's own models: a folder of bundles that can be listed, brought in, given away, removed and chosen."""
+"""The user's own models: a folder of bundles that can be listed, imported, exported, removed and chosen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .training_job import unfinished_jobs, work_folder
 ZIP = ".zip"
 WEIGHTS = ".safetensors"
 LARGEST_FILE = 2**30
-"""Bytes; all networks that come with CMMDetect have 1/200 of this. A packed file that claims more is no bundle."""
+"""Size in bytes, 200 times that of all networks of CMMDetect; a larger file in an archive is refused."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,11 @@ class ShelvedBundle:
 
     Attributes
     ----------
-    description : None where the bundle is damaged
+    folder : folder of the bundle
+    description : None if the bundle is damaged
     problem : why it cannot be used, None if it can
-    size_bytes : with the working files of its training
-    in_use : whether CMMDetect detects with it
+    size_bytes : size including the working files of its training
+    in_use : whether CMMDetect uses it for detection
     """
 
     folder: Path
@@ -44,12 +45,12 @@ class ShelvedBundle:
 
     @property
     def name(self) -> str:
-        """Name of its folder, by which it is chosen and removed."""
+        """Name of its folder, which identifies it."""
         return self.folder.name
 
 
 class BundleShelf:
-    """A folder of bundles, one folder each.
+    """A folder of bundles, each in a folder of its own.
 
     Parameters
     ----------
@@ -61,16 +62,16 @@ class BundleShelf:
 
     @property
     def in_use(self) -> Path | None:
-        """Folder of the bundle that CMMDetect uses, None for the one that it comes with."""
+        """Folder of the bundle that CMMDetect uses, None for the one that comes with it."""
         return chosen_bundle(self.folder)
 
     def bundles(self) -> list[ShelvedBundle]:
-        """List all bundles by name; the damaged ones too, so that they can be removed."""
+        """List all bundles by name, including damaged ones, so that they can be removed."""
         found = sorted(self.folder.glob(f"*/{DESCRIPTION_FILE}"), key=lambda path: path.parent.name.lower())
         return [self._shelved(path.parent) for path in found if not path.parent.name.startswith(".")]
 
     def path_for(self, name: str) -> Path:
-        """Give the folder of a new bundle: its name, with a number where that is taken."""
+        """Return the folder of a new bundle: its name, with a number appended if it is taken."""
         plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
         number, path = 1, self.folder / plain
         while path.exists() or work_folder(path).exists():
@@ -79,12 +80,12 @@ class BundleShelf:
         return path
 
     def add(self, source: Path) -> Path:
-        """Copy a bundle onto the shelf: a folder, or a .zip file with one.
+        """Copy a bundle to the shelf, from a folder or a .zip file.
 
         Raises
         ------
         InputError
-            If it is none, is damaged, or was made for another version.
+            If it is not a bundle, is damaged, or was made for another version.
         OutputError
             If the shelf cannot be written.
         """
@@ -105,12 +106,12 @@ class BundleShelf:
     def export(self, name: str, target: Path) -> None:
         """Copy a bundle to a .zip file or a new folder.
 
-        Only the description and the networks go: reports and lists of a training name its subjects.
+        Only the description and the networks are exported: reports and lists of a training name its subjects.
 
         Raises
         ------
         InputError
-            If the bundle is damaged, or there is something at the target.
+            If the bundle is damaged, or the target exists.
         OutputError
             If the target cannot be written.
         """
@@ -129,12 +130,12 @@ class BundleShelf:
                 copy.replace(target)
 
     def remove(self, name: str) -> None:
-        """Delete a bundle and what is left of its training; if it was in use, CMMDetect uses its own again.
+        """Delete a bundle and the working files of its training; if it was in use, CMMDetect uses its own again.
 
         Raises
         ------
         InputError
-            If there is none of that name, or an unfinished training needs it.
+            If there is no bundle of that name, or an unfinished training needs it.
         OutputError
             If a file cannot be deleted.
         """
@@ -151,12 +152,12 @@ class BundleShelf:
                 shutil.rmtree(work_folder(folder))
 
     def choose(self, name: str | None) -> None:
-        """Make a bundle the one that CMMDetect uses; None for the one that it comes with.
+        """Make a bundle the one that CMMDetect uses; None for the one that comes with it.
 
         Raises
         ------
         InputError
-            If there is none of that name, or it is damaged.
+            If there is no bundle of that name, or it is damaged.
         OutputError
             If the shelf cannot be written.
         """
@@ -189,7 +190,7 @@ def _copy_bundle(bundle: ModelBundle, target: Path) -> None:
 
 
 def _unpacked(source: Path, beside: Path) -> Path:
-    """Unpack description and weights alone, wherever in the archive they lie, so that nothing else gets out of it."""
+    """Unpack only description and weights, wherever they are in the archive, so that no other file is written."""
     folder = beside / "unpacked"
     folder.mkdir()
     try:
@@ -212,7 +213,7 @@ def _size_of(folder: Path) -> int:
 
 @contextmanager
 def _writing(place: Path) -> Iterator[None]:
-    """Turn the system's failures into a line for the user."""
+    """Turn an OSError into an OutputError with one line for the user."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""From a data set with known microbleeds to a model bundle: the three networks in turn, thresholds, cut-offs."""
+"""Train a model bundle from a data set with known microbleeds: three networks, then thresholds and cut-offs."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ STEPS = {
 
 @dataclass(frozen=True)
 class TrainedBundle:
-    """What came out of a training.
+    """Result of a training.
 
     Attributes
     ----------
     bundle : with thresholds, cut-offs and the metrics of the validation subjects
     curves : loss curves by network
-    validated : what thresholds and cut-offs were chosen by
-    validation_subjects : nothing was learnt from these
+    validated : evaluation by which thresholds and cut-offs were chosen
+    validation_subjects : subjects that the networks were not trained on
     """
 
     bundle: ModelBundle
@@ -78,21 +78,21 @@ def train_bundle(
     reported: Reported = lambda *_: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainedBundle:
-    """Train a bundle; an interrupted training of the same plan goes on.
+    """Train a bundle; an interrupted training of the same plan is resumed.
 
-    Prepared scans, simulated patches and checkpoints lie in `work_folder`, which may be deleted afterwards. The
-    bundle appears when it is whole.
+    Prepared scans, simulated patches and checkpoints are kept in `work_folder`, which may be deleted afterwards. The
+    bundle is moved into place when it is complete.
 
     Parameters
     ----------
-    listener : told the progress; it may raise `CancelledError`, and nothing is lost
-    reported : told each network's epochs as they end
-    should_stop : True ends the network's training with the best weights so far
+    listener : called with the progress; it may raise `CancelledError`, and nothing is lost
+    reported : called after each epoch of each network
+    should_stop : returns True to end the network's training with the best weights so far
 
     Raises
     ------
     InputError
-        If the data cannot be used, are too few, or a folder holds something else.
+        If the data are unusable or too few, or a folder holds something else.
     OutputError
         If something cannot be written.
     """
@@ -100,14 +100,15 @@ def train_bundle(
 
 
 def check_scans(entries: Sequence[ScanEntry], plan: TrainingPlan, tick: Tick = lambda _: None) -> None:
-    """Make sure that every scan can be used, that there is something to learn from and to be judged by, and no twins.
+    """Check that all scans can be used, that there are microbleeds to train and validate with, and no twins.
 
-    Before the long preparation, and before a folder is claimed: one that holds refused scans would refuse others.
+    This is called before the long preparation, and before the working folder is created: a folder that was created for
+    refused scans could not be used for others.
 
     Raises
     ------
     InputError
-        If a scan or its labels cannot be read, there is nothing to learn from, or a scan goes by the names of two
+        If a scan or its labels cannot be read, there are no such microbleeds, or a scan occurs under the names of two
         subjects.
     """
     bearing = set()
@@ -115,7 +116,7 @@ def check_scans(entries: Sequence[ScanEntry], plan: TrainingPlan, tick: Tick = l
         if has_microbleeds(entry):
             bearing.add(entry.subject)
         tick(number / len(entries))
-    # simulated patches have microbleeds of their own
+    # simulated patches bring microbleeds of their own
     if not plan.simulated_patches or not plan.validation_subjects:
         check_microbleeds(bearing, plan.validation_subjects, "student" in plan.networks)
     check_twins(entries)
@@ -145,9 +146,9 @@ class _Run:
             return distributed.from_first(lambda: self._finish(description, networks, training, split, tick))
 
     def _claim(self) -> None:
-        """Write whose work folder this is, or hold it against what is there."""
+        """Record the plan and scans in the work folder, or compare them with those recorded there."""
         path, plan = self.work / "plan.json", plan_as_json(self.plan, self.start)
-        # what a name does not tell the user has told, and may have told otherwise before
+        # the user chose the modality of a scan whose name does not tell it, perhaps another one before
         plan["scans"] = [
             entry.name if guess_modality(entry.name) else f"{entry.name} ({entry.modality})" for entry in self.entries
         ]
@@ -188,7 +189,7 @@ class _Run:
 
     def _describe(self, split: SplitCases, scans: Sequence[Case], training: NetworkTraining) -> BundleDescription:
         learnt = [case for case in scans if case.subject not in split.subjects]
-        # labels below 1 are no microbleeds or such that cannot be seen
+        # labels below 1 are background or microbleeds that are not visible
         lesions = sum(int((np.unique(case.labels) > 0).sum()) for case in learnt)
         of_subjects = f"{counted(len(learnt), 'scan')} of {counted(len({case.subject for case in learnt}), 'subject')}"
         text = f"{of_subjects} with {counted(lesions, 'microbleed')}"
@@ -220,7 +221,7 @@ class _Run:
         split: SplitCases,
         tick: Callable[[float], None],
     ) -> TrainedBundle:
-        """Choose thresholds and cut-offs, write the bundle with its report, and put it in its place."""
+        """Choose thresholds and cut-offs, write the bundle with its report, and move it into place."""
         finished = self.work / "finished"
         weights = "-".join(fingerprint(networks[name]) for name in ("detector", "student"))
         validated = validate(
@@ -254,7 +255,7 @@ class _Run:
 
 
 def _put_in_place(finished: Path, output: Path, replaced: Path) -> None:
-    """Move a whole bundle to where it shall be; one of an earlier end of the same training is put aside."""
+    """Move a complete bundle to its place; one from an earlier end of the same training is put aside."""
     try:
         if output.exists():
             shutil.rmtree(replaced, ignore_errors=True)

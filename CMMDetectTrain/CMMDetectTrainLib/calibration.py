@@ -1,4 +1,4 @@
-"""Fitting the probability of stage 2 to what validation candidates turned out to be, and showing what that brings."""
+"""Calibration of stage 2's probability on the validation candidates, and its effect."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .thresholds import LEAST_CANDIDATES
 
 DECIMALS = 6
 STEEPEST = 20.0
-"""Largest slope: with candidates that a threshold separates perfectly it would grow without end."""
+"""Largest slope: it would grow without bound if a threshold separated the candidates perfectly."""
 WEIGHT, AGAINST, FREE = (0.0, STEEPEST), (-STEEPEST, 0.0), (None, None)
-"""Limits of a weight that cannot be negative, of one that cannot be positive, and of an offset."""
+"""Bounds of a weight that must not be negative, of one that must not be positive, and of an offset."""
 PRIOR_SPREAD = 3.0
-"""Standard deviation of a weight of location or burden before anything is known: few candidates are near anything."""
+"""Prior standard deviation of the weights of location and burden, on which few candidates bear."""
 LEAST_SCANS = 10
-"""Fewer scans than this with microbleeds, or without, say too little of how a scan's candidates go together."""
+"""With fewer scans with, or without, microbleeds, the weights of a scan's other candidates are not fitted."""
 
 KNOWN = np.dtype(
     [
@@ -43,27 +43,27 @@ KNOWN = np.dtype(
         ("counts", bool),
     ]
 )
-"""Of a candidate: number of its scan, both networks' probabilities, its `Location`, whether it is a microbleed, and
-False for ``counts`` where it lies on one that the scan does not show."""
+"""Record of a candidate: number of its scan, both networks' probabilities, its `Location`, whether it is a microbleed,
+and ``counts``, which is False if it lies on a microbleed that is not visible."""
 
 
 def fit_calibration(records: Sequence[ScanRecord]) -> Calibration:
     """Fit Platt scaling of both networks' log odds, and of the location, to candidates of stage 1 (J. Platt, 1999).
 
-    The likelihood is largest of the smoothed classes that Platt gives: with T true candidates they stand for
-    (T + 1) / (T + 2) and not for 1, so that few candidates make no certainty. No network's weight may be negative, and
-    none of closeness to calcium or to the edge of the brain positive. Where no candidate is near, it is 0. How the
-    candidates of a scan go together is fitted to what these give, where there are `LEAST_SCANS` of either kind.
+    The targets are smoothed as Platt proposes: with T true candidates the target is (T + 1) / (T + 2) instead of 1, so
+    that few candidates do not imply certainty. The weights of the networks must not be negative, those of closeness to
+    calcium and to the edge of the brain not positive; a weight without candidates nearby is 0. The weights of a scan's
+    other candidates are fitted afterwards, if there are `LEAST_SCANS` scans with and without microbleeds.
 
     Parameters
     ----------
-    records : of validation scans, detected with the Th_Cdet in use and the student's own probability
+    records : of validation scans, detected with the Th_Cdet in use and the student's uncalibrated probability
 
     Returns
     -------
     Calibration
-        One that changes nothing where there are fewer than `LEAST_CANDIDATES` true or false candidates, or where
-        the student's probability does not rise with the truth.
+        The identity if there are fewer than `LEAST_CANDIDATES` true or false candidates, or if the student's
+        probability is not higher for true ones.
     """
     known = _known(records)
     truth = known["truth"][known["counts"]]
@@ -97,7 +97,7 @@ def judged_anew(record: ScanRecord, settings: Settings, calibration: Calibration
 
 
 def measured_calibration(records: Sequence[ScanRecord]) -> Reliability | None:
-    """Compare the probability of stage 2 with the truth; None without candidates."""
+    """Measure the calibration of stage 2's probability; None without candidates."""
     known = _known(records)
     known = known[known["counts"]]
     return reliability(known["student"], known["truth"])
@@ -118,11 +118,11 @@ def calibration_figure(before: Sequence[ScanRecord], after: Sequence[ScanRecord]
 
 
 def _fit_alone(known: NDArray[np.void]) -> Calibration:
-    """Weigh what a candidate has for itself: what both networks say, and where it lies."""
+    """Fit the weights of a candidate's own evidence: both networks' log odds and its location."""
     truth, seen = known["truth"], log_odds(known["detection"])
     modalities = sorted({str(modality) for modality in known["modality"] if modality})
     near = [known[what] * (known["modality"] == name) for what in ("calcium", "edge") for name in modalities]
-    # about its mean, so that it stays 0 where all candidates have the same
+    # centered, so that its weight stays 0 if all candidates have the same value
     evidence = np.stack([log_odds(known["student"]), np.ones(len(truth)), seen - seen.mean(), *near])
     weights = _fitted(evidence, truth, [WEIGHT, FREE, WEIGHT, *([AGAINST] * len(near))], weighed=3)
     weights[1] -= weights[2] * float(seen.mean())
@@ -135,7 +135,7 @@ def _fit_alone(known: NDArray[np.void]) -> Calibration:
 
 
 def _fit_burden(known: NDArray[np.void], alone: Calibration) -> Burden | None:
-    """Weigh what a scan's other candidates say; None where too few scans tell, or nothing."""
+    """Fit the weights of a scan's other candidates; None if there are too few scans or no effect."""
     number = known["scan"]
     with_some = np.unique(number[known["truth"]])
     if min(len(with_some), len(np.unique(number)) - len(with_some)) < LEAST_SCANS:
@@ -163,7 +163,7 @@ def _fitted(
 
     Parameters
     ----------
-    weighed : from this row on a weight is 0 unless the candidates speak for another
+    weighed : index of the first row whose weight has a prior centered at 0
     """
     true = int(truth.sum())
     false = len(truth) - true
@@ -179,7 +179,7 @@ def _fitted(
 
 
 def _known(records: Sequence[ScanRecord]) -> NDArray[np.void]:
-    """What is known of the candidates that stage 2 has judged: (N,), with the fields of `KNOWN`."""
+    """Collect the candidates that stage 2 has judged, (N,), with the fields of `KNOWN`."""
     rows = []
     for number, record in enumerate(records):
         items = [item for item in record.findings if _is_judged(item.candidate)]

@@ -1,9 +1,9 @@
 """The cases of a data set: which scans are labeled, by whom, and which are still to be checked.
 
-A data set is a folder that ``cmmdetect train`` and ``cmmdetect evaluate`` read as it is: ``<scan>.nii.gz`` beside
-``<scan>_microbleeds.nii.gz``, named as BIDS does it, so that the name tells subject and modality. The files are the
-truth. The table ``cases.tsv`` adds what files cannot tell: where the points came from, who read the scan, whether the
-case was checked, and what scan and points were, so that the same ones are noticed when they come again.
+A data set is a folder that ``cmmdetect train`` and ``cmmdetect evaluate`` read directly: ``<scan>.nii.gz`` beside
+``<scan>_microbleeds.nii.gz``, with names as in BIDS that give subject and modality. The files are decisive. The table
+``cases.tsv`` adds what they do not contain: where the points came from, who read the scan, whether the case was
+checked, and checksums of scan and points, by which duplicates are recognized.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from .evaluation_set import TRUTH, ScanEntry, files_in, find_scans, subject_of
 
 TABLE = "cases.tsv"
 SAME_POINTS_MM = 0.1
-"""Coordinates are compared after they were rounded to this."""
+"""Coordinates are rounded to this before they are compared."""
 LONGEST_STEM = 60
-"""Longer file names fail on Windows where the folder is deep."""
+"""Longer file names fail on Windows in deeply nested folders."""
 
 
 class CaseStatus(StrEnum):
-    """Whether a case may be learnt from."""
+    """Whether a case may be used for training."""
 
     OK = "ok"
     TO_CHECK = "to check"
@@ -49,14 +49,14 @@ class TrainingCase:
 
     Attributes
     ----------
-    volume, mask : files, relative to the data set
-    subject, modality : as the name tells them
+    volume, mask : paths relative to the data set
+    subject, modality : as in the file name
     points : where the coordinates came from
     reader : who marked them
-    microbleeds : labels in the mask
+    microbleeds : number of labels in the mask
     note : what a user should know, such as regions that followed a vessel
-    copied : whether the scan's file was written by `add_case` and goes with the case
-    scan_checksum, points_checksum : of content; None where the files were not put there by `add_case`
+    copied : whether the scan's file was written by `add_case` and is removed with the case
+    scan_checksum, points_checksum : checksums of the content; None if the files were not written by `add_case`
     """
 
     volume: str
@@ -80,15 +80,15 @@ class TrainingCase:
 
 @dataclass(frozen=True, kw_only=True)
 class NewCase:
-    """A scan with its labels, on the way into a data set.
+    """A scan with its labels that is to be added to a data set.
 
     Attributes
     ----------
-    scan : its name becomes the file's, see `case_name`
+    scan : its name becomes that of the file, see `case_name`
     labels : (I, J, K), on the scan's grid; all 0 for a scan without microbleeds
-    points_mm : (N, 3) RAS, as they were given
-    points : what the coordinates are called
-    subject : as the user calls the person; "" for the name of the scan
+    points_mm : (N, 3) RAS mm, as they were given
+    points : where the coordinates came from
+    subject : the user's name of the person; "" takes it from the name of the scan
     case : name of the case whose file the scan is; "" where it is none, or its subject is said
     """
 
@@ -109,7 +109,7 @@ class NewCase:
 
 
 def case_name(name: str, modality: Modality, subject: str = "") -> str:
-    """Make a BIDS-like stem of what the user calls a scan and its subject.
+    """Make a BIDS-like stem from the user's names of a scan and its subject.
 
     >>> case_name("sub-01_ses-2_swi", Modality.SWI)
     'sub-01_ses-2_swi'
@@ -117,7 +117,7 @@ def case_name(name: str, modality: Modality, subject: str = "") -> str:
     ('sub-Patient7SWAN_swi', 'sub-Patient7_acq-SWAN_swi')
     """
     stem = re.sub(r"[^A-Za-z0-9_-]+", "", name)
-    # Slicer numbers a scan that is loaded again
+    # Slicer appends a number to the name of a scan that is loaded again
     once = re.sub(r"_\d+$", "", stem) if stem.startswith("sub-") else stem
     if guess_modality(once) is not None:
         stem = once.rpartition("_")[0]
@@ -132,17 +132,17 @@ def case_name(name: str, modality: Modality, subject: str = "") -> str:
 
 
 def read_cases(dataset: Path) -> list[TrainingCase]:
-    """List the labeled scans of a data set, with what the table knows of them; none where there is no data set yet.
+    """List the labeled scans of a data set, with their rows of the table; none if there is no data set yet.
 
     Raises
     ------
     InputError
-        If a label map has no scan or its modality is not told, or the table is not one.
+        If a label map has no scan or an unknown modality, or the table cannot be read.
     """
     if not dataset.exists():
         return []
     masks = (path for path in files_in(dataset) if f"{LABELS}." in path.name)
-    # find_scans takes an empty data set for a mistake; here it is one that was just begun
+    # find_scans treats an empty data set as a mistake; here it was just begun
     if all(is_detection(mask.parent, mask.name.partition(LABELS)[0]) for mask in masks):
         return []
     rows = _read_table(dataset / TABLE)
@@ -152,12 +152,12 @@ def read_cases(dataset: Path) -> list[TrainingCase]:
 def checked_scans(
     dataset: Path, modality: str | None = None, subjects: Sequence[str] = (), all_here: bool = True
 ) -> list[ScanEntry]:
-    """Give the scans to learn from or to measure with: all but those still to be checked; see `find_scans`.
+    """Return the scans for training or evaluation: all except cases still to be checked; see `find_scans`.
 
     Raises
     ------
     InputError
-        If there is none, also of one of the subjects, or the data set cannot be read.
+        If there are none, or none of one of the subjects, or the data set cannot be read.
     """
     entries = find_scans(dataset, modality, subjects, all_here)
     rows = _read_table(dataset / TABLE)
@@ -177,18 +177,18 @@ def checked_scans(
 
 
 def add_case(dataset: Path, new: NewCase, again: bool = False) -> TrainingCase:
-    """Put a scan and its labels into a data set.
+    """Add a scan and its labels to a data set.
 
     Parameters
     ----------
-    again : the same scan is there already, and its labels are to be replaced
+    again : whether the labels of the same scan may be replaced
 
     Raises
     ------
     InputError
-        If the scan is there already, under this name or another, if its name is that of another scan or its labels
-        are listed by the truth table of a simulation, if the points are those of another subject, or if the folder
-        holds what was detected in the scan.
+        If the scan is in the data set already, under this or another name; if another scan has its name; if the truth
+        table of a simulation lists its labels; if the points are those of another subject; or if the folder holds a
+        detection of the scan.
     OutputError
         If the data set cannot be written.
     """
@@ -234,19 +234,19 @@ def add_case(dataset: Path, new: NewCase, again: bool = False) -> TrainingCase:
 
 
 def set_status(dataset: Path, name: str, status: CaseStatus) -> None:
-    """Say of a case whether it may be learnt from."""
+    """Set whether a case may be used for training."""
     cases = read_cases(dataset)
     _find(cases, name)
     _write_table(dataset, [replace(case, status=status) if case.name == name else case for case in cases])
 
 
 def remove_case(dataset: Path, name: str) -> None:
-    """Take a case out: its label map goes, and its scan if that was a copy.
+    """Remove a case: its label map, and its scan if that is a copy.
 
     Raises
     ------
     InputError
-        If there is none of that name, or the table cannot be read.
+        If there is no case of that name, or the table cannot be read.
     OutputError
         If a file cannot be removed.
     """
@@ -262,7 +262,7 @@ def remove_case(dataset: Path, name: str) -> None:
 
 
 def points_checksum(points_mm: ArrayLike) -> str | None:
-    """Tell coordinates by a checksum, whatever their order; None without points.
+    """Return a checksum of coordinates, whatever their order; None without points.
 
     >>> points_checksum([[1, 2, 3], [4, 5, 6]]) == points_checksum([[4, 5, 6], [1, 2, 3.001]])
     True
@@ -272,7 +272,7 @@ def points_checksum(points_mm: ArrayLike) -> str | None:
 
 
 def _same_scan(cases: Sequence[TrainingCase], new: NewCase, checksum: str, again: bool) -> TrainingCase | None:
-    """Find the case that already has this scan, and complain where that was not expected."""
+    """Find the case that already has this scan; raise an error if that was not expected."""
     named = next((case for case in cases if case.name == new.name), None)
     old = next((case for case in cases if case.scan_checksum == checksum), None)
     if old is None and named is not None:
@@ -308,7 +308,7 @@ def _check_points(cases: Iterable[TrainingCase], new: NewCase) -> None:
 
 
 def _volume_in(dataset: Path, new: NewCase, checksum: str) -> str:
-    """Where the scan lies in the data set, or will; a file of that name that the user put there is not touched."""
+    """Path of the scan in the data set, existing or new; an existing file of the user is not touched."""
     images = (path for path in files_in(dataset) if path.name.lower().endswith(IMAGE_SUFFIXES))
     there = [path for path in images if stem_of(path) == new.name]
     if not there:
@@ -326,7 +326,7 @@ def _case_of(entry: ScanEntry, dataset: Path, rows: Mapping[str, TrainingCase]) 
 
 
 def _read_table(path: Path) -> dict[str, TrainingCase]:
-    """Give the rows by their mask."""
+    """Return the rows of the table by mask."""
     if not path.exists():
         return {}
     try:

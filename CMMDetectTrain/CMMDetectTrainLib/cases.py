@@ -1,7 +1,7 @@
 """Training cases on disk: scans and simulated patches as the networks see them, with their truth.
 
-A shelf is a folder with one or more cases of the same shape, as plain NumPy arrays. Whoever needs a patch maps the
-array and reads that patch alone, so that memory does not grow with the number of scans.
+A shelf is a folder with one or more cases of the same shape, as plain NumPy arrays. The arrays are memory-mapped and
+only the needed patches are read, so that memory does not grow with the number of scans.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .evaluation_set import ScanEntry, read_lesions
 
 CATALOG = "cases.json"
 NOT_JUDGED = -1
-"""Label of a lesion that is there but cannot be seen: no network is asked about its voxels."""
+"""Label of a lesion that is present but not visible: its voxels are excluded from all losses."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Case:
     Attributes
     ----------
     shelf : folder that holds its arrays
-    index : its place on the shelf
-    name, subject, modality : of the scan
-    shape : voxels
-    spacing_mm : of the grid
-    origin : digest of what it was made from
+    index : position on the shelf
+    name, subject, modality : those of the scan
+    shape : (I, J, K)
+    spacing_mm : voxel size of its grid
+    origin : digest of the data that it was made from
     """
 
     shelf: Path
@@ -56,17 +56,17 @@ class Case:
 
     @property
     def channels(self) -> NDArray[np.float16]:
-        """Map the (C, I, J, K) channels of `channels.CHANNELS`; nothing is read yet."""
+        """Memory-map the (C, I, J, K) channels of `channels.CHANNELS`."""
         return self._map("channels")
 
     @property
     def labels(self) -> NDArray[np.int16]:
-        """Map the (I, J, K) truth: 0, the number of a microbleed, or `NOT_JUDGED`."""
+        """Memory-map the (I, J, K) truth: 0, the number of a microbleed, or `NOT_JUDGED`."""
         return self._map("labels")
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """Map the (I, J, K) brain mask."""
+        """Memory-map the (I, J, K) brain mask."""
         return self._map("mask")
 
     def _map(self, name: str) -> Any:
@@ -87,11 +87,11 @@ class CaseArrays:
 
 
 def write_shelf(folder: Path, cases: Sequence[CaseArrays], source: dict[str, Any]) -> None:
-    """Write cases of one shape; the catalog comes last, so that a shelf with a catalog is whole.
+    """Write cases of one shape; the catalog is written last, so that a shelf with a catalog is complete.
 
     Parameters
     ----------
-    source : what the cases were made from; `read_shelf` gives nothing for another one
+    source : what the cases were made from; `read_shelf` ignores shelves with another source
 
     Raises
     ------
@@ -102,7 +102,7 @@ def write_shelf(folder: Path, cases: Sequence[CaseArrays], source: dict[str, Any
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot write here ({error.strerror})") from None
-    # without its catalog a shelf is none, should the writing end halfway
+    # a shelf without a catalog is ignored, in case writing is interrupted
     (folder / CATALOG).unlink(missing_ok=True)
     arrays = {
         "channels": np.stack([case.channels for case in cases]).astype(np.float16),
@@ -120,7 +120,7 @@ def write_shelf(folder: Path, cases: Sequence[CaseArrays], source: dict[str, Any
 
 
 def read_shelf(folder: Path, source: dict[str, Any]) -> list[Case]:
-    """Give the cases of a shelf; none if it is not whole or was made from another source."""
+    """Return the cases of a shelf; none if it is incomplete or was made from another source."""
     try:
         content = json.loads((folder / CATALOG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -151,13 +151,13 @@ def case_of_scan(
     given_brain: bool = False,
     voxel: NetworkVoxel = SCANS_OWN,
 ) -> Case:
-    """Prepare a scan as the detector does (2.1, 2.2) and put it on a shelf, unless it is there already.
+    """Prepare a scan as the detector does (2.1, 2.2) and store it on a shelf, unless it is there already.
 
     Parameters
     ----------
     shelves : folder of the shelves
-    brain_extraction, given_brain : as of `evaluation.evaluate_dataset`
-    voxel : of the networks' grid
+    brain_extraction, given_brain : as in `evaluation.evaluate_dataset`
+    voxel : voxel size of the networks' grid
 
     Raises
     ------
@@ -181,7 +181,7 @@ def case_of_scan(
 
 
 def seen_key(voxel: NetworkVoxel) -> dict[str, Any]:
-    """Give what a shelf's source says of channels and of the networks' grid: no length where it is each scan's own."""
+    """Part of a shelf's source: the channels, and the voxel size of the networks' grid where it is not the scan's."""
     known = {name: length_mm for name, length_mm in asdict(voxel).items() if length_mm is not None}
     return {"channels": CHANNELS, **known}
 
@@ -203,9 +203,9 @@ def _arrays_of_scan(entry: ScanEntry, brain_extraction: str, given_brain: bool, 
 def arrays_of(
     prepared: PreparedScan, labels: NDArray[Any], name: str, subject: str, voxel: NetworkVoxel = SCANS_OWN
 ) -> CaseArrays:
-    """Give a prepared scan's channels with its truth, (I, J, K) on its crop, brought to the networks' grid.
+    """Return the channels of a prepared scan and its truth, (I, J, K) on its crop, resampled to the networks' grid.
 
-    What of a microbleed lies outside the brain mask, where the image is 0, cannot be seen either.
+    The part of a microbleed outside the brain mask, where the image is 0, is not visible either.
     """
     grid = NetworkGrid.of(prepared.mask.shape, prepared.spacing_mm, voxel)
     mask, truth = grid.mask(prepared.mask), grid.labels(labels.astype(np.int16))

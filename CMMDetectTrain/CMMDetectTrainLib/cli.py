@@ -9,9 +9,9 @@ EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``cmmdetect``; the exit status is 0 on success and 2 for an input or option that cannot be used."""
+    """Run ``cmmdetect``; return the exit status, 0 on success and 2 for an unusable input or option."""
     try:
-        # here, because the libraries take a second, in which a user may already have thought better of it
+        # imported here, because loading the libraries takes a second, in which the user may interrupt
         from .commands import run
 
         return run(arguments)

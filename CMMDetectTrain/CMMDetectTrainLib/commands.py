@@ -1,4 +1,4 @@
-"""The commands of ``cmmdetect``: the detector's and those that make and measure models."""
+"""The commands of ``cmmdetect``: those of the detector, and those that create and evaluate models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Commands = argparse._SubParsersAction
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Parse the options and run their command; the exit status is that of `run_command`."""
+    """Parse the options and run the command; return the exit status as `run_command` does."""
     parser, commands = make_parser()
     _add_demo(commands)
     _add_simulate(commands)
@@ -50,7 +50,7 @@ def _demo(options: argparse.Namespace) -> None:
 
     modality = Modality(options.modality)
     job = DetectionJob(scan="", output="", method=options.method, model=options.model)
-    # before a minute of simulation
+    # created first, to fail before a minute of simulation
     detector = Detector(choose_method(job, modality))
 
     def detect(scan: Scan) -> list[Candidate]:
@@ -112,5 +112,5 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def _told(listener: Callable[[str, float, str], None]) -> Callable[[float, str], None]:
-    """Give the listener of a run without named steps."""
+    """Adapt a listener to a run without named steps."""
     return lambda fraction, message: listener("", fraction, message)

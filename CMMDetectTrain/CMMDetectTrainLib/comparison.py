@@ -1,4 +1,4 @@
-"""Two methods on the same subjects: is the new one better, or are the data too few to tell?"""
+"""Comparison of two methods on the same subjects: is the new one better, or are there too few data to tell?"""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ Ratio = tuple[FloatArray, FloatArray]
 """Numerator and denominator of each scan, (S,) each."""
 COMPARED = ("tpr", "fp_avg", "precision", "f1")
 HIGHER_IS_BETTER: Mapping[str, bool] = {"tpr": True, "fp_avg": False}
-"""What a verdict is by: how many microbleeds are found, and at how many false positives."""
+"""Metrics that decide the verdict: how many microbleeds are found, and with how many false positives."""
 LEAST_SUBJECTS = 5
-"""Fewer subjects with microbleeds cannot stand for others: a bootstrap of three subjects is sure of anything."""
+"""Fewer subjects with microbleeds are not representative: a bootstrap of three subjects is always certain."""
 
 
 class Verdict(StrEnum):
-    """What a comparison shows."""
+    """Outcome of a comparison."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -52,7 +52,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Compared:
-    """One metric of both methods, and the new one's less the old one's, with 95 % intervals."""
+    """One metric of both methods and the difference, new minus old, with 95 % intervals."""
 
     old: Estimate
     new: Estimate
@@ -65,11 +65,11 @@ class Comparison:
 
     Attributes
     ----------
-    old_name, new_name : what the methods are called
-    subjects, subjects_with_microbleeds, scans, microbleeds : how much they were compared on
+    old_name, new_name : names of the methods
+    subjects, subjects_with_microbleeds, scans, microbleeds : size of the data that they were compared on
     metrics : after all three stages, by the overlap rule; names as in `metrics.ratios`
-    froc : of each method the FROC curve: false positives a scan and TPR, rising
-    verdict, sentence : what a user is told
+    froc : FROC curve of each method, rising: false positives per scan and TPR
+    verdict, sentence : outcome, and its description for the user
     """
 
     old_name: str
@@ -84,7 +84,7 @@ class Comparison:
     sentence: str
 
     def as_json(self) -> dict[str, Any]:
-        """Give the content of ``comparison.json``."""
+        """Return the content of ``comparison.json``."""
         return asdict(self)
 
 
@@ -97,13 +97,13 @@ def compare_records(
 ) -> Comparison:
     """Compare two methods by their records of the same scans.
 
-    The interval of a difference is drawn from the same subjects for both methods (paired bootstrap): what makes a
-    subject hard for both of them does not widen it.
+    The interval of a difference uses the same bootstrap samples of subjects for both methods (paired bootstrap), so
+    that subjects that are difficult for both do not widen it.
 
     Parameters
     ----------
-    names : of the old and the new method
-    cutoffs : of stage 3 of either, for the FROC curves
+    names : names of the old and the new method
+    cutoffs : cut-offs of stage 3 of the old and the new method, for the FROC curves
 
     Raises
     ------
@@ -132,13 +132,13 @@ def compare_records(
 
 
 def paired_difference(old: Ratio, new: Ratio, weights: FloatArray) -> Estimate:
-    """Estimate how much larger the ratio of sums over scans of the new method is.
+    """Estimate the difference, new minus old, of a ratio of sums over scans.
 
     Parameters
     ----------
-    old, new : of the same scans
+    old, new : numerators and denominators of the same scans
     weights : (B, S), from `bootstrap_weights`
-        With no rows there is no interval, nor where all that counts comes from one subject.
+        There is no interval without rows, or if all scans that count are of one subject.
     """
     if not (old[1].sum() > 0 and new[1].sum() > 0):
         return Estimate(None, None, None)
@@ -186,14 +186,14 @@ def _verdict(metrics: Mapping[str, Compared], subjects: int) -> Verdict:
         return Verdict.UNKNOWN
     if not gains:
         return Verdict.WORSE
-    # a sure gain in one does not outweigh what may be a loss in the other
+    # a significant gain in one metric does not outweigh a possible loss in the other
     return Verdict.MIXED if losses or looks_worse else Verdict.BETTER
 
 
 def _sentence(
     verdict: Verdict, metrics: Mapping[str, Compared], names: tuple[str, str], microbleeds: int, subjects: int
 ) -> str:
-    """Say it in words that need no statistics."""
+    """Describe the outcome without statistical terms."""
     old, new = names
     tpr, fp_avg = metrics["tpr"], metrics["fp_avg"]
     all_of_them = counted(microbleeds, "microbleed")

@@ -1,6 +1,6 @@
-"""How clearly a scan shows a lesion: its contrast in parts of what its surroundings vary (Kundel and Revesz, 1976).
+"""Conspicuity of a lesion: its contrast relative to the variation of its surroundings (Kundel and Revesz, 1976).
 
-Size does not say it: a large pale lesion in mottled cortex is harder to see than a small dark one in white matter.
+Size does not measure it: a large pale lesion in mottled cortex is harder to see than a small dark one in white matter.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from CMMDetectLib.scan import Scan
 RING_MM = 2.0
 LEAST_RING_VOX = 2
 LESION_QUANTILE = 0.8
-"""The brightest voxels but for the last fifth: a border voxel holds little of the lesion, one voxel much noise."""
+"""Quantile of the lesion's strength that is compared: the mean is diluted at the border, the maximum is noisy."""
 BACKGROUND = 0.0
-"""Value around a stripped brain, and around that of a susceptibility map: no tissue that a lesion differs from."""
+"""Value around a stripped brain and in the background of a susceptibility map, which is not tissue."""
 
 
 def contrast_to_ring(
     strength: NDArray[np.float32], inside: NDArray[np.bool_], around: NDArray[np.bool_], pixel_mm: float
 ) -> tuple[float, float]:
-    """Measure how much a lesion stands out in a slice from the ring around it, and how much that varies.
+    """Measure the contrast of a lesion to the ring around it in a slice, and the variation of that ring.
 
-    In the void beside a sinus nothing can be seen, on SWI nor within the dark bands around it; where there is nothing
-    around at all, infinitely little.
+    Without any ring the contrast is minus infinity.
 
     Parameters
     ----------
     strength : (I, J), larger in lesions
     inside : (I, J), the lesion
-    around : (I, J), where a ring may lie
+    around : (I, J), where the ring may lie
+    pixel_mm : pixel size, for the width of the ring
 
     Returns
     -------
     contrast, deviation : float, in the units of `strength`
-        The deviation is half of what the ring's middle 68 % span, the standard deviation of normal values.
+        The deviation is half the range of the ring's central 68 %, which is the standard deviation of normal values.
     """
     ring = ndimage.binary_dilation(inside, iterations=_ring_vox(pixel_mm)) & ~inside & around
     if not ring.any():
@@ -49,20 +49,20 @@ def contrast_to_ring(
 
 
 def conspicuity(scan: Scan, labels: NDArray[np.integer], number: int, box: Sequence[slice]) -> float | None:
-    """Measure the contrast of a lesion to the ring around it, in deviations of the ring, where a slice shows it best.
+    """Measure the contrast of a lesion to the ring around it, in the slice that shows it best.
 
-    Neither other lesions nor the background are in the ring.
+    Other lesions and the background are excluded from the ring.
 
     Parameters
     ----------
     labels : (I, J, K), lesions on the scan's grid
     number : label of the lesion
-    box : three slices that hold it
+    box : three slices that contain it
 
     Returns
     -------
     float or None
-        None where no slice has a ring, or none that varies.
+        In deviations of the ring; None if no slice has a ring that varies.
 
     >>> from CMMDetectLib.scan import Modality
     >>> image = np.random.default_rng(0).normal(100, 10, (9, 9, 1)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Cross-validation by subject (4.3, table 2): every scan is tested by networks that know nothing of its subject."""
+"""Cross-validation by subject (4.3, table 2): networks test the scans of subjects they were not trained on."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ MEAN = "Mean of folds"
 
 
 def run_cross_validation(entries: Sequence[ScanEntry], folds: int, plan: TrainingPlan, bench: Bench) -> None:
-    """Train one bundle a fold on the subjects of the other folds, and measure it on the fold's.
+    """Train one bundle per fold on the subjects of the other folds, and evaluate it on those of the fold.
 
-    Networks, thresholds, calibration and cut-offs are made anew for every fold; its validation subjects are drawn
-    from its training subjects.
+    Networks, thresholds, calibration and cut-offs are determined anew for every fold; its validation subjects are
+    drawn from its training subjects.
 
     Raises
     ------
     InputError
-        If the data cannot be used, are too few, or the folder holds another experiment.
+        If the data are unusable or too few, or the folder holds another experiment.
     OutputError
         If something cannot be written.
     """
@@ -48,7 +48,7 @@ def run_cross_validation(entries: Sequence[ScanEntry], folds: int, plan: Trainin
         raise InputError(
             "cross-validation draws the validation subjects of each fold; leave --validation-subjects out"
         )
-    # before the folder is claimed: one that holds a refused experiment would refuse the right one
+    # checked before the folder is claimed, which would otherwise refuse the corrected experiment
     check_twins(entries)
     parts = split_folds(entries, folds, plan.seed)
     run = {"experiment": "cross-validation", "folds": folds, "plan": describe_plan(plan)}
@@ -77,7 +77,7 @@ def run_cross_validation(entries: Sequence[ScanEntry], folds: int, plan: Trainin
 
 
 def split_folds(entries: Sequence[ScanEntry], folds: int, seed: int) -> list[set[str]]:
-    """Deal the subjects out into folds, those with and those without microbleeds evenly.
+    """Distribute the subjects evenly over the folds, both those with and those without microbleeds.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def split_folds(entries: Sequence[ScanEntry], folds: int, seed: int) -> list[set
             f"the data set has {len(bearing)}"
         )
     rng = np.random.default_rng([seed, folds])
-    # the clean ones are dealt on where those with microbleeds ended, so that folds differ by one subject at most
+    # those without are dealt on from where those with microbleeds ended, so that folds differ by one subject at most
     dealt = [*rng.permutation(sorted(bearing)), *rng.permutation(sorted(clean))]
     return [{str(subject) for subject in dealt[number::folds]} for number in range(folds)]
 
@@ -105,7 +105,7 @@ def fold_name(number: int) -> str:
 
 
 def mean_settings(settings: Sequence[Settings]) -> Settings:
-    """Give the mean of the folds' thresholds and cut-offs, for the figures of all folds together."""
+    """Return the mean of the folds' thresholds and cut-offs, for the figures of all folds together."""
     cutoffs = {
         item.name: float(np.mean([getattr(each.cutoffs, item.name) for each in settings])) for item in fields(CutOffs)
     }
@@ -117,7 +117,7 @@ def mean_settings(settings: Sequence[Settings]) -> Settings:
 
 
 def mean_row(stage: Stage, summaries: Sequence[Mapping[str, Any]]) -> Row:
-    """Average the metrics of the folds, over those in which they are defined; there is no interval."""
+    """Average the metrics over the folds in which they are defined; there is no interval."""
 
     def mean(rule: Rule, name: str) -> dict[str, float | None]:
         values = [summary["stages"][rule][stage][name]["value"] for summary in summaries]

@@ -32,14 +32,14 @@ MARK_MM = 5.0
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found and where it wrote it.
+    """What the demo found and where it was written.
 
     Attributes
     ----------
     scan, table, picture : files
-    lesions : visible microbleeds of the scan
-    found : of these, how many the final stage found
-    false_positives : final candidates that are no microbleed
+    lesions : number of visible microbleeds of the scan
+    found : how many of these the final stage found
+    false_positives : number of final candidates that are not microbleeds
     """
 
     scan: Path
@@ -63,11 +63,10 @@ def run_demo(
 
     Parameters
     ----------
-    output : folder, made if it is not there
-    detect : takes the scan and gives its candidate list
-    seed : of the scan
-    modality : of the scan
-    progress : called with a fraction and a message
+    output : folder, created if necessary
+    detect : takes the scan and returns its candidate list
+    seed, modality : those of the scan
+    progress : called with the finished fraction and a message
 
     Raises
     ------
@@ -117,7 +116,7 @@ def _match(candidates: Sequence[Candidate], lesions: Sequence[TruthRecord]) -> M
 
 
 def _write_table(path: Path, lesions: Sequence[TruthRecord], candidates: Sequence[Candidate], match: Match) -> None:
-    """One row a microbleed, then one a false positive."""
+    """Write one row per microbleed, then one per false positive."""
     rows: list[dict[str, Any]] = []
     for lesion, index in zip(lesions, match.candidate_of, strict=True):
         outcome = "found" if index >= 0 else "missed" if lesion.visible else "not visible"
@@ -147,7 +146,7 @@ def _draw(
     candidates: Sequence[Candidate],
     lesions: Sequence[TruthRecord],
 ) -> None:
-    """Draw what was found and missed; circles are the truth, crosses candidates by their last stage."""
+    """Draw what was found and missed: circles are the truth, crosses the candidates, colored by their last stage."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -174,7 +173,7 @@ def _draw(
 
 
 def _slices(scan: Scan, points_mm: Sequence[tuple[float, float, float]], count: int) -> list[int]:
-    """Slices through points, those named first before others, then evenly spread ones; from low to high."""
+    """Choose slices through points, the first points first, then evenly spread ones; from low to high."""
     height = scan.array.shape[2]
     through = [round(float(to_voxel(scan.affine, point)[2])) for point in points_mm]
     spread = np.linspace(0.2, 0.8, 3 * count) * height
@@ -190,7 +189,7 @@ def _draw_slice(axis: Any, scan: Scan, tissue_signal: float, k: int) -> None:
     low, high = (0.0, 1.6 * tissue_signal) if scan.modality.lesions_are_dark else (-0.15, 0.4)
     ratio = scan.spacing_mm[1] / scan.spacing_mm[0]
     axis.imshow(scan.array[..., k].T, cmap="gray", vmin=low, vmax=high, aspect=ratio, origin="lower")
-    # patient's right on the left, face up, however the file's axes run
+    # patient's right on the left, face up, whatever the order of the file's axes
     if scan.affine[0, 0] > 0:
         axis.invert_xaxis()
     if scan.affine[1, 1] < 0:

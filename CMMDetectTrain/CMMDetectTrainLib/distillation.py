@@ -1,4 +1,4 @@
-"""Teacher to student: the candidates of stage 1, and the student that learns to judge them (2.3.2)."""
+"""Teacher to student: the candidates of stage 1, and the student that learns to classify them (2.3.2)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .patches import CandidateSet, Place, Sampling, SplitPlaces, centered_place,
 from .training import Batch, Task, fingerprint
 
 BATCH = 8
-"""Patches that stage 1 runs over at once."""
+"""Number of patches that stage 1 processes at once."""
 
 
 def candidate_places(
@@ -41,17 +41,17 @@ def candidate_places(
     folder: Path,
     told: Callable[[float], None] = lambda _: None,
 ) -> list[Place]:
-    """Run stage 1 over cases and give the patches around its candidates, true ones and false ones.
+    """Run stage 1 over cases and return the patches around its true and false candidates.
 
-    A candidate is true if its cluster shares a voxel with a microbleed (4.1). One that shares voxels only with a
-    microbleed that cannot be seen is left out.
+    A candidate is true if its cluster shares a voxel with a microbleed (4.1). One that shares voxels only with
+    microbleeds that are not visible is left out.
 
     Parameters
     ----------
-    shape : voxels of a patch
+    shape : shape of a patch in voxels
     threshold : Th_Cdet of the candidates
-    folder : keeps what was found, shelf by shelf, so that an interrupted search goes on
-    told : is told the fraction that is done
+    folder : stores the result shelf by shelf, so that an interrupted search can be resumed
+    told : called with the finished fraction
     """
     prepare_folder(folder)
     key = {"detector": fingerprint(detector), "threshold": threshold}
@@ -79,12 +79,12 @@ def student_task(
     sampling: Sampling,
     compute: Compute,
 ) -> Task:
-    """Stage 2: say of a patch around a candidate whether it is a microbleed, guided by the teacher.
+    """Stage 2: classify a patch around a candidate as microbleed or not, guided by the teacher.
 
     Parameters
     ----------
     teacher : in any mode; it is not changed. None trains on the classes alone
-    places : of `candidate_places`
+    places : result of `candidate_places`
     """
     guide = None if teacher is None else fused(teacher, compute)
 
@@ -105,7 +105,7 @@ def student_task(
 
 @torch.no_grad()
 def teacher_logits(guide: nn.Module, channels: Tensor) -> Tensor:
-    """Give the patch logits, (N, 2), of a teacher in inference mode (2.3.2)."""
+    """Return the patch logits, (N, 2), of a teacher in inference mode (2.3.2)."""
     dtype = next(guide.parameters()).dtype
     return guide.classifier(guide.extractor(channels.to(dtype))[2]).float()  # type: ignore[operator]
 
@@ -139,7 +139,7 @@ def _candidates(
 def _touching(
     labels: NDArray[np.int32], count: int, truth: NDArray[np.int16]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which clusters, (N,), share a voxel with a microbleed, and which with one that cannot be seen."""
+    """Which clusters, (N,), share a voxel with a visible microbleed, and which with one that is not visible."""
     kinds = np.where(truth == NOT_JUDGED, 2, truth > 0).astype(np.int32)
     shared = shared_voxels(labels, kinds, count, 2) > 0
     return shared[:, 0], shared[:, 1]

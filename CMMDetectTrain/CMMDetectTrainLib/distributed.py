@@ -1,4 +1,4 @@
-"""Training on several GPUs: one process each, started by ``torchrun``, joined by torch's own DDP."""
+"""Training on several GPUs: one process per GPU, started by ``torchrun`` and joined by torch's DDP."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-# The functions of this module have the group of that moment as default. Imported before there is one, as here, and not
-# by torch's optimizers later on, they do not keep it, and its threads, alive until the interpreter ends: a thread that
-# lets go of a tensor then aborts a process whose training is done.
+# The functions of this module bind the process group that exists at import as a default argument. If torch's
+# optimizers import it later, they keep the group and its threads alive until the interpreter exits, where a thread
+# that frees a tensor aborts the process after its training is done. So it is imported here, before there is a group.
 import torch.distributed.nn.functional
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -22,13 +22,13 @@ from CMMDetectLib.devices import Compute
 from CMMDetectLib.errors import CMMDetectError
 
 LONGEST_WAIT = datetime.timedelta(days=2)
-"""The other processes wait while the first one prepares scans or evaluates."""
+"""Timeout of the other processes, which wait while the first one prepares scans or evaluates."""
 Result = TypeVar("Result")
 
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Join the processes that ``torchrun`` started; does nothing in a process that runs alone."""
+    """Join the processes that ``torchrun`` started; does nothing in a single process."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield
         return
@@ -48,17 +48,17 @@ def rank() -> int:
 
 
 def world() -> int:
-    """How many processes train together."""
+    """Number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes files and speaks."""
+    """Whether this process is the one that writes files and prints."""
     return rank() == 0
 
 
 def from_first(work: Callable[[], Result]) -> Result:
-    """Let the first process alone do some work, and give its result, or raise its error, in all of them."""
+    """Do some work in the first process only, and return its result, or raise its error, in all of them."""
     if world() < 2:
         return work()
     outcome: list[Any] = [None, None]
@@ -74,14 +74,14 @@ def from_first(work: Callable[[], Result]) -> Result:
 
 
 def shared(network: nn.Module, compute: Compute) -> nn.Module:
-    """Let the processes average their gradients."""
+    """Wrap a network so that the processes average their gradients."""
     if world() < 2:
         return network
     return DistributedDataParallel(network, [compute.device] if compute.device.type == "cuda" else None)
 
 
 def equalize_buffers(network: nn.Module) -> None:
-    """Give all processes the first one's statistics of batch normalization, which each has counted by itself."""
+    """Copy the first process's batch normalization statistics, which each process computes itself, to all others."""
     if world() > 1:
         for buffer in network.buffers():
             dist.broadcast(buffer, 0)

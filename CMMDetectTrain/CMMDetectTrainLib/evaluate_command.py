@@ -1,4 +1,4 @@
-"""``cmmdetect evaluate``: its options, and what it prints."""
+"""``cmmdetect evaluate``: its options and its output."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     entries = checked_scans(dataset, *chosen)
     masks = check_brains(entries, options.brain_masks)
     job, output = method_job(options), Path(options.output)
-    # before the long run: whether the model was made for each modality
+    # checked before the long run: whether the model was made for each modality
     for modality in sorted({entry.modality for entry in entries}):
         method = choose_method(job, modality)
     tell(*left_out(dataset, entries, *chosen))

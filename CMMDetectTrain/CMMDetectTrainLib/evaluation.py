@@ -1,4 +1,4 @@
-"""A detector over a data set with known microbleeds: one record a scan, metrics, a report; ``cmmdetect evaluate``."""
+"""Evaluation of a detector on a data set with known microbleeds: one record per scan, metrics, and a report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .report_page import ReportFigure
 from .summary import summarize
 
 RULES = 2
-"""Of what counts as a lesion and how candidates are judged; where they have changed no evaluation goes on."""
+"""Version of the rules for lesions and matches; an evaluation by another version is not resumed."""
 SLICE_EDGES_MM = (1.5, 3.0)
 
 
@@ -42,11 +42,11 @@ def evaluate_dataset(
     given_brain: bool = False,
     listener: Listener | None = None,
 ) -> list[ScanRecord]:
-    """Detect in every scan and hold the candidates against the truth.
+    """Detect in every scan and compare the candidates with the truth.
 
-    Each scan's record is written to ``scans/`` in the output folder as soon as it is known. A scan whose record is
-    there is not detected again unless its files have changed or it was taken for one of another modality, so an
-    interrupted evaluation goes on where it stopped.
+    Each scan's record is written to ``scans/`` in the output folder as soon as it is known. A scan with a record is
+    not detected again unless its files or its modality have changed, so an interrupted evaluation resumes where it
+    stopped.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def _is_current(record: ScanRecord, entry: ScanEntry, given_brain: bool) -> bool
 
 
 def evaluate_scan(entry: ScanEntry, detector: Detector, given_brain: bool, progress: Progress) -> ScanRecord:
-    """Detect in one scan; a scan in which nothing can be detected counts with all its lesions missed."""
+    """Detect in one scan; a scan in which detection is impossible counts with all its lesions missed."""
     start = time.perf_counter()
     sha256 = entry.checksums(given_brain)
     with progress.step("reading"):
@@ -119,7 +119,7 @@ def compare(
     lesions: Sequence[Lesion],
     mimics: tuple[IntArray, Sequence[str]] | None = None,
 ) -> tuple[Finding, ...]:
-    """Say of every candidate which lesions its cluster touches and which mimic it covers most.
+    """Return, for every candidate, the lesions that its cluster touches and the mimic that it covers most.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def read_record(path: Path) -> ScanRecord:
     Raises
     ------
     InputError
-        If the file is none.
+        If the file is not a record.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -178,11 +178,11 @@ def write_evaluation(
     figures: Sequence[ReportFigure] = (),
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Write ``metrics.json``, ``lesions.tsv``, ``candidates.tsv`` and ``report.html``; give the metrics.
+    """Write ``metrics.json``, ``lesions.tsv``, ``candidates.tsv`` and ``report.html``; return the metrics.
 
     Parameters
     ----------
-    about : what was evaluated on what, by name; the report begins with it
+    about : what was evaluated on which data, by name, for the head of the report
     figures : further figures for the report, such as loss curves
     notes : what who reads the figures has to know; the report has it beside them
 
@@ -200,7 +200,7 @@ def write_evaluation(
 
 
 def lesion_rows(records: Iterable[ScanRecord]) -> list[dict[str, Any]]:
-    """Give one row a true lesion: by which rule it is found after which stage, and what lost it (overlap rule)."""
+    """Return one row per true lesion: by which rule it is found after which stage, and what lost it (overlap rule)."""
     rows = []
     for record in records:
         scores = {
@@ -216,7 +216,7 @@ def lesion_rows(records: Iterable[ScanRecord]) -> list[dict[str, Any]]:
 
 
 def lost_by(record: ScanRecord, lesion: Lesion) -> str | None:
-    """Say which step lost a lesion: 'detection', or what rejected the candidate that went farthest; None if found."""
+    """Return what lost a lesion: 'detection', or what rejected the candidate that went farthest; None if found."""
     stages = list(Stage)
     touching = [item.candidate for item in record.findings if lesion.id in item.touches]
     if not touching:
@@ -225,7 +225,7 @@ def lost_by(record: ScanRecord, lesion: Lesion) -> str | None:
 
 
 def candidate_rows(records: Iterable[ScanRecord]) -> list[dict[str, Any]]:
-    """Give one row a candidate: what stages 1 to 3 found, which lesions it touches and which mimic it covers."""
+    """Return one row per candidate: what stages 1 to 3 found, which lesions it touches and which mimic it covers."""
     names = [item.name for item in fields(Candidate)]
     names = names[: names.index("skull_distance_mm") + 1]
     return [
@@ -242,24 +242,24 @@ def candidate_rows(records: Iterable[ScanRecord]) -> list[dict[str, Any]]:
 
 
 def _thickness(scan: Scan) -> str:
-    """Name the bin of the slice thickness; that of a tilted scan of 3 mm comes out of its affine a hair thinner."""
+    """Name the bin of a slice thickness in mm, rounded: 3 mm from a tilted affine come out slightly thinner."""
     return metrics.binned(round(max(scan.spacing_mm), 3), SLICE_EDGES_MM, "mm")
 
 
 def _share_of(listener: Listener | None, name: str, number: int, count: int) -> Listener | None:
-    """Give the listener of one scan's progress within the whole data set's."""
+    """Return the listener of one scan's progress, as a part of the whole data set."""
     if listener is None:
         return None
     return lambda step, fraction, message: listener(step, (number + fraction) / count, f"{name}: {message}")
 
 
 def claim(path: Path, run: Mapping[str, Any], other: str) -> None:
-    """Write what the content of a folder comes from, or hold it against what is there.
+    """Record what the content of a folder comes from, or compare it with the existing record.
 
     Parameters
     ----------
     path : file of the record, in the folder
-    other : what the folder holds if it is not this, for the message
+    other : what the folder holds if the records differ, for the message
 
     Raises
     ------

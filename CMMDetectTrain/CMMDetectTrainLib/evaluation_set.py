@@ -1,8 +1,8 @@
 """A data set with known microbleeds, as the evaluation reads it.
 
-It is a folder with scans and, for each, a label map ``<scan>_microbleeds.nii.gz`` on the scan's grid, beside it or
-anywhere in the folder: what ``cmmdetect simulate`` writes, or a site's own scans with masks. The names tell which
-scans are of one subject, see `subject_of`. Where the truth table of a simulated scan lies beside the map, its regions,
+It is a folder with scans and, for each, a label map ``<scan>_microbleeds.nii.gz`` on the scan's grid, beside the scan
+or anywhere else in the folder: the output of ``cmmdetect simulate``, or a site's own scans with masks. The file names
+give the subjects, see `subject_of`. If the truth table of a simulated scan lies beside the map, its regions,
 visibility and mimics are used.
 """
 
@@ -46,11 +46,11 @@ from .metrics import Lesion
 from .simulation.truth_files import TruthRecord, read_truth
 
 ENTITY = r"_(?:ses|acq|ce|rec|dir|run|echo|part|chunk)-"
-"""What BIDS tells scans of a subject apart by; others put it behind names of their own."""
+"""BIDS entities that distinguish scans of a subject; some sites append them to names of their own."""
 TRUTH = "_truth.tsv"
 """Added to the name of a simulated scan: the table that lists its labels."""
 WIDEST_MM = 50.0
-"""Extent of a label from which it is no microbleed, which are up to 10 mm wide, but a class of them or a region."""
+"""A label wider than this is a class or region, not a microbleed, which is at most 10 mm wide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +61,8 @@ class ScanEntry:
     ----------
     scan, labels : files
     brain : the data set's brain mask, None if it has none
-    subject : the scans of one subject share it
-    groups : what the scan can be grouped by, and its value
+    subject : name shared by the scans of one subject
+    groups : group names, such as 'modality', and the scan's values
     """
 
     scan: Path
@@ -82,14 +82,14 @@ class ScanEntry:
         return self.labels.with_name(self.name + ending)
 
     def checksums(self, with_brain: bool) -> dict[str, str]:
-        """SHA-256 of each file that the scan's evaluation reads, by file name."""
+        """SHA-256 of each file that the evaluation of the scan reads, by file name."""
         files = [self.scan, self.labels, self.truth_file(TRUTH), self.truth_file("_mimics.nii.gz")]
         files += [self.brain] if with_brain and self.brain else []
         return {path.name: checksum(path) for path in files if path.is_file()}
 
     @cached_property
     def content(self) -> str:
-        """Checksum of what the scan shows, whatever its file's format and name; see `content_checksum`."""
+        """Checksum of the scan's voxels, whatever the file format and name; see `content_checksum`."""
         return content_checksum(read_scan(self.scan, self.modality))
 
 
@@ -98,19 +98,19 @@ def find_scans(
 ) -> list[ScanEntry]:
     """Find the scans of a data set that have a label map of microbleeds.
 
-    A label map beside a table of candidates is a detection and no truth.
+    A label map beside a table of candidates is a detection, not truth.
 
     Parameters
     ----------
-    modality : only scans of this one; it also tells it of scans whose name does not
-    subjects : only these; all if there are none
-    all_here : whether every one of these subjects must have such a scan in this data set
+    modality : only scans of this modality; also that of scans whose name does not give it
+    subjects : only these subjects; all if empty
+    all_here : whether every one of these subjects must have a scan in this data set
 
     Raises
     ------
     InputError
-        If there is no such scan, also of one of the subjects, a label map's scan is missing or ambiguous, a modality
-        is not known, or a folder or the table of participants cannot be read.
+        If there is no such scan, or none of one of the subjects; if the scan of a label map is missing or ambiguous;
+        if a modality is not known; or if a folder or the table of participants cannot be read.
     """
     images = images_by_stem(dataset)
     wanted = parse_modality(modality) if modality else None
@@ -145,7 +145,7 @@ def find_scans(
 
 
 def subject_of(name: str) -> str:
-    """Tell whose scan it is by its name, so that all of a person's scans are learnt from or none is.
+    """Return the subject of a scan name, so that all scans of a person are used for training or none is.
 
     >>> [subject_of(name) for name in ("sub-01_ses-2_swi", "P01_ses-2_run-1_T2starw", "P01_swi", "patient_7")]
     ['sub-01', 'P01', 'P01', 'patient_7']
@@ -157,7 +157,7 @@ def subject_of(name: str) -> str:
 
 
 def check_named(subjects: Sequence[str], entries: Iterable[ScanEntry], where: str) -> None:
-    """Make sure that each of the subjects that a user named has a scan.
+    """Make sure that each subject that the user named has a scan.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def check_named(subjects: Sequence[str], entries: Iterable[ScanEntry], where: st
     Raises
     ------
     InputError
-        With the names of those that have none.
+        With the names of those without a scan.
     """
     there = {entry.subject for entry in entries}
     if missing := [name for name in dict.fromkeys(subjects) if name not in there]:
@@ -180,7 +180,7 @@ def check_brains(entries: Sequence[ScanEntry], wanted: bool) -> int:
     Raises
     ------
     InputError
-        If they are wanted and there is none.
+        If masks are wanted and there are none.
     """
     count = sum(entry.brain is not None for entry in entries)
     if wanted and not count:
@@ -191,12 +191,12 @@ def check_brains(entries: Sequence[ScanEntry], wanted: bool) -> int:
 
 
 def files_in(dataset: Path) -> list[Path]:
-    """List the files of a data set but for hidden ones and those in hidden folders; also where links to folders lead.
+    """List the files of a data set, following links to folders, without hidden files and folders.
 
     Raises
     ------
     InputError
-        If a folder cannot be read: scans would be left out in silence.
+        If a folder cannot be read, since its scans would silently be left out.
     """
 
     def refuse(error: OSError) -> None:
@@ -208,7 +208,7 @@ def files_in(dataset: Path) -> list[Path]:
         if not os.access(folder, os.X_OK):
             raise InputError(f"{folder}: its files cannot be read (permission denied)")
         if (real := os.path.realpath(folder)) in seen:
-            # a link to a folder around it goes round in circles
+            # a link to a parent folder would recurse forever
             folders.clear()
             continue
         seen.add(real)
@@ -218,17 +218,17 @@ def files_in(dataset: Path) -> list[Path]:
 
 
 def read_lesions(entry: ScanEntry, scan: Scan) -> tuple[tuple[Lesion, ...], IntArray]:
-    """Give the true lesions of a scan and the label map whose label ``n + 1`` is lesion ``n``.
+    """Return the true lesions of a scan and the label map in which lesion ``n`` has the label ``n + 1``.
 
-    In a map with several labels each is a lesion and is named after its label; one with a single label, whichever
-    number that is, is split into 26-connected clusters (4.1). Centers are those of the masks. A simulated lesion that
-    its scan does not show, or that has no voxel of its own in the map, is listed but not counted.
+    In a map with several labels each label is a lesion and names it; a map with a single label, whatever its value, is
+    split into 26-connected clusters (4.1). Centers are those of the masks. A simulated lesion that is not visible in
+    its scan, or that has no voxels of its own in the map, is listed but not counted.
 
     Raises
     ------
     InputError
-        If the map cannot be read, lies on another grid or has a negative label or one that is no lesion's, or the
-        truth table is none or lists fewer microbleeds than the map has labels.
+        If the map cannot be read, lies on another grid, or has a negative label or one too wide for a lesion; or if
+        the truth table cannot be read or lists fewer microbleeds than the map has labels.
     """
     table = entry.truth_file(TRUTH)
     truth = [item for item in read_truth(table) if item.kind == "microbleed"] if table.exists() else None
@@ -252,19 +252,19 @@ def read_lesions(entry: ScanEntry, scan: Scan) -> tuple[tuple[Lesion, ...], IntA
 
 
 def has_microbleeds(entry: ScanEntry) -> bool:
-    """Whether a scan has microbleeds that can be seen.
+    """Whether a scan has visible microbleeds.
 
     Raises
     ------
     InputError
-        As of `read_lesions`, or if the scan cannot be read.
+        As in `read_lesions`, or if the scan cannot be read.
     """
     lesions, _ = read_lesions(entry, read_scan(entry.scan, entry.modality))
     return any(lesion.counted for lesion in lesions)
 
 
 def read_mimics(entry: ScanEntry, scan: Scan) -> tuple[IntArray, list[str]] | None:
-    """Give the label map of known mimics and the kind of each label from 1; None where there is none.
+    """Return the label map of known mimics and the kind of each label from 1; None if there is no map.
 
     Raises
     ------
@@ -280,7 +280,7 @@ def read_mimics(entry: ScanEntry, scan: Scan) -> tuple[IntArray, list[str]] | No
 
 
 def _read_truth_map(path: Path, scan: Scan, what: str, table: Path, listed: int | None) -> IntArray:
-    """Read a label map and hold its labels against the number of rows that the table has for them, if there is one."""
+    """Read a label map and check its labels against the number of rows of the truth table, if there is one."""
     labels = read_labels(path, scan)
     if (least := int(labels.min())) < 0:
         raise InputError(f"{path}: has the label {least}; 0 is background, {what}s have numbers above it")
@@ -299,7 +299,7 @@ def images_by_stem(dataset: Path) -> dict[str, list[Path]]:
 
 
 def _has_voxels_beside(path: Path) -> bool:
-    """Whether a file is the header of a pair, .hdr and .img, which is one image; its voxels are what may change."""
+    """Whether a file is the header of a pair of .hdr and .img, which is one image, represented by its voxels."""
     voxels = {".hdr": ".img", ".HDR": ".IMG"}.get(path.suffix)
     return voxels is not None and path.with_suffix(voxels).is_file()
 
@@ -312,7 +312,7 @@ def _only(paths: list[Path], stem: str, dataset: Path) -> Path:
 
 
 def _read_participants(path: Path) -> dict[str, dict[str, str]]:
-    """Give protocol and field strength of each subject, where a BIDS table of participants tells them."""
+    """Return protocol and field strength of each subject, if a BIDS table of participants has them."""
     rows = read_tsv(path) if path.exists() else []
     columns = {"protocol": ("protocol", ""), "field_t": ("field strength", " T")}
     return {
@@ -329,7 +329,7 @@ def _read_participants(path: Path) -> dict[str, dict[str, str]]:
 def _measured(
     number: int, voxels: NDArray[np.intp], scan: Scan, known: TruthRecord | None, seen: float | None
 ) -> Lesion:
-    """Measure a lesion that has voxels, (N, 3); what the truth table knows of it goes before."""
+    """Measure a lesion from its voxels, (N, 3); values of the truth table take precedence."""
     x, y, z = (round(float(value), 3) for value in to_world(scan.affine, voxels.mean(axis=0)))
     across = canonical_turn(scan.affine).order[2]
     pixel_mm2 = float(np.prod(np.delete(scan.spacing_mm, across)))
@@ -363,7 +363,7 @@ def _unseen(known: TruthRecord) -> Lesion:
 
 
 def _check_extent(path: Path, labels: IntArray, numbers: Sequence[int], scan: Scan) -> None:
-    """Refuse what is counted as one lesion and cannot be: raters may number classes, say 1 sure and 2 possible."""
+    """Refuse labels that are too wide for one lesion: raters may number classes, say 1 certain and 2 possible."""
     for number, box in zip(numbers, ndimage.find_objects(labels), strict=True):
         extent = np.array([part.stop - part.start for part in box]) * scan.spacing_mm
         if extent.max() > WIDEST_MM:

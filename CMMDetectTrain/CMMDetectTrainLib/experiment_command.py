@@ -32,7 +32,7 @@ ROW_METRICS = {"tpr": "TPR", "fp_avg": "FPavg", "precision": "precision", "f1": 
 
 def add_experiment(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     """Add ``cmmdetect experiment`` to the command line."""
-    parser = commands.add_parser("experiment", help="repeat an experiment of the paper; starting it again goes on")
+    parser = commands.add_parser("experiment", help="repeat an experiment of the paper; run it again to resume")
     kinds = parser.add_subparsers(dest="experiment", required=True, metavar="EXPERIMENT")
     _add_ablation(kinds)
     _add_cross_validation(kinds)
@@ -166,7 +166,7 @@ def _run(
     parts: int,
     notes: Sequence[str],
 ) -> None:
-    """Run an experiment in one process or several, with a line of output a row; the notes come first."""
+    """Run an experiment in one process or several, with one line of output per row, after the notes."""
     from . import distributed
     from .experiments import REPORT, ROWS, Bench, RowTable
     from .training import EpochRecord
@@ -197,7 +197,7 @@ def _run(
 
 
 def row_text(row: Row) -> str:
-    """Say a row in one line, with what the paper says beside it."""
+    """Format a row as one line, with the paper's numbers."""
     from .metrics import Rule
 
     found = row.metrics[Rule.OVERLAP]

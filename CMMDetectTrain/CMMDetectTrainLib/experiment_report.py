@@ -22,7 +22,7 @@ PAPER_NAMES = {"tpr": "TPR", "fp_avg": "FPavg", "precision": "Precision"}
 
 
 def curves_of(summaries: Mapping[str, Mapping[str, Any]], stage: Stage) -> dict[str, Any]:
-    """Take the FROC curves of a stage, by the overlap rule, out of the metrics of several evaluations."""
+    """Extract the FROC curves of a stage, by the overlap rule, from the metrics of several evaluations."""
     return {name: summary["froc"][Rule.OVERLAP][stage] for name, summary in summaries.items()}
 
 
@@ -38,10 +38,10 @@ def write_experiment(
 
     Parameters
     ----------
-    rows : in their order; where the paper has the same row its numbers stand beside
+    rows : in order; if the paper has the same row, its numbers are added
     panels : FROC curves by name, by title of the panel
-    notes : what a reader must know of the table
-    paper : a table of the paper that has no such rows, name to its stages
+    notes : what a reader must know about the table
+    paper : a table of the paper with other rows, from name to its stages
 
     Raises
     ------
@@ -77,7 +77,7 @@ def _rows(rows: Sequence[Row], rule: Rule) -> str:
 
 
 def _cell(row: Row, rule: Rule, name: str) -> str:
-    """Give an estimate, and below it what the paper found, by the paper's rule."""
+    """Format an estimate and, by the paper's rule, the paper's value below it."""
     found = estimate_html(row.metrics[rule][name])
     if row.paper is None or rule is not Rule.OVERLAP or name not in PAPER_NAMES:
         return found

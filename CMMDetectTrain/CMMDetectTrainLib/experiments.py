@@ -1,7 +1,7 @@
-"""What the experiments of the paper share (4.2 to 4.4): rows that are written as soon as they are known, one report.
+"""Common parts of the paper's experiments (4.2 to 4.4): rows that are written as soon as they are known, one report.
 
-An experiment that is started again with the same options goes on: its trainings go on from their checkpoints, scans
-that were evaluated are not detected again, and prepared scans are shared by all of its trainings.
+An experiment that is started again with the same options is resumed: its trainings continue from their checkpoints,
+evaluated scans are not detected again, and prepared scans are shared by all of its trainings.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NO_INTERVAL = {"low": None, "high": None}
 
 @dataclass(frozen=True)
 class PaperRow:
-    """What the paper's table says."""
+    """A row of the paper's table."""
 
     tpr: float
     fp_avg: float
@@ -53,10 +53,10 @@ class Row:
     ----------
     name : what was measured
     stage : after which stage
-    size : scans, subjects and lesions
-    metrics : matching rule to metric to estimate with interval, as in ``metrics.json``
-    thresholds : in use, by name
-    paper : the same in the paper, if it is there
+    size : numbers of scans, subjects and lesions
+    metrics : estimates with intervals, by matching rule and metric, as in ``metrics.json``
+    thresholds : thresholds in use, by name
+    paper : the same row in the paper, if there is one
     """
 
     name: str
@@ -67,7 +67,7 @@ class Row:
     paper: PaperRow | None = None
 
     def cells(self) -> dict[str, Any]:
-        """Give the row of the TSV table: metrics of the overlap rule, then those of the center rule."""
+        """Return the row of the TSV table: metrics of the overlap rule, then those of the center rule."""
         cells: dict[str, Any] = {"row": self.name, "stage": self.stage, **self.size, **self.thresholds}
         for rule in Rule:
             prefix = "" if rule is Rule.OVERLAP else f"{rule}_"
@@ -81,7 +81,7 @@ class Row:
 
 
 def row_of(name: str, stage: Stage, summary: Mapping[str, Any], paper: PaperRow | None = None) -> Row:
-    """Take a row out of the metrics of an evaluation."""
+    """Extract a row from the metrics of an evaluation."""
     settings = summary["settings"]
     return Row(
         name=name,
@@ -94,13 +94,13 @@ def row_of(name: str, stage: Stage, summary: Mapping[str, Any], paper: PaperRow 
 
 
 class RowTable:
-    """Rows as they become known, in a TSV file that is always whole.
+    """Rows as they become known, in a TSV file that is always complete.
 
     Parameters
     ----------
-    path : rows that are there from an earlier start stay until they come again
-    order : names of the rows, as they shall stand; others follow
-    told : told each row
+    path : the file; its rows from an earlier run are kept until they are replaced
+    order : names of the rows in the order of the file; others follow
+    told : called with each new row
     """
 
     def __init__(self, path: Path, order: Sequence[str], told: Callable[[Row], None]) -> None:
@@ -109,7 +109,7 @@ class RowTable:
         self.rows: list[Row] = []
 
     def add(self, row: Row) -> None:
-        """Write a row and tell it."""
+        """Write a row and report it."""
         cells = row.cells()
         self._cells[row.name, row.stage.value] = cells
         self.rows = [*self.rows, row]
@@ -118,7 +118,7 @@ class RowTable:
             self._told(row)
 
     def ordered(self) -> list[Row]:
-        """Give the rows of this start as they shall stand."""
+        """Return the rows of this run in the order of the file."""
         return sorted(self.rows, key=lambda row: self._place((row.name, row.stage.value)))
 
     def _place(self, key: tuple[str, str]) -> tuple[int, int]:
@@ -129,16 +129,18 @@ class RowTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Where and how an experiment trains and measures.
+    """Where and how an experiment trains and evaluates.
 
     Attributes
     ----------
     output : folder of the experiment
-    table : takes the rows
-    brain_extraction, given_brain : as of `evaluation.evaluate_dataset`
-    listener : told the progress
-    reported : told the epochs of each training
-    parts : trainings and evaluations that there will be
+    table : table of its rows
+    compute : device and precision
+    brain_extraction, given_brain : as in `evaluation.evaluate_dataset`
+    listener : called with the progress
+    reported : called after each epoch of each training
+    parts : total number of trainings and evaluations
+    begun : titles of those begun so far
     """
 
     output: Path
@@ -152,7 +154,7 @@ class Bench:
     begun: list[str] = field(default_factory=list)
 
     def claim(self, run: Mapping[str, Any]) -> None:
-        """Write what the experiment is, or hold it against what the folder's earlier start wrote.
+        """Record the experiment in its folder, or compare it with the one recorded there.
 
         Raises
         ------
@@ -182,7 +184,7 @@ class Bench:
         )
 
     def reuse(self, source: str, target: str, networks: Sequence[str]) -> None:
-        """Let a training begin with finished networks of another one, whose plan agrees in them."""
+        """Copy finished networks of a training to another one whose plan for them is the same."""
         folders = [work_folder(self.output / "bundles" / name) for name in (source, target)]
 
         def copy_all() -> None:
@@ -192,7 +194,7 @@ class Bench:
         distributed.from_first(copy_all)
 
     def measure(self, entries: Sequence[ScanEntry], method: Method, name: str) -> tuple[list[ScanRecord], Any]:
-        """Evaluate in ``evaluations/``; give records and metrics."""
+        """Evaluate in ``evaluations/``; return records and metrics."""
         folder, listener = self.output / "evaluations" / name, self.part(f"Measuring {name}")
 
         def evaluate() -> tuple[list[ScanRecord], Any]:
@@ -202,7 +204,7 @@ class Bench:
         return distributed.from_first(evaluate)
 
     def part(self, title: str) -> Listener | None:
-        """Begin the next training or evaluation; give the listener of its progress."""
+        """Begin the next training or evaluation; return the listener of its progress."""
         before = len(self.begun)
         self.begun.append(title)
         listener, parts = self.listener, max(self.parts, before + 1)
@@ -212,12 +214,12 @@ class Bench:
 
 
 def describe_entries(entries: Sequence[ScanEntry]) -> dict[str, Any]:
-    """Give the checksums of scans and truth, by which a changed data set is noticed."""
+    """Return the checksums of scans and truth, by which a change of the data set is noticed."""
     return {entry.name: entry.checksums(False) for entry in entries}
 
 
 def describe_plan(plan: TrainingPlan) -> dict[str, Any]:
-    """Give what two starts of an experiment must agree in; its rows are compared, so none may train longer."""
+    """Return what must be the same when an experiment is resumed, including epochs, since its rows are compared."""
     content = plan_as_json(plan, None)
     del content["name"]
     epochs = [plan.schedule_of(name).epochs for name in NETWORKS]
@@ -225,7 +227,7 @@ def describe_plan(plan: TrainingPlan) -> dict[str, Any]:
 
 
 def share_folder(shared: Path, place: Path) -> None:
-    """Let a folder be another one's content; where the system has no links it stays one of its own."""
+    """Make ``place`` a link to a shared folder, or a separate folder if the system has no links."""
     if place.exists():
         return
     prepare_folder(shared)
@@ -237,7 +239,7 @@ def share_folder(shared: Path, place: Path) -> None:
 
 
 def copy_files(source: Path, target: Path) -> None:
-    """Copy the files of a folder that are not there yet; each appears when it is whole."""
+    """Copy the files of a folder that are missing in the target; none is ever seen half-written."""
     prepare_folder(target)
     for path in sorted(source.iterdir()):
         if path.is_file() and not (target / path.name).exists():

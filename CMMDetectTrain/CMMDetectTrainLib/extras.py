@@ -1,4 +1,4 @@
-"""The packages of the ``train`` extra: wanted by some commands, missing where only the detector was installed."""
+"""The packages of the ``train`` extra, which some commands need and an installation of the detector alone lacks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from CMMDetectLib.errors import InputError
 
 @contextmanager
 def training_packages(command: str) -> Iterator[None]:
-    """Turn the lack of a package of the ``train`` extra into a line that says how to get it."""
+    """Turn a missing package of the ``train`` extra into one line that says how to install it."""
     try:
         yield
     except ModuleNotFoundError as error:

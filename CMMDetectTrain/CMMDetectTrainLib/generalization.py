@@ -1,4 +1,4 @@
-"""Generalization (4.4, table 3): one bundle over several data sets and modalities, beside the floor if asked."""
+"""Generalization (4.4, table 3): one bundle on several data sets and modalities, optionally with baseline methods."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Trial:
 
 
 def make_trials(datasets: Mapping[str, Sequence[ScanEntry]], methods: Mapping[str, Method]) -> list[Trial]:
-    """Give every method on every modality of every data set, also on those that the model was not made for."""
+    """Combine every method with every modality of every data set, also those that the model was not made for."""
     return [
         Trial(f"{data} ({modality})", name, method, some)
         for data, entries in datasets.items()
@@ -48,7 +48,7 @@ def make_trials(datasets: Mapping[str, Sequence[ScanEntry]], methods: Mapping[st
 
 
 def folder_name(name: str) -> str:
-    """Give a trial, or a data set, a name that any system takes for a folder's.
+    """Turn the name of a trial or data set into a folder name that is valid on any system.
 
     >>> folder_name("site_A (swi), paper")
     'site-A-swi-paper'
@@ -57,7 +57,7 @@ def folder_name(name: str) -> str:
 
 
 def run_generalization(trials: Sequence[Trial], bench: Bench) -> None:
-    """Measure every trial.
+    """Evaluate every trial.
 
     Raises
     ------

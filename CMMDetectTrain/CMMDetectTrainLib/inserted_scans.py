@@ -1,4 +1,4 @@
-"""A site's own scans with simulated microbleeds in them: more to learn from, where the site has few."""
+"""A site's own scans with simulated microbleeds inserted: more training data for a site that has few."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .simulation.truth_files import TruthRecord, write_truth_table
 
 TRUTH = "_truth.tsv"
 TE_MS = {1.5: 40.0, 3.0: 20.0, 7.0: 15.0}
-"""Usual echo time of a susceptibility-weighted scan by field strength, T."""
+"""Usual echo time (ms) of a susceptibility-weighted scan by field strength (T)."""
 
 
 def insert_into_scans(
@@ -37,16 +37,18 @@ def insert_into_scans(
     brain_extraction: str = "bet",
     given_brain: bool = False,
 ) -> list[ScanEntry]:
-    """Write copies of scans with simulated microbleeds besides their own, unless they are there already.
+    """Write copies of scans with simulated microbleeds in addition to their own, unless they are there already.
 
-    Give only scans that are learnt from: what a model is measured on must be real.
+    Only for training scans: models must be evaluated on real microbleeds.
 
     Parameters
     ----------
-    folder : of the copies
-    count : microbleeds a scan; fewer where they find no room
-    field_t : field strength of the scans
-    brain_extraction, given_brain : as of `evaluation.evaluate_dataset`
+    folder : folder of the copies
+    count : microbleeds per scan; fewer if there is no room
+    field_t : field strength of the scans, T
+    seed : of the random positions and sizes
+    tick : called with the finished fraction
+    brain_extraction, given_brain : as in `evaluation.evaluate_dataset`
 
     Raises
     ------
@@ -69,7 +71,7 @@ def insert_into_scans(
 
 
 def with_inserted(own: NDArray[np.int32], insertion: Insertion) -> NDArray[np.int32]:
-    """Give the labels of a scan's own microbleeds and, numbered on, of the inserted ones that can be seen."""
+    """Return the labels of a scan's own microbleeds and, numbered consecutively, of the visible inserted ones."""
     visible = [int(record.id.rpartition("-")[2]) for record in _visible(insertion)]
     new = np.zeros(len(insertion.truth.records) + 1, np.int32)
     new[visible] = int(own.max()) + np.arange(1, len(visible) + 1)
@@ -116,7 +118,7 @@ def _write_copy(
     try:
         given = read_mask(entry.brain, scan) if given_brain and entry.brain else None
         brain = find_brain(scan, brain_extraction)[0] if given is None else given
-        # by name, so that a scan gets the same ones whatever else is in the data set
+        # seeded by name, so that a scan gets the same ones whatever else is in the data set
         digest = int.from_bytes(hashlib.sha256(entry.name.encode()).digest()[:8], "big")
         insertion = insert_microbleeds(scan, brain, protocol, np.random.default_rng([seed, digest]), count)
     except CMMDetectError as error:
@@ -129,7 +131,7 @@ def _write_copy(
 
 
 def _is_current(copy: ScanEntry, entry: ScanEntry) -> bool:
-    """Whether the files of a copy are there and younger than what they were made from."""
+    """Whether the files of a copy exist and are newer than the files they were made from."""
     copies = copy.scan, copy.labels, copy.truth_file(TRUTH)
     if not all(path.exists() for path in copies):
         return False

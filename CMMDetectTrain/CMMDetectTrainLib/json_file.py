@@ -14,7 +14,7 @@ def read_object(path: Path, mend: str) -> dict[str, Any]:
 
     Parameters
     ----------
-    mend : what to do about a file that does not, as the end of the message
+    mend : end of the error message, which says what to do
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The label map of a scan's lesions: one number each."""
+"""The label map of a scan's lesions, with one number per lesion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IntArray = NDArray[np.int32]
 
 
 def label_map(scan: Scan, lesions: Sequence[GrownLesion]) -> IntArray:
-    """Number the lesions from 1 on the scan's grid; a voxel of two goes to the one with the nearer extremum."""
+    """Number the lesions from 1 on the scan's grid; a voxel of two lesions goes to the nearer extremum."""
     labels = np.zeros(scan.array.shape, np.int32)
     seeds_vox = [to_voxel(scan.affine, lesion.position_mm) for lesion in lesions]
     for number, lesion in enumerate(lesions, 1):

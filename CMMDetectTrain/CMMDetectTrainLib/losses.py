@@ -1,4 +1,4 @@
-"""What the three networks minimize (2.2, 2.3)."""
+"""Loss functions of the three networks (2.2, 2.3)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from .cases import NOT_JUDGED
 
 LESION_WEIGHT = 10.0
-"""How much more a voxel of a microbleed counts in the cross entropy (2.2)."""
+"""Weight of a microbleed's voxel in the cross entropy (2.2)."""
 SMOOTH = 1.0
 TEMPERATURE = 4.0
 ALPHA = 0.4
@@ -17,13 +17,13 @@ BETA = 0.6
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Weighted cross entropy plus Dice loss (2.2): of the detector, and of the teacher's segmentor.
+    """Weighted cross entropy plus Dice loss (2.2), for the detector and for the teacher's segmentor.
 
     Parameters
     ----------
     logits : (N, 2, I, J, K)
     labels : (N, I, J, K) of 0, 1 and `NOT_JUDGED`
-    weights : (N, I, J, K), how much each voxel counts in both; None for all alike
+    weights : (N, I, J, K), weight of each voxel in both terms; None for equal weights
     """
     logits = logits.float()
     weights = torch.ones_like(logits[:, 0]) if weights is None else weights
@@ -31,7 +31,7 @@ def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = N
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Cross entropy in which a microbleed's voxel weighs `LESION_WEIGHT`, as a weighted mean.
+    """Weighted mean of the cross entropy, in which a microbleed's voxel has the weight `LESION_WEIGHT`.
 
     >>> logits, labels = torch.zeros(1, 2, 1, 1, 2), torch.tensor([[[[0, 1]]]])
     >>> round(float(weighted_cross_entropy(logits, labels, torch.ones(1, 1, 1, 2))), 4)
@@ -46,7 +46,7 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> T
 def dice_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """One minus the soft Dice overlap of the probability of microbleed with the truth, over the whole batch.
 
-    Over the batch and not a patch: the Dice of a patch without a microbleed says nothing.
+    It is computed over the batch, since the Dice of a patch without a microbleed is meaningless.
 
     >>> sure = torch.tensor([[[[[-50.0, 50.0]]], [[[50.0, -50.0]]]]])
     >>> labels, alike = torch.tensor([[[[1, 0]]]]), torch.ones(1, 1, 1, 2)
@@ -62,7 +62,7 @@ def dice_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 def teacher_loss(outputs: tuple[Tensor, Tensor], labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Segmentation loss plus binary cross entropy on whether the patch holds a microbleed (2.3.1).
 
-    A patch whose only microbleed cannot be seen is not asked the second question.
+    A patch whose only microbleed is not visible is left out of the second term.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def teacher_loss(outputs: tuple[Tensor, Tensor], labels: Tensor, weights: Tensor
     labels, weights : (N, I, J, K), see `segmentation_loss`
     """
     voxels, patches = outputs
-    # sigmoid of the difference of two logits is their softmax: true logits stay, as distillation needs them
+    # the sigmoid of the difference of two logits is their softmax, so both logits are kept, as distillation needs
     evidence = patches.float()[:, 1] - patches.float()[:, 0]
     has_microbleed = (labels > 0).flatten(1).any(dim=1)
     judged = (has_microbleed | (labels != NOT_JUDGED).flatten(1).all(dim=1)).to(evidence)

@@ -1,4 +1,4 @@
-"""What a training needs of the machine, and whether the machine has it."""
+"""Memory and disk space that a training needs, and whether the computer has them."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from CMMDetectLib.network_grid import NetworkVoxel
 from .training_job import TrainingJob
 
 BASE_BYTES = 600 * 2**20
-"""Python with PyTorch and SimpleITK, before any patch."""
+"""Memory of Python with PyTorch and SimpleITK, before any patch."""
 BYTES_A_VOXEL_AND_FILTER = 120
-"""Of a batch, measured with networks of width 4 to 16: what the gradient needs of every layer."""
+"""Memory of a batch, measured with networks of width 4 to 16: the activations of all layers for the gradient."""
 SCAN_BYTES_A_VOXEL = 60
-"""While a scan is prepared: float arrays of its size, several at a time."""
+"""Memory while a scan is prepared: several float arrays of its size."""
 SHELF_BYTES_A_VOXEL = 2 * len(CHANNELS) + 2 + 1
-"""Of a prepared scan on disk: channels of 2 bytes, labels of 2, mask of 1."""
+"""Size of a prepared scan on disk: 2 bytes per channel, 2 for labels, 1 for the mask."""
 COPY_BYTES_A_VOXEL = 4
-"""Of a scan with simulated microbleeds on disk, at most."""
+"""Largest size of a scan with simulated microbleeds on disk."""
 WEIGHT_BYTES = 300 * 2**20
-"""Checkpoints, bundle and reports."""
+"""Size of checkpoints, bundle and reports on disk."""
 MEMORY_FILE = Path("/proc/meminfo")
 
 
 def memory_needed(job: TrainingJob, width: int, voxel: NetworkVoxel, largest_scan_vox: int) -> int:
-    """Estimate the working memory of a training, bytes.
+    """Estimate the working memory of a training in bytes.
 
     Parameters
     ----------
-    width, voxel : of the networks and of their grid
-    largest_scan_vox : voxels
+    width, voxel : width of the networks and voxel size of their grid
+    largest_scan_vox : number of voxels of the largest scan
     """
     batch_vox = job.batch * math.prod(voxel.patch_shape(job.patch_size))
     return BASE_BYTES + max(batch_vox * width * BYTES_A_VOXEL_AND_FILTER, largest_scan_vox * SCAN_BYTES_A_VOXEL)
 
 
 def disk_needed(job: TrainingJob, all_scans_vox: int) -> int:
-    """Estimate the room for working files and bundle, bytes."""
+    """Estimate the disk space of working files and bundle in bytes."""
     a_voxel = SHELF_BYTES_A_VOXEL + (COPY_BYTES_A_VOXEL if job.inserted else 0)
     return WEIGHT_BYTES + a_voxel * all_scans_vox
 
 
 def check_machine(job: TrainingJob, memory: int, disk: int) -> None:
-    """Refuse a training that the machine has no room for.
+    """Refuse a training for which there is not enough memory or disk space.
 
     Raises
     ------
     InputError
-        With what is needed and what there is.
+        With what is needed and what is available.
     """
     free = free_memory()
     if free is not None and free < memory:
@@ -70,7 +70,7 @@ def check_machine(job: TrainingJob, memory: int, disk: int) -> None:
 
 
 def free_memory() -> int | None:
-    """Give the memory that can be taken without swapping, bytes; None where the system does not tell."""
+    """Return the memory in bytes that is available without swapping; None if the system does not report it."""
     try:
         return int(importlib.import_module("psutil").virtual_memory().available)
     except ImportError:
@@ -84,12 +84,12 @@ def free_memory() -> int | None:
 
 
 def existing_parent(path: Path) -> Path:
-    """Give the nearest folder above a path that exists."""
+    """Return the nearest existing parent folder of a path, or the path itself."""
     return next(parent for parent in (path, *path.parents) if parent.is_dir())
 
 
 def readable(size: int) -> str:
-    """Give a number of bytes as a user reads it.
+    """Format a number of bytes.
 
     >>> readable(5 * 2**30), readable(300 * 2**20)
     ('5.0 GB', '300 MB')
@@ -98,7 +98,7 @@ def readable(size: int) -> str:
 
 
 def readable_range(low_seconds: float, high_seconds: float) -> str:
-    """Say a range of times as a person would.
+    """Format a range of times for the user.
 
     >>> readable_range(50, 100), readable_range(500, 4000), readable_range(7000, 400000)
     ('1 to 2 minutes', '8 to 67 minutes', '2 to 111 hours')
