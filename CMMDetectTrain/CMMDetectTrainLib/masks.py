@@ -1,4 +1,4 @@
-"""``cmmdetect masks``: from annotated points to a label map, a table of measurements and a picture (paper, 3.1)."""
+"""``cmmdetect masks``: turn annotated points into a label map, a table of measurements and a picture (paper, 3.1)."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ Move each point to the darkest voxel near it (QSM: the brightest), grow the
 lesion there, and write a label map, with measurements and a picture beside it.
 Points that cannot be used are named."""
 TILE_MM, TILE_PIXELS = 24.0, 120
-"""Width of the square around a lesion that is drawn, on the scan and in the picture."""
+"""Side of the square that is drawn around a lesion, on the scan (mm) and in the picture (pixels)."""
 GAP_PIXELS, TITLE_PIXELS = 6, 16
 PAIRS_IN_A_ROW = (4, 8)
-"""Tiles with and without outline, side by side: so many for up to `FEW` lesions, and for more."""
+"""Pairs of tiles (without and with outline) in a row of the picture: for up to `FEW` lesions, and for more."""
 FEW, MOST = 40, 400
-"""More lesions than `MOST` are not drawn: the picture would be too large to open."""
+"""Lesions beyond the first `MOST` are not drawn: the picture would be too large to open."""
 LARGEST_RADIUS_VOX, LARGEST_TOLERANCE = 200, 100.0
-"""Microbleeds are no wider than 10 mm, and what needs a hundredth of the contrast is no lesion."""
+"""Limits of the options: microbleeds are at most 10 mm wide, and none is so faint that 1 % of its contrast counts."""
 OUTLINE = (1.0, 0.25, 0.2)
 
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """What was written."""
+    """The files that were written."""
 
     labels: Path
     table: Path
@@ -124,7 +124,7 @@ def _check_growth(options: argparse.Namespace) -> None:
     for name in ("in_plane_vox", "through_plane_vox"):
         if not 0 <= getattr(options, name) <= LARGEST_RADIUS_VOX:
             raise InputError(f"--{name.replace('_', '-')} must lie between 0 and {LARGEST_RADIUS_VOX}")
-    # not a number is neither above nor below another
+    # written so that it also refuses NaN, for which every comparison is false
     if not 0 < options.tolerance <= LARGEST_TOLERANCE:
         raise InputError(f"--tolerance must be above 0 and at most {LARGEST_TOLERANCE:g}")
 
@@ -132,21 +132,21 @@ def _check_growth(options: argparse.Namespace) -> None:
 def make_masks(
     scan: Scan, coordinates: Path, output: Path, settings: GrowthSettings | None = None
 ) -> tuple[Annotations, MaskFiles]:
-    """Grow the lesion at each annotated point and write label map, table, description and picture.
+    """Grow the lesion at each annotated point, and write the label map, table, description and picture.
 
     Parameters
     ----------
-    scan : the points lie in it
+    scan : scan that the points lie in
     coordinates : file of points, see `CMMDetectTrainLib.annotations`
-    output : the label map, .nii.gz; the others get its stem
+    output : label map to write, .nii.gz; the other files are named after it
 
     Raises
     ------
     InputError
-        If the points cannot be read, a file that is read, or the description (.json) of one, would be overwritten, or
-        the label map lay where it is taken for a detection.
+        If the points cannot be read, if an input or its description (.json) would be overwritten, or if the label map
+        would be taken for the result of a detection in the same folder.
     OutputError
-        If a file cannot be written; earlier files are then untouched.
+        If a file cannot be written; existing files are then unchanged.
     """
     files = _name_files(output, [coordinates, *([scan.path] if scan.path else [])])
     annotations = read_annotations(coordinates, scan, settings)
@@ -172,7 +172,7 @@ def _name_files(output: Path, inputs: Sequence[Path]) -> MaskFiles:
         raise InputError(f"{output}: the label map is written as .nii.gz; give such a name with -o")
     stem = stem_of(output)
     files = MaskFiles(output, *(output.with_name(stem + suffix) for suffix in (".tsv", ".json", ".png")))
-    # what lies beside an image under its name and with .json describes it (BIDS)
+    # a .json file with the name of an image describes it (BIDS)
     read = {file.resolve() for path in inputs for file in (path, path.with_name(stem_of(path) + ".json"))}
     for file in asdict(files).values():
         if file.resolve() in read:
@@ -219,7 +219,7 @@ def _cell(value: object) -> object:
 
 
 def draw_lesions(path: Path, scan: Scan, labels: NDArray[np.int32], annotations: Annotations) -> None:
-    """Draw every lesion in its largest slice, without and with its outline, patient's right on the left.
+    """Draw each lesion in the slice where it is largest, without and with its outline, in radiological convention.
 
     Raises
     ------
@@ -250,7 +250,7 @@ def draw_lesions(path: Path, scan: Scan, labels: NDArray[np.int32], annotations:
 
 
 def _tiles(scan: Scan, labels: NDArray[np.int32]) -> list[NDArray[np.float32]]:
-    """RGB images of the lesions, without and with outline side by side."""
+    """Return an RGB image of each lesion, (H, W, 3) from 0 to 1: without and with outline, side by side."""
     turn = canonical_turn(scan.affine)
     turned, labels = scan.turned(turn), turn.apply(labels)
     tiles = []
@@ -265,7 +265,7 @@ def _tiles(scan: Scan, labels: NDArray[np.int32]) -> list[NDArray[np.float32]]:
 def _tile(
     plane: NDArray[np.float32], mask: NDArray[np.bool_], center_vox: Sequence[float], spacing_mm: Sequence[float]
 ) -> NDArray[np.float32]:
-    """Sample a square around a lesion at the nearest voxels; top is anterior, left the patient's right."""
+    """Sample a square around a lesion (nearest neighbor); anterior is up, the patient's right on the left."""
     offsets_mm = ((np.arange(TILE_PIXELS) + 0.5) / TILE_PIXELS - 0.5) * TILE_MM
     wanted = [np.rint(at + offsets_mm / step).astype(int) for at, step in zip(center_vox, spacing_mm, strict=False)]
     i, j = (np.clip(index, 0, size - 1) for index, size in zip(wanted, plane.shape, strict=True))

@@ -1,7 +1,7 @@
 """Lesion-level metrics (4.1): TPR, FPavg, precision, F1 and calibration, with bootstrap intervals.
 
-Every metric here is a ratio of two sums over scans: pooled ones sum lesions and candidates, macro ones sum the scans'
-own ratios. That makes one function enough for all estimates and their intervals.
+Every metric here is a ratio of two sums over scans: pooled metrics sum lesions and candidates, macro metrics sum the
+ratios of the scans. One function is therefore enough for all estimates and their intervals.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ DRAWS = 2000
 CONFIDENCE = 0.95
 Z_95 = 1.959964
 LARGE_MM, LARGE_VOX = 2.0, 2.0
-"""From either diameter on a microbleed is large enough to be told from noise by a reader."""
+"""Least apparent diameter, in either unit, of a microbleed that a reader can tell from noise."""
 
 
 class Rule(StrEnum):
-    """When a candidate has found a lesion; see `CMMDetectLib.matching`."""
+    """Rule by which a candidate counts as detecting a lesion; see `CMMDetectLib.matching`."""
 
     OVERLAP = "overlap"
     CENTER = "center"
@@ -40,11 +40,11 @@ class Lesion:
     Attributes
     ----------
     x, y, z : center, RAS mm
-    diameter_mm : apparent, of the circle with the area of the largest slice
-    region : where it lies, None if not known
+    diameter_mm : apparent diameter: of the circle with the area of the lesion in its largest slice
+    region : anatomical region, None if not known
     diameter_vox : the same diameter in pixels of the slice, None if not known
-    conspicuity : how much it stands out from the ring around it, in deviations of the ring, None if not known
-    counted : False where the scan does not show it; it need not be found, and finding it is no error
+    conspicuity : contrast to the ring around it, in standard deviations of the ring, None if not known
+    counted : False if the scan does not show it: missing it is no false negative, detecting it no false positive
     """
 
     id: str
@@ -66,12 +66,12 @@ class Lesion:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One candidate of the detector against the truth.
+    """One candidate, compared with the truth.
 
     Attributes
     ----------
     touches : ids of the lesions with which the candidate's cluster shares a voxel
-    mimic : kind of the known mimic that it covers most, None for none
+    mimic : kind of the known mimic with which it shares most voxels, None for none
     """
 
     candidate: Candidate
@@ -81,14 +81,15 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanRecord:
-    """One evaluated scan: its truth, and what was found.
+    """One evaluated scan: its true lesions and its candidates.
 
     Attributes
     ----------
-    groups : what the scan can be grouped by, such as 'protocol' or 'modality', and its value
-    problem : why nothing could be detected, None if all went well
-    sha256 : checksum of each file that it comes from, by name
-    brain : center and size of its brain, None where it holds no whole one
+    groups : attributes to group scans by, such as 'protocol' or 'modality', with their values
+    problem : why the detection failed, None if it did not
+    seconds : time that reading and detection took
+    sha256 : checksum of each input file, by file name
+    brain : center and size of the brain, None if the scan does not contain a whole one
     """
 
     name: str
@@ -103,11 +104,11 @@ class ScanRecord:
 
     @property
     def counted_lesions(self) -> tuple[Lesion, ...]:
-        """Lesions that are to be found."""
+        """Lesions that a detector should find."""
         return tuple(lesion for lesion in self.lesions if lesion.counted)
 
     def truth_of(self, finding: Finding) -> bool | None:
-        """Say whether a candidate lies on a lesion by the overlap rule; None on one that need not be found."""
+        """Whether a candidate is a true positive by the overlap rule; None if it only touches lesions not counted."""
         if not {lesion.id for lesion in self.counted_lesions}.isdisjoint(finding.touches):
             return True
         return None if finding.touches else False
@@ -115,7 +116,7 @@ class ScanRecord:
 
 @dataclass(frozen=True)
 class Scores:
-    """One scan: at which threshold its lesions are found and false positives appear.
+    """Thresholds at which the lesions of one scan are found and at which its false positives appear.
 
     Attributes
     ----------
@@ -131,7 +132,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts of S scans at one operating point, each (S,): lesions found, lesions there, false positives."""
+    """Counts of S scans at one operating point, each (S,): lesions found, all lesions, false positives."""
 
     found: FloatArray
     lesions: FloatArray
@@ -140,7 +141,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric with the ends of its 95 % interval; None where it is not defined."""
+    """A metric with the limits of its 95 % confidence interval; None if undefined."""
 
     value: float | None
     low: float | None
@@ -148,7 +149,7 @@ class Estimate:
 
 
 def counting_large(record: ScanRecord) -> ScanRecord:
-    """Give a record in which only large lesions count; smaller ones need not be found, and finding one is no error."""
+    """Return the record with only its large lesions counted."""
     lesions = tuple(replace(lesion, counted=lesion.counted and lesion.is_large) for lesion in record.lesions)
     return replace(record, lesions=lesions)
 
@@ -158,7 +159,7 @@ def score_scan(record: ScanRecord, rule: Rule, score: Callable[[Candidate], floa
 
     Parameters
     ----------
-    score : the candidate's score; None leaves the candidate out
+    score : returns the score of a candidate, or None to leave the candidate out
     """
     scored = [(item, value) for item in record.findings if (value := score(item.candidate)) is not None]
     values = np.array([value for _, value in scored], np.float64)
@@ -177,12 +178,12 @@ def score_scan(record: ScanRecord, rule: Rule, score: Callable[[Candidate], floa
 
 
 def score_at(stage: Stage) -> Callable[[Candidate], float | None]:
-    """Give the score that is 1 for every candidate that passed a stage; the others are left out."""
+    """Return a score function: 1 for candidates that passed the stage, None for the others."""
     return lambda candidate: 1.0 if stage.includes(candidate.stage) else None
 
 
 def count(scores: Sequence[Scores], threshold: float = 1.0) -> Counts:
-    """Count at one threshold what every scan's matches give."""
+    """Count found lesions and false positives of each scan at one threshold."""
     return Counts(
         np.array([np.count_nonzero(item.found_at >= threshold) for item in scores], np.float64),
         np.array([len(item.found_at) for item in scores], np.float64),
@@ -191,15 +192,15 @@ def count(scores: Sequence[Scores], threshold: float = 1.0) -> Counts:
 
 
 def stage_counts(records: Iterable[ScanRecord], rule: Rule, stage: Stage) -> Counts:
-    """Count what is found and what is false after a stage."""
+    """Count found lesions and false positives of each scan after a stage."""
     return count([score_scan(record, rule, score_at(stage)) for record in records])
 
 
 def ratios(counts: Counts) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """Give every metric as numerator and denominator of each scan, (S,) each.
+    """Return each metric as its numerators and denominators per scan, (S,) each.
 
-    ``tpr``, ``fp_avg`` and ``precision`` are equations 5 to 7 of the paper; a true positive is a lesion that was
-    found, however often. The macro metrics are means over scans: TPR over those with lesions, precision over those
+    ``tpr``, ``fp_avg`` and ``precision`` are equations 5 to 7 of the paper; a lesion that several candidates find is
+    one true positive. The macro metrics are means over scans: TPR over those with lesions, precision over those
     with detections, F1 over those with either.
     """
     found, lesions, false = counts.found, counts.lesions, counts.false
@@ -215,7 +216,7 @@ def ratios(counts: Counts) -> dict[str, tuple[FloatArray, FloatArray]]:
 
 
 def estimates(counts: Counts, weights: FloatArray) -> dict[str, Estimate]:
-    """Estimate every metric of `ratios` with its interval."""
+    """Estimate each metric of `ratios` with its confidence interval."""
     return {name: estimate(top, bottom, weights) for name, (top, bottom) in ratios(counts).items()}
 
 
@@ -226,7 +227,7 @@ def estimate(numerator: FloatArray, denominator: FloatArray, weights: FloatArray
     ----------
     numerator, denominator : (S,)
     weights : (B, S), from `bootstrap_weights`
-        With no rows there is no interval, nor where all that counts comes from one subject.
+        There is no interval if it has no rows, or if a single subject contributes to the denominator.
     """
     if not denominator.sum() > 0:
         return Estimate(None, None, None)
@@ -241,20 +242,20 @@ def estimate(numerator: FloatArray, denominator: FloatArray, weights: FloatArray
 
 
 def can_spread(weights: FloatArray, counting: NDArray[np.bool_]) -> bool:
-    """Whether the scans that count, (S,), come from several subjects, as the weights of `bootstrap_weights` tell."""
+    """Whether the scans that count, (S,), belong to several subjects, judged by their bootstrap weights, (B, S)."""
     drawn = weights[:, counting]
     return not bool((drawn == drawn[:, :1]).all())
 
 
 def bootstrap_weights(subjects: Sequence[str], seed: int = 0, draws: int = DRAWS) -> FloatArray:
-    """Say how often each scan is drawn when subjects are drawn with replacement.
+    """Return how often each scan is drawn when subjects are drawn with replacement.
 
     All scans of a subject are drawn together, since they are not independent.
 
     Returns
     -------
     (B, S) float64
-        No rows where there are fewer than two subjects: then nothing can be said about their spread.
+        No rows if there are fewer than two subjects, whose variation is then unknown.
     """
     names, of = np.unique(np.asarray(subjects, str), return_inverse=True)
     if len(names) < 2:
@@ -266,7 +267,7 @@ def bootstrap_weights(subjects: Sequence[str], seed: int = 0, draws: int = DRAWS
 def lesion_strata(
     records: Sequence[ScanRecord], scores: Sequence[Scores], label: Callable[[Lesion], str | None], weights: FloatArray
 ) -> dict[str, tuple[int, Estimate]]:
-    """Give the number of lesions and the TPR of every group of lesions, for scores of one operating point."""
+    """Return the number of lesions and the TPR of each group of lesions, for scores of one operating point."""
     labels = [np.array([label(lesion) for lesion in record.counted_lesions], object) for record in records]
     strata = {}
     for name in natural_order({str(each) for some in labels for each in some if each is not None}):
@@ -279,14 +280,14 @@ def lesion_strata(
 
 @dataclass(frozen=True)
 class Reliability:
-    """Calibration in N bins of the score that hold candidates.
+    """Calibration in the N non-empty bins of the score.
 
     Attributes
     ----------
     mean : (N,) mean score
     share : (N,) share of candidates that lie on a lesion
-    low, high : (N,) ends of its Wilson 95 % interval
-    count : (N,) candidates
+    low, high : (N,) limits of the Wilson 95 % interval of `share`
+    count : (N,) number of candidates
     brier : mean squared difference between score and truth
     error : expected calibration error, mean of |mean - share| weighted by count
     """
@@ -301,7 +302,7 @@ class Reliability:
 
 
 def reliability(score: ArrayLike, is_true: ArrayLike, bins: int = 10) -> Reliability | None:
-    """Compare scores with the share of them that is true; None without candidates."""
+    """Compare scores with the share of true candidates; None without candidates."""
     values, truth = np.asarray(score, np.float64), np.asarray(is_true, np.float64)
     if not len(values):
         return None
@@ -317,7 +318,7 @@ def reliability(score: ArrayLike, is_true: ArrayLike, bins: int = 10) -> Reliabi
 
 
 def wilson(share: FloatArray, number: NDArray[np.integer]) -> tuple[FloatArray, FloatArray]:
-    """Wilson 95 % interval of a share among a number of independent trials.
+    """Return the Wilson 95 % interval of a share among a number of independent trials.
 
     >>> [round(float(end), 3) for end in wilson(np.array(0.5), np.array(10))]
     [0.237, 0.763]
@@ -330,7 +331,7 @@ def wilson(share: FloatArray, number: NDArray[np.integer]) -> tuple[FloatArray, 
 
 
 def natural_order(labels: Iterable[str]) -> list[str]:
-    """Sort labels by the number they begin with, then by letters.
+    """Sort labels by the number they begin with, then alphabetically.
 
     >>> natural_order(["10 mm and more", "cortex", "3-5 mm", "0-3 mm"])
     ['0-3 mm', '3-5 mm', '10 mm and more', 'cortex']
@@ -344,7 +345,7 @@ def natural_order(labels: Iterable[str]) -> list[str]:
 
 
 def binned(value: float, edges: Sequence[float], unit: str) -> str:
-    """Name the bin of a value, the lower edge included.
+    """Name the bin of a value; bins include their lower edge.
 
     >>> binned(3.0, (3, 5), "mm"), binned(2.9, (3, 5), "mm"), binned(7, (3, 5), "mm")
     ('3-5 mm', '0-3 mm', '5 mm and more')
@@ -356,6 +357,6 @@ def binned(value: float, edges: Sequence[float], unit: str) -> str:
 
 
 def _mean_of(numerator: FloatArray, denominator: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Numerator and denominator of the mean over scans of a ratio, over those where it is defined."""
+    """Return numerator and denominator of the mean of a ratio over the scans where it is defined."""
     defined = denominator > 0
     return np.where(defined, numerator / np.maximum(denominator, 1), 0.0), defined.astype(np.float64)

@@ -1,4 +1,4 @@
-"""The three networks of a bundle, trained in turn: stage 1, teacher, student (2.2, 2.3)."""
+"""Training of the three networks of a bundle in turn: stage 1, teacher, student (2.2, 2.3)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Reported = Callable[[str, EpochRecord], None]
 
 
 class NetworkTraining:
-    """Trains the networks that a plan names and takes the others from the bundle that it starts from.
+    """Train the networks that a plan names, and take the others from the bundle to start from.
 
     Attributes
     ----------
-    curves : loss curves by network, once it is trained
-    validation_candidates : what stage 1 finds in the validation subjects, if the student is trained
+    curves : loss curve of each network that has been trained
+    validation_candidates : candidates of stage 1 in the validation subjects, if the student is trained
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class NetworkTraining:
         self.validation_candidates: Sequence[Place] = []
 
     def run(self, split: SplitCases) -> dict[str, nn.Module]:
-        """Train, and give all networks of the bundle by name."""
+        """Train, and return all networks of the bundle by name."""
         plan = self.plan
         large = Sampling(plan.augmentation, plan.seed, plan.patches_an_epoch)
         small = Sampling(plan.patch_augmentation, plan.seed, plan.patches_an_epoch)
@@ -74,7 +74,7 @@ class NetworkTraining:
         return {"detector": detector, "student": student, **({"teacher": teacher} if teacher else {})}
 
     def _has(self, name: str) -> bool:
-        """Whether a network comes from the bundle to start from; a student of another width begins anew."""
+        """Whether a network comes from the bundle to start from; a student of another width is initialized anew."""
         if self.start is None or weights_name(name) not in self.start.sha256:
             return False
         return name != "student" or self.student_width == self.start.description.width_of_student
@@ -82,7 +82,7 @@ class NetworkTraining:
     def _network(
         self, name: str, kind: Callable[[int], Network], detector: CandidateDetector | None = None
     ) -> Network:
-        """Take a network from the bundle to start from, or draw its weights, but for those that stage 1 has."""
+        """Take a network from the bundle to start from, or initialize it, partly with the weights of stage 1."""
         if self._has(name):
             network = getattr(self.start, name)()
         elif name in self.plan.networks:
@@ -131,6 +131,6 @@ class NetworkTraining:
 
 
 def _widths(plan: TrainingPlan, start: ModelBundle | None) -> tuple[int, int]:
-    """Filters at full resolution: of detector and teacher, and of the student."""
+    """Return the number of filters at full resolution: of detector and teacher, and of the student."""
     described = start.description if start else plan
     return described.width, plan.student_width or described.student_width or described.width

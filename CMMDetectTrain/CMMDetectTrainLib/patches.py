@@ -1,8 +1,8 @@
 """Training patches: where they lie in the cases, and how an epoch draws them (2.2, 2.3, 2.5).
 
-Cases are cut on a grid of adjacent patches, or around candidates. An epoch is a list of draws: a place, a class and a
-seed. A patch is read when its turn comes and depends on nothing but its draw, so any epoch can be repeated from any
-point, by any number of loader processes.
+Cases are cut into a grid of adjacent patches, or around candidates. An epoch is a list of draws, each a place and a
+seed. A patch is read when it is needed and depends only on its draw, so that any epoch can be repeated from any point,
+by any number of loader processes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from .cases import Case
 DETECTOR_PATCH_VOX = 48
 CLASSIFIER_PATCH_VOX = PATCH_VOX
 VALIDATION_PART = 4
-"""Validation takes at most so small a part of the patches that an epoch may take."""
+"""An epoch's limit of patches, divided by this, is the limit of patches to validate on."""
 USUAL_LESION_VOX = 30
 LESION_WEIGHTS = (0.1, 8.0)
-"""Least and greatest weight of a microbleed's voxels; that of one of `USUAL_LESION_VOX` voxels is 1."""
+"""Least and greatest weight of the voxels of a microbleed; one of `USUAL_LESION_VOX` voxels has the weight 1."""
 LEAST_BRAIN_SHARE = 0.05
-"""A patch without microbleed must hold this share of brain."""
+"""Least share of brain in a patch without microbleeds."""
 Start = tuple[int, int, int]
 
 
@@ -44,9 +44,9 @@ class Place:
 
     Attributes
     ----------
-    start : first voxel; may lie before the case, where zeros are
+    start : first voxel; may be negative: the patch is then padded with zeros
     shape : voxels along each axis
-    positive : whether it is a microbleed's: one lies in it, or the candidate in its center is one
+    positive : whether a microbleed lies in it, or the candidate at its center is one
     """
 
     case: Case
@@ -64,7 +64,7 @@ class SplitPlaces:
 
     @property
     def origin(self) -> str:
-        """Digest of the places and of what their cases were made from."""
+        """Digest of the places and of the data that their cases were made from."""
         digest = hashlib.sha256()
         for place in (*self.training, *self.validation):
             case = place.case
@@ -74,7 +74,7 @@ class SplitPlaces:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How epochs are drawn; ``most`` is the largest number of patches an epoch, None for all."""
+    """How epochs are drawn; ``most`` is the largest number of patches in an epoch, None for all."""
 
     augmentation: Augmentation
     seed: int = 0
@@ -93,7 +93,7 @@ def grid_places(case: Case, shape: Shape) -> list[Place]:
     """Cut a case into adjacent patches (2.2: 48^3; 2.3.1: 24^3).
 
     The last patch of an axis is moved back to end with the case. Patches with hardly any brain, and those whose only
-    microbleed cannot be seen, are left out.
+    microbleeds are not visible, are left out.
     """
     labels, mask = np.asarray(case.labels), np.asarray(case.mask)
     places = []
@@ -108,16 +108,16 @@ def grid_places(case: Case, shape: Shape) -> list[Place]:
 
 
 def centered_place(case: Case, center_vox: Sequence[float], shape: Shape, positive: bool) -> Place:
-    """Give the patch around a candidate (2.3.2); see `inference.cut_patches`."""
+    """Return the patch around a candidate (2.3.2); see `inference.cut_patches`."""
     i, j, k = (int(np.rint(value)) - size // 2 for value, size in zip(center_vox, shape, strict=True))
     return Place(case, (i, j, k), shape, positive)
 
 
 def draw_epoch(places: Sequence[Place], sampling: Sampling, epoch: int) -> list[Draw]:
-    """Draw an epoch: every patch with a microbleed as often as augmentation says, as many without, in random order.
+    """Draw an epoch: each patch with a microbleed `Augmentation.factor` times, as many without, in random order.
 
-    Patches without a microbleed are plenty in a scan: others come in every epoch, and in an epoch none comes again
-    before all have come.
+    A scan has many more patches without microbleeds than with: each epoch draws others, and none is drawn twice in an
+    epoch before all have been drawn.
     """
     rng = np.random.default_rng([sampling.seed, epoch])
     positive = [place for place in places if place.positive]
@@ -131,13 +131,13 @@ def draw_epoch(places: Sequence[Place], sampling: Sampling, epoch: int) -> list[
 
 
 def draw_validation(places: Sequence[Place], sampling: Sampling) -> list[Draw]:
-    """Draw the patches that every epoch is validated on: as an epoch, but fewer, not augmented, always the same."""
+    """Draw the patches that every epoch is validated on: fewer than an epoch's, not augmented, always the same."""
     most = None if sampling.most is None else -(-sampling.most // VALIDATION_PART)
     return draw_epoch(places, replace(sampling, augmentation=NONE, most=most), 0)
 
 
 def every_place(places: Iterable[Place]) -> list[Draw]:
-    """Give each place once, in its order."""
+    """Return a draw of each place, in order."""
     return [Draw(place, (number,)) for number, place in enumerate(places)]
 
 
@@ -161,7 +161,7 @@ class PatchSet(Dataset[tuple[Tensor, ...]]):
 
 
 class CandidateSet(PatchSet):
-    """Patches around candidates with their class: (C, I, J, K) float32 and a 0 or 1."""
+    """Patches around candidates with their class: (C, I, J, K) float32, and int64 0 or 1."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         channels, _ = cut(self._draws[index], self._augmentation)
@@ -173,7 +173,7 @@ def cut(draw: Draw, augmentation: Augmentation) -> tuple[NDArray[np.float32], ND
 
     Returns
     -------
-    channels : (C, I, J, K); beyond the case are zeros
+    channels : (C, I, J, K); zero beyond the case
     labels : (I, J, K) of 0, the number of a microbleed, and `cases.NOT_JUDGED`
     """
     place = draw.place
@@ -185,10 +185,10 @@ def cut(draw: Draw, augmentation: Augmentation) -> tuple[NDArray[np.float32], ND
 
 
 def lesion_weights(labels: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Weigh a patch's voxels so that each microbleed counts about alike, whatever its size; tissue weighs 1.
+    """Weight the voxels of a patch, (I, J, K), so that each microbleed counts about the same; tissue has weight 1.
 
-    Microbleeds are counted one by one and differ in size by a factor of a hundred. Where each voxel counts alike, the
-    small ones, which are most, say nothing, and are not found.
+    Microbleeds are counted one by one but differ in volume by a factor of a hundred. With equal weights of all voxels,
+    the small ones, which are the majority, would hardly contribute to the loss and would not be found.
 
     >>> lesion_weights(np.array([0, 7, -1])).tolist()
     [1.0, 8.0, 1.0]
@@ -200,7 +200,7 @@ def lesion_weights(labels: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def cut_region(volume: NDArray[Any], start: NDArray[np.int64], shape: Shape) -> NDArray[Any]:
-    """Cut (C, *shape) out of (C, I, J, K); only what is cut is read, and beyond the volume are zeros.
+    """Cut (C, *shape) out of (C, I, J, K); only that part is read, and it is zero beyond the volume.
 
     >>> cut_region(np.arange(3).reshape(1, 3, 1, 1), np.array([2, 0, 0]), (2, 2, 2))[0, :, 0, 0]
     array([2, 0])
@@ -216,14 +216,14 @@ def cut_region(volume: NDArray[Any], start: NDArray[np.int64], shape: Shape) -> 
 
 
 def _within(place: Place, offset: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Shorten a translation so that a patch inside its case stays inside, as far as it was."""
+    """Limit a translation so that a patch stays as far inside its case as it was."""
     start, room = np.array(place.start), np.array(place.case.shape) - place.shape
     low, high = np.minimum(-start, 0), np.maximum(room - start, 0)
     return np.clip(offset, low, high)
 
 
 def _starts(length: int, size: int) -> list[int]:
-    """First voxels of the adjacent patches along an axis.
+    """Return the first voxels of adjacent patches along an axis.
 
     >>> _starts(100, 48), _starts(30, 48)
     ([0, 48, 52], [-9])

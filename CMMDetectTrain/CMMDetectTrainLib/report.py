@@ -1,4 +1,4 @@
-"""One HTML file that says how good a detector is: tables with intervals, and figures, all inside the file."""
+"""The report of an evaluation: one self-contained HTML file with metrics, their intervals, and figures."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def write_report(
 
     Parameters
     ----------
-    summary : what ``metrics.json`` holds
-    records : of the same scans
-    figures : shown after the report's own, in this order
+    summary : content of ``metrics.json``
+    records : records of the same scans
+    figures : shown after the report's own figures, in this order
 
     Raises
     ------
@@ -193,7 +193,7 @@ def _clean_scans(summary: Mapping[str, Any]) -> str:
 
 
 def _false_positives(summary: Mapping[str, Any]) -> str:
-    """Table of what false positives lie on; nothing for data sets that know no mimics."""
+    """Table of what false positives lie on; empty for a data set without known mimics."""
     found = summary["false_positives_on"]
     kinds = sorted(found[Stage.DETECTION], key=lambda kind: (-found[Stage.FINAL].get(kind, 0), kind))
     if not any(kind != NO_MIMIC for kind in kinds):

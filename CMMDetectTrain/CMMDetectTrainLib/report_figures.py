@@ -1,4 +1,4 @@
-"""The figures of an evaluation's report, as SVG. Colors are Okabe and Ito's, safe for color-blind readers."""
+"""Figures of the evaluation report, as SVG, in the colors of Okabe and Ito, safe for color-blind readers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ STYLE: Any = {
 
 
 def to_svg(figure: Figure) -> str:
-    """Give a figure as SVG text; the same figure gives the same text."""
+    """Return a figure as SVG text; the same figure always gives the same text."""
     stream = io.StringIO()
     with mpl.rc_context(STYLE):
         figure.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None})
@@ -55,11 +55,11 @@ def to_svg(figure: Figure) -> str:
 
 
 def froc_figure(froc: Mapping[str, Any]) -> str | None:
-    """Draw the FROC curves (the paper's figure 7): stage 1, and stages 2 and 3; None without any curve.
+    """Draw the FROC curves of stage 1, and of stages 2 and 3 (figure 7 of the paper); None without any curve.
 
     Parameters
     ----------
-    froc : stage to curve, of one matching rule, as `summary.summarize` gives them
+    froc : curve of each stage, for one matching rule, from `summary.summarize`
     """
     panels = [[Stage.DETECTION], [Stage.DISCRIMINATION, Stage.FINAL]]
     drawn = [[stage for stage in stages if froc[stage]] for stages in panels]
@@ -88,7 +88,7 @@ def froc_comparison(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> st
 
     Parameters
     ----------
-    panels : title of each panel to its curves by name, as `summary.summarize` gives them
+    panels : curves by name, from `summary.summarize`, for the title of each panel
     """
     drawn = {title: {name: curve for name, curve in curves.items() if curve} for title, curves in panels.items()}
     drawn = {title: curves for title, curves in drawn.items() if curves}
@@ -109,10 +109,10 @@ def froc_comparison(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> st
 
 
 def attribute_figure(records: Sequence[ScanRecord], cutoffs: Mapping[str, float]) -> str | None:
-    """Draw the densities of what stage 3 looks at, of true and false candidates after stage 2 (figure 6).
+    """Draw the densities of the attributes that stage 3 tests, for true and false candidates of stage 2 (figure 6).
 
-    Below `LEAST_FOR_DENSITY` the values are drawn as ticks only. Left out is an attribute that no candidate has, as
-    one of a single voxel has no shape; None where nothing is left.
+    Fewer than `LEAST_FOR_DENSITY` values are drawn as ticks only. An attribute that is undefined for all candidates is
+    left out, such as the shape of single voxels; None if no attribute is left.
     """
     kinds = true_and_false(records, Stage.DISCRIMINATION)
     by_attribute = {attribute: [attribute_values(kind, attribute) for kind in kinds] for attribute in ATTRIBUTES}
@@ -145,7 +145,7 @@ def attribute_figure(records: Sequence[ScanRecord], cutoffs: Mapping[str, float]
 
 
 def reliability_figure(measured: Mapping[str, Reliability]) -> str:
-    """Draw the share of candidates that are microbleeds against the probability of stage 2, one line a name."""
+    """Draw the share of microbleeds among candidates against the probability of stage 2, one curve for each name."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.8, 4.6), layout="constrained")
         axes, bars = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
@@ -164,7 +164,7 @@ def reliability_figure(measured: Mapping[str, Reliability]) -> str:
 
 
 def density_grid(values: FloatArray, attribute: Attribute) -> FloatArray:
-    """Give `GRID_POINTS` values, evenly spaced on the attribute's axis, from below the least to above the largest."""
+    """Return `GRID_POINTS` values that cover the given ones with a margin, evenly spaced on the attribute's axis."""
     axis = _on_axis(values, attribute)
     margin = 0.05 * max(float(np.ptp(axis)), 1e-3)
     low = axis.min() - margin if attribute.logarithmic else max(axis.min() - margin, 0.0)
@@ -175,7 +175,7 @@ def density_grid(values: FloatArray, attribute: Attribute) -> FloatArray:
 def density(values: FloatArray, grid: FloatArray, attribute: Attribute) -> FloatArray:
     """Estimate the density of an attribute at the points of `density_grid`; its sum over the grid is 1.
 
-    Gaussian kernels of Silverman's width on the attribute's axis, mirrored at 0 where the axis ends there.
+    The kernels are Gaussian, of Silverman's width on the attribute's axis, and mirrored at 0 if the axis ends there.
     """
     axis, points = _on_axis(values, attribute), _on_axis(grid, attribute)
     quarters = np.subtract(*np.quantile(axis, [0.75, 0.25]))

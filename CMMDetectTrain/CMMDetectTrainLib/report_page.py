@@ -1,4 +1,4 @@
-"""The parts that every report is made of: one HTML file with tables and figures, all inside the file."""
+"""Building blocks of the reports, each of which is one self-contained HTML file with tables and figures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ figure { margin: .8rem 0; } figure img { max-width: 100%; } figcaption { color: 
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A further figure of the report, such as loss curves: its title, what it shows, and SVG text."""
+    """A figure of a report: title, caption and SVG text."""
 
     title: str
     caption: str
@@ -41,7 +41,7 @@ class ReportFigure:
 
 
 def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
-    """Write sections of HTML as one page that needs no other file.
+    """Write sections of HTML as one self-contained page.
 
     Raises
     ------
@@ -59,14 +59,14 @@ def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out cells of HTML."""
+    """Return a table as HTML; the cells are HTML too."""
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     names = "".join(f"<th>{cell}</th>" for cell in head)
     return f'<div class="scroll"><table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def html_figure(svg: str, title: str, caption: str) -> str:
-    """Put a figure with its caption into the page."""
+    """Return a figure with its caption as HTML."""
     data = base64.b64encode(svg.encode("utf-8")).decode("ascii")
     return (
         f'<figure><img alt="{escape(title)}" src="data:image/svg+xml;base64,{data}">'
@@ -75,7 +75,7 @@ def html_figure(svg: str, title: str, caption: str) -> str:
 
 
 def in_digits(value: float | None) -> str:
-    """Give a number with two digits behind the point, fewer where it is large and one more where it is tiny.
+    """Format a number with two decimals, with fewer if it is large and one more if it is tiny.
 
     >>> [in_digits(value) for value in (0.0046, 0.876, 12.34, 129.3, None)]
     ['0.005', '0.88', '12.3', '129', '-']
@@ -87,12 +87,12 @@ def in_digits(value: float | None) -> str:
 
 
 def interval_text(estimate: Mapping[str, float | None]) -> str:
-    """Give the ends of an interval; nothing where there is none."""
+    """Format the limits of an interval; empty if there is none."""
     low, high = estimate["low"], estimate["high"]
     return "" if low is None else f"{in_digits(low)} to {in_digits(high)}"
 
 
 def estimate_html(estimate: Mapping[str, float | None]) -> str:
-    """Give an estimate with its interval as HTML."""
+    """Format an estimate with its interval as HTML."""
     interval = interval_text(estimate)
     return in_digits(estimate["value"]) + (f" <small>({interval})</small>" if interval else "")

@@ -1,4 +1,4 @@
-"""Which subjects are learnt from, which choose thresholds, and which are held back to compare models on."""
+"""Roles of subjects: for training, for choosing thresholds (validation), or held back to compare models (test)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LEAST_SUBJECTS = 2
 
 @dataclass(frozen=True)
 class Roles:
-    """Subjects by what they are for; `test` is empty where there are too few to hold any back."""
+    """Subjects by role; `test` is empty if there are too few to hold any back."""
 
     training: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
 
     def of(self, role: str, entries: Iterable[ScanEntry]) -> list[ScanEntry]:
-        """Give the scans of the subjects of a role."""
+        """Return the scans of the subjects with a role."""
         subjects = getattr(self, role)
         return [entry for entry in entries if entry.subject in subjects]
 
@@ -34,18 +34,19 @@ def assign_roles(
     tested_before: Collection[str] = (),
     learnt_before: Collection[str] = (),
 ) -> Roles:
-    """Split subjects, those with and those without microbleeds alike.
+    """Split subjects with microbleeds, and likewise those without, into the three roles.
 
-    Whether a subject is held back follows from its name and not from chance, so that the models of a data set are
-    compared on the same subjects. In one that has grown these can be others: then not, if there are enough, those that
-    an earlier model has learnt from.
+    Whether a subject is held back depends on its name, not on chance, so that all models of a data set are compared on
+    the same subjects. After subjects were added to the data set, others may be held back, but, if there are enough,
+    none that an earlier model was trained on.
 
     Parameters
     ----------
-    microbleeds : number of each subject
-    validation_share, test_share : of the subjects; at least one with microbleeds each, if there are three
-    tested_before : subjects that the models to compare were compared on; they are held back first
-    learnt_before : subjects that these have learnt from or chosen thresholds by; they are held back last
+    microbleeds : number of microbleeds of each subject
+    validation_share, test_share : shares of the subjects; each holds at least one subject with microbleeds, if three
+        subjects have any
+    tested_before : subjects that earlier models were compared on; they are held back first
+    learnt_before : subjects that earlier models were trained or validated on; they are held back last
 
     Raises
     ------
@@ -80,7 +81,7 @@ def assign_roles(
 
 
 def _cut(subjects: Sequence[str], shares: tuple[float, float], least: tuple[int, int]) -> tuple[list[str], ...]:
-    """Cut a list into a first and a second part of the given shares and the rest, which keeps at least one."""
+    """Cut a list into two parts of the given shares and the rest, which keeps at least one."""
     first = max(least[0], round(shares[0] * len(subjects)))
     first = min(first, max(0, len(subjects) - 2))
     second = min(max(least[1], round(shares[1] * len(subjects))), max(0, len(subjects) - first - 1))

@@ -1,4 +1,4 @@
-"""The number that random ones follow from, as a user gives it."""
+"""The seed of random numbers, as a user gives it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases out of the simulator: patches with known microbleeds, written once and read in every epoch."""
+"""Cases from the simulator: patches with known microbleeds, written once and read in every epoch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from .simulation.patches import PatchSource, SimulatedPatch
 
 PATCHES_PER_SHELF = 50
 FREE_SHELVES = 3
-"""One shelf in so many is of free tissue, which is cheap and unlike anything else; the others are of heads, whose
-sulci, sinuses and veins are what a scan's false positives are made of."""
+"""One shelf in this many holds free-form tissue, which is cheap and varied; the others hold parts of heads, whose
+sulci, sinuses and veins cause the false positives of scans."""
 LEAST_BRAIN_SHARE = 0.02
-"""A patch with less brain than this teaches nothing."""
+"""Patches with a smaller share of brain are not used."""
 
 
 def simulated_cases(
@@ -37,18 +37,18 @@ def simulated_cases(
     voxel: NetworkVoxel = SCANS_OWN,
     told: Callable[[float], None] | None = None,
 ) -> list[Case]:
-    """Simulate patches, unless they are there already.
+    """Simulate patches, or read those simulated before.
 
-    Every shelf has a seed of its own, so the patches are the same however many processes make them and wherever an
-    interruption fell; more patches of the same seed begin with the same ones.
+    Every shelf has a seed of its own, so that the patches depend neither on the number of processes nor on
+    interruptions, and a larger number of patches starts with the same ones.
 
     Parameters
     ----------
     shelves : folder of the shelves
-    count : patches, rounded up to whole shelves of `PATCHES_PER_SHELF`
-    modalities : drawn with equal chance
-    voxel : of the networks' grid
-    told : is told the fraction that is done
+    count : number of patches, rounded up to whole shelves of `PATCHES_PER_SHELF`
+    modalities : drawn with equal probability
+    voxel : voxel size of the networks' grid
+    told : called with the fraction that is done
 
     Raises
     ------
@@ -79,12 +79,12 @@ def _shelves(jobs: Sequence[_Job], processes: int) -> Iterator[list[Case]]:
     if processes < 2:
         yield from map(_shelf, jobs)
         return
-    # a fork of a process in which torch has threads may hang
+    # a forked process may hang if torch has started threads
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         yield from pool.map(_shelf, jobs)
 
 
-# the many small matrices of a patch take five times as long where threads share each of them
+# the many small matrices of a patch take five times as long if each is shared among threads
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def _shelf(job: _Job) -> list[Case]:
     shelves, number, modalities, seed, voxel = job
@@ -103,7 +103,7 @@ def _shelf(job: _Job) -> list[Case]:
 
 
 def _is_of_heads(number: int) -> bool:
-    # moved on by one every ten shelves, so that a choice of every so manieth shelf has its share of both
+    # shifted by one every ten shelves, so that every tenth shelf, taken for validation, has its share of both kinds
     return (number + number // 10) % FREE_SHELVES != 2
 
 
@@ -114,9 +114,9 @@ def arrays_of_patch(
 
     Parameters
     ----------
-    subject : patches that may be of one head share it
-    shape : voxels on the networks' grid, (I, J, K), that the patch covers
-    voxel : of that grid
+    subject : shared by patches that may come from one head
+    shape : voxels on the networks' grid that the patch covers, (I, J, K)
+    voxel : voxel size of that grid
     """
     scan = Scan(patch.image, patch.grid.affine, patch.modality, name)
     if patch.modality.lesions_are_dark:
@@ -134,15 +134,15 @@ def arrays_of_patch(
 
 
 def _tissue_signal(patch: SimulatedPatch) -> float:
-    """Give what a whole scan would have taken for the signal of ordinary tissue.
+    """Return the signal of ordinary tissue as it would have been estimated from a whole scan.
 
-    The simulation knows that signal, which a patch full of CSF could not tell; but it knows it before phase mask and
-    filters have changed it, and a scan's own is what most of its voxels measure. In between lies what scans have.
+    The simulation knows that signal, which cannot be measured in a patch full of CSF, but only as it was before phase
+    mask and filters. The median of the patch includes these. The signal of whole scans lies in between.
     """
     return float(np.sqrt(patch.tissue_signal * np.median(patch.image[patch.brain])))
 
 
 def _trimmed(arrays: CaseArrays, shape: Shape) -> CaseArrays:
-    """Cut what patches of large voxels have too much, less than a voxel: those of a shelf are of one shape."""
+    """Cut a patch of large voxels, which may exceed `shape` by a part of a voxel: all patches of a shelf are alike."""
     cut = tuple(slice(size) for size in shape)
     return replace(arrays, channels=arrays.channels[:, *cut], labels=arrays.labels[cut], mask=arrays.mask[cut])

@@ -1,4 +1,4 @@
-"""Which cases train and which validate: by subject, always."""
+"""Split of cases into training and validation, always by subject."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .patches import SplitPlaces, grid_places
 from .roles import LEAST_SUBJECTS
 
 SIMULATED_VALIDATION = 10
-"""Every so manieth shelf of simulated patches validates."""
+"""One shelf of simulated patches in this many is used for validation."""
 
 
 @dataclass(frozen=True)
 class SplitCases:
-    """Cases of the training subjects and of the validation subjects.
+    """Cases of the training subjects and those of the validation subjects.
 
     Attributes
     ----------
     training, validation : scans, then simulated patches
-    subjects : of the validation scans
+    subjects : subjects of the validation scans
     """
 
     training: list[Case]
@@ -37,16 +37,16 @@ class SplitCases:
 def split_cases(
     scans: Sequence[Case], simulated: Sequence[Case], share: float, seed: int, fixed: Iterable[str] = ()
 ) -> SplitCases:
-    """Split scans by subject, and simulated patches by shelf: those of one shelf may be of one head.
+    """Split scans by subject, and simulated patches by shelf, since those of a shelf may come from one head.
 
     Parameters
     ----------
-    fixed : validation subjects that were chosen before; `split_subjects` chooses if there are none
+    fixed : validation subjects; if there are none, `split_subjects` chooses them
 
     Raises
     ------
     InputError
-        If fewer than two subjects have microbleeds, or the chosen ones are not there or leave none to learn from.
+        If fewer than two subjects have microbleeds, or the given ones do not exist or leave none for training.
     """
     chosen = set(fixed) or split_subjects(scans, share, seed)
     check_validating(chosen, {case.subject for case in scans})
@@ -61,7 +61,7 @@ def split_cases(
 
 
 def split_subjects(cases: Iterable[Case], share: float, seed: int) -> set[str]:
-    """Choose the validation subjects: a share of those with and of those without microbleeds, at least one with.
+    """Choose a share of the subjects with microbleeds, at least one, and of those without, for validation.
 
     Raises
     ------
@@ -84,12 +84,12 @@ def split_subjects(cases: Iterable[Case], share: float, seed: int) -> set[str]:
 
 
 def check_subjects(count: int) -> None:
-    """Say what is missing if there are fewer than two subjects with microbleeds.
+    """Check that at least two subjects have microbleeds.
 
     Raises
     ------
     InputError
-        With the number that there are.
+        If there are fewer.
     """
     if count < LEAST_SUBJECTS:
         raise InputError(
@@ -99,14 +99,17 @@ def check_subjects(count: int) -> None:
 
 
 def check_validating(chosen: Collection[str], there: Collection[str]) -> None:
-    """Make sure that the chosen validation subjects are among those that are there, and leave some to learn from.
+    """Check that the chosen validation subjects exist and leave some for training.
 
-    Where none are chosen, they are drawn later.
+    Parameters
+    ----------
+    chosen : may be empty: the validation subjects are then drawn later
+    there : all subjects
 
     Raises
     ------
     InputError
-        If they are not or do not.
+        If a subject does not exist, or none is left for training.
     """
     if unknown := sorted(set(chosen) - set(there)):
         raise InputError(f"{unknown[0]}: not among the subjects that were given, so it cannot validate")
@@ -115,18 +118,18 @@ def check_validating(chosen: Collection[str], there: Collection[str]) -> None:
 
 
 def check_microbleeds(bearing: Collection[str], chosen: Collection[str], to_judge: bool = True) -> None:
-    """Make sure that there are microbleeds to learn from and, among the chosen validation subjects, to be judged by.
+    """Check that training subjects and, if chosen, validation subjects have microbleeds.
 
     Parameters
     ----------
     bearing : subjects with visible microbleeds
-    chosen : validation subjects; where none are chosen, two subjects with microbleeds are enough, and they are drawn
-    to_judge : whether the chosen ones must have microbleeds
+    chosen : validation subjects; if none are chosen, two subjects with microbleeds are enough
+    to_judge : whether the chosen subjects must have microbleeds
 
     Raises
     ------
     InputError
-        If there are none.
+        If there are no such microbleeds.
     """
     if not chosen:
         check_subjects(len(bearing))
@@ -137,12 +140,12 @@ def check_microbleeds(bearing: Collection[str], chosen: Collection[str], to_judg
 
 
 def check_twins(entries: Iterable[ScanEntry]) -> None:
-    """Make sure that no scan goes by the names of two subjects: one would be learnt from and the other tested on.
+    """Check that no two subjects have the same scan, which might be used for both training and testing.
 
     Raises
     ------
     InputError
-        With the names of both.
+        If there are two such scans; the message names both.
     """
     known: dict[str, ScanEntry] = {}
     for entry in entries:
@@ -152,14 +155,14 @@ def check_twins(entries: Iterable[ScanEntry]) -> None:
 
 
 def check_separate(training: Iterable[ScanEntry], test: Iterable[ScanEntry]) -> None:
-    """Make sure that nothing is tested on what it was trained with.
+    """Check that no scan is used for both training and testing.
 
-    Subjects of two data sets may have the same name, so the content of the scans decides.
+    Scans are compared by content, since subjects of two data sets may have the same name.
 
     Raises
     ------
     InputError
-        If a scan is in both.
+        If a scan is in both sets.
     """
     known = {entry.content: entry for entry in training}
     for entry in test:

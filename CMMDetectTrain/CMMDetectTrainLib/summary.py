@@ -1,4 +1,4 @@
-"""All metrics of an evaluation, from the records of its scans: the content of ``metrics.json``."""
+"""All metrics of an evaluation, computed from the records of its scans: the content of ``metrics.json``."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ CONSPICUITY_EDGES = (3.0, 4.0, 6.0)
 def summarize(records: Sequence[ScanRecord], settings: Settings, seed: int = 0) -> dict[str, Any]:
     """Compute all metrics of an evaluation: the content of ``metrics.json``.
 
-    Metrics of groups, clean scans and calibration are by the overlap rule; those of the stages and the FROC curves by
-    both. Large lesions, see `metrics.Lesion`, have a part of their own. Intervals are bootstrap intervals by subject.
+    Metrics of the stages and FROC curves are given for both matching rules; those of groups, scans without microbleeds
+    and calibration for the overlap rule only. Large lesions (see `metrics.Lesion.is_large`) are also evaluated on
+    their own. Intervals are bootstrap intervals by subject.
     """
     weights = metrics.bootstrap_weights([record.subject for record in records], seed)
     final = metrics.stage_counts(records, Rule.OVERLAP, Stage.FINAL)
@@ -131,7 +132,7 @@ def _scan_groups(records: Sequence[ScanRecord], seed: int) -> dict[str, Any]:
 
 
 def _clean_scans(records: Sequence[ScanRecord], stage: Stage, seed: int) -> dict[str, Any]:
-    """False positives a scan without microbleeds, and the share of these scans that have none."""
+    """False positives per scan without microbleeds, and the share of these scans without false positives."""
     clean = [record for record in records if not record.counted_lesions]
     false = metrics.stage_counts(clean, Rule.OVERLAP, stage).false
     weights = metrics.bootstrap_weights([record.subject for record in clean], seed)

@@ -1,4 +1,4 @@
-"""What the detector and the teacher learn from: adjacent patches of the cases (2.2, 2.3.1)."""
+"""Training tasks of the detector and the teacher, on adjacent patches of the cases (2.2, 2.3.1)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from .training import Batch, Task
 
 
 def detector_task(network: CandidateDetector, places: SplitPlaces, sampling: Sampling) -> Task:
-    """Stage 1: find the voxels of microbleeds in 48^3 patches."""
+    """Return the task of stage 1: segment microbleeds in 48^3 patches."""
     return _voxel_task("detector", network, _detector_loss, places, sampling)
 
 
 def teacher_task(network: Teacher, places: SplitPlaces, sampling: Sampling) -> Task:
-    """The teacher: find the voxels of microbleeds in 24^3 patches and say whether there is one."""
+    """Return the task of the teacher: segment microbleeds in 24^3 patches, and classify whether there is one."""
     return _voxel_task("teacher", network, _teacher_loss, places, sampling)
 
 
 def start_from_detector(network: Teacher | Student, detector: CandidateDetector) -> None:
-    """Begin with the weights of stage 1; the classifier stays new.
+    """Initialize a network with weights of stage 1; its classifier keeps its random weights.
 
-    The teacher takes extractor and segmentor (2.3.1). The student takes the extractor, if it is as wide; the paper
-    does not say what it begins with, and an extractor that knows microbleeds saves it most of its epochs.
+    The teacher takes extractor and segmentor (2.3.1). The student takes the extractor if it has the same width; the
+    paper does not specify its initialization, and a trained extractor saves most of the epochs.
     """
     if isinstance(network, Teacher):
         network.segmentor.load_state_dict(detector.segmentor.state_dict())
@@ -39,7 +39,7 @@ def start_from_detector(network: Teacher | Student, detector: CandidateDetector)
 
 
 def look_only_at(network: CandidateDetector | Teacher | Student, channels: Collection[str]) -> None:
-    """Make a network blind to all other channels for good: table 1 asks what the radial symmetry transform brings."""
+    """Make a network permanently ignore all other channels, to measure what each contributes (table 1)."""
     weight = network.extractor.project.weight
     seen = torch.tensor([float(name in channels) for name in CHANNELS]).reshape(1, -1, 1, 1, 1)
     with torch.no_grad():

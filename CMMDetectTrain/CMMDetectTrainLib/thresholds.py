@@ -1,7 +1,6 @@
-"""What follows from sweeping a threshold: FROC curves (4.1), their knee point, the cut-offs of stage 3 (2.4, 5.1).
+"""FROC curves (4.1), the thresholds at their knee points, and the cut-offs of stage 3 (2.4, 5.1).
 
-The paper picks thresholds and cut-offs by eye. Here each has a definition, so that a model can be trained without
-anyone looking.
+The paper picks thresholds and cut-offs by eye. Here each is defined by a rule, so that training needs no user input.
 """
 
 from __future__ import annotations
@@ -19,26 +18,26 @@ from .metrics import CONFIDENCE, Rule, ScanRecord, Scores, score_scan
 
 FloatArray = NDArray[np.float64]
 DETECTION_SHARE = 0.98
-"""Stage 1 may give up this little of what any threshold finds: no later stage brings a lesion back."""
+"""Least share of the lesions found at any threshold that stage 1 must keep: no later stage recovers a lesion."""
 MOST_FALSE = 20.0
-"""More false positives a scan than this no reader goes through: what stage 2 finds beyond them moves no threshold."""
+"""Most false positives per scan that a reader would review: the knee of stage 2 is sought up to this number."""
 MOST_LOST = 0.02
-"""A cut-off of stage 3 may lose this share of the true candidates."""
+"""Largest share of the true candidates that a cut-off of stage 3 may reject."""
 LEAST_GAIN = 0.05
-"""... and must remove a share of the false ones that is larger by this."""
+"""Least difference between the shares of false and of true candidates that a cut-off must reject."""
 LEAST_CANDIDATES = 20
-"""Fewer true or false candidates than this say too little of their probability."""
+"""Least number of true and of false candidates from which their probability can be calibrated."""
 LEAST_FOR_CUTOFF = 50
-"""Fewer true or false candidates than this say too little of the ends of a distribution, where a cut-off lies."""
+"""Least number of true and of false candidates that show the tails of a distribution, where a cut-off lies."""
 DECIMALS = 3
 BALL_OF_2_MM_MM3 = 4.189
 
 
 @dataclass(frozen=True)
 class Froc:
-    """A free-response ROC curve: T points of falling threshold, TPR against false positives a scan.
+    """A free-response ROC curve: TPR against false positives per scan at T falling thresholds, (T,) each.
 
-    Only the points at which another lesion is found are kept, and the end of the curve; it runs level between them.
+    Only thresholds at which another lesion is found are kept, and the last one; the curve is level between them.
     """
 
     threshold: FloatArray
@@ -55,7 +54,7 @@ class Froc:
 
 
 def froc(scores: Sequence[Scores]) -> Froc | None:
-    """Sweep the threshold over all candidates; None where there is no lesion to find or no candidate."""
+    """Sweep the threshold over all candidates; None if there are no lesions or no candidates."""
     threshold = _corners(scores)
     lesions = sum(len(item.found_at) for item in scores)
     if not lesions or not len(threshold):
@@ -65,7 +64,7 @@ def froc(scores: Sequence[Scores]) -> Froc | None:
 
 
 def tpr_at(curve: Froc, fp_avg: float) -> float:
-    """TPR that a curve reaches with so many false positives a scan at most.
+    """Return the highest TPR of a curve with at most `fp_avg` false positives per scan.
 
     >>> curve = Froc(np.array([0.9, 0.5]), np.array([0.5, 1.0]), np.array([0.0, 2.0]), 2, 1)
     >>> [tpr_at(curve, fp) for fp in (0, 1, 2)]
@@ -75,13 +74,13 @@ def tpr_at(curve: Froc, fp_avg: float) -> float:
 
 
 def fp_at(curve: Froc, tpr: float) -> float | None:
-    """False positives a scan at which a curve reaches a TPR; None where it never does."""
+    """Return the false positives per scan at which a curve reaches a TPR; None if it does not."""
     reached = np.flatnonzero(curve.tpr >= tpr)
     return float(curve.fp_avg[reached[0]]) if len(reached) else None
 
 
 def froc_band(scores: Sequence[Scores], weights: FloatArray, fp_avg: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Interval of the TPR at given numbers of false positives a scan, (G,) each: lower and upper end."""
+    """Return the lower and upper limit of the TPR, (G,) each, at G numbers of false positives per scan."""
     found, false = _tables(scores, _corners(scores))
     lesions = weights @ np.array([len(item.found_at) for item in scores], np.float64)
     scans = np.maximum(weights.sum(axis=1, keepdims=True), 1)
@@ -99,17 +98,17 @@ def froc_band(scores: Sequence[Scores], weights: FloatArray, fp_avg: FloatArray)
 
 @dataclass(frozen=True)
 class Attribute:
-    """An attribute of candidates that stage 3 looks at (the paper's figure 6).
+    """An attribute of candidates that stage 3 tests (figure 6 of the paper).
 
     Attributes
     ----------
     name : field of `Candidate`
     cutoff : field of `CutOffs`
-    label : for figures, with the unit
-    keeps_above : whether candidates at or above the cut-off are kept, else those at or below it
+    label : axis label in figures, with the unit
+    keeps_above : whether candidates at or above the cut-off are kept, instead of those at or below it
     no_cut : the cut-off that rejects nothing
-    logarithmic : whether figures show it on a logarithmic axis
-    highest : no cut-off above it is chosen
+    logarithmic : whether figures have a logarithmic axis
+    highest : upper limit of the chosen cut-off
     """
 
     name: str
@@ -122,7 +121,7 @@ class Attribute:
 
 
 ATTRIBUTES = (
-    # thick slices make all candidates large; a cut-off chosen on them must not cost the small ones of thin slices
+    # thick slices make all candidates large; a cut-off chosen on them must not reject small ones in thin slices
     Attribute("volume_mm3", "min_volume_mm3", "Volume (mm³)", True, 0.0, logarithmic=True, highest=BALL_OF_2_MM_MM3),
     Attribute("ellipticity", "max_ellipticity", "Ellipticity", False, 1.0),
     Attribute("skull_distance_mm", "min_skull_distance_mm", "Distance to the edge of the brain (mm)", True, 0.0),
@@ -132,14 +131,15 @@ ATTRIBUTES = (
 def knee_point(curve: Froc, least_share: float = 0.0, most_false: float = np.inf) -> int:
     """Find the knee of a FROC curve.
 
-    The knee is the point farthest above the straight line from no detection at all to the curve's end, both axes
-    scaled to that end (Satopaa et al. 2011, without smoothing): beyond it, more false positives bring less TPR
-    than they do on average. Of equal points the one with the higher TPR is taken, as the paper does.
+    The knee is the point farthest above the straight line from the origin to the end of the curve, with both axes
+    scaled to that end (Satopaa et al. 2011, without smoothing): beyond it, additional false positives raise the TPR by
+    less than on average. Of equal points the one with the higher TPR is taken, as in the paper.
 
     Parameters
     ----------
-    least_share : only points that reach this share of the curve's highest TPR
-    most_false : the curve ends with the last point of at most so many false positives a scan, or with its first
+    least_share : only points with at least this share of the highest TPR are considered
+    most_false : the curve is cut after its last point with at most this many false positives per scan, or else after
+        its first point
 
     Returns
     -------
@@ -159,15 +159,15 @@ def knee_point(curve: Froc, least_share: float = 0.0, most_false: float = np.inf
 
 
 def best_f1_point(curve: Froc) -> int:
-    """Find the point of highest F1; of equal points the one with the higher threshold."""
+    """Return the index of the point of highest F1; of equal points the one with the higher threshold."""
     return int(np.argmax(curve.f1))
 
 
 def score_swept(stage: Stage, cutoffs: CutOffs) -> Callable[[Candidate], float | None]:
-    """Give the score whose threshold makes a stage's FROC.
+    """Return the score function whose threshold is swept for the FROC curve of a stage.
 
-    Stage 1 sweeps the highest probability of the cluster, as it was found at the run's own threshold; stage 2 sweeps
-    the student's probability; the final stage does too, over the candidates within the cut-offs of stage 3.
+    This is, for stage 1, the highest probability in the cluster as it was found at the run's own threshold; for
+    stage 2, the student's probability; and for the final stage the same, for candidates within the cut-offs.
     """
     if stage is Stage.DETECTION:
         return lambda candidate: candidate.p_detection
@@ -182,7 +182,7 @@ def score_swept(stage: Stage, cutoffs: CutOffs) -> Callable[[Candidate], float |
 
 
 def true_and_false(records: Iterable[ScanRecord], stage: Stage) -> tuple[list[Candidate], list[Candidate]]:
-    """Give the candidates of a stage that lie on a counted lesion and those that lie on none, by the overlap rule."""
+    """Return the candidates of a stage that lie on a counted lesion and those on no lesion, by the overlap rule."""
     true: list[Candidate] = []
     false: list[Candidate] = []
     for record in records:
@@ -194,11 +194,11 @@ def true_and_false(records: Iterable[ScanRecord], stage: Stage) -> tuple[list[Ca
 
 
 def choose_detection_threshold(records: Sequence[ScanRecord], rule: Rule = Rule.OVERLAP) -> float:
-    """Choose Th_Cdet at the knee of stage 1's FROC curve (5.1), `DETECTION_SHARE` of the lesions kept at least.
+    """Choose Th_Cdet at the knee of stage 1's FROC curve (5.1), where it keeps at least `DETECTION_SHARE`.
 
     Parameters
     ----------
-    records : of validation subjects, detected with a low threshold of stage 1: none below it can be chosen
+    records : records of validation subjects, detected with a low threshold of stage 1, below which none is chosen
 
     Raises
     ------
@@ -209,11 +209,11 @@ def choose_detection_threshold(records: Sequence[ScanRecord], rule: Rule = Rule.
 
 
 def choose_discrimination_threshold(records: Sequence[ScanRecord], rule: Rule = Rule.OVERLAP) -> float:
-    """Choose Th_Cdisc at the knee of stage 2's FROC curve (5.1), up to `MOST_FALSE` false positives a scan.
+    """Choose Th_Cdisc at the knee of stage 2's FROC curve (5.1), up to `MOST_FALSE` false positives per scan.
 
     Parameters
     ----------
-    records : of validation subjects, detected with the chosen Th_Cdet
+    records : records of validation subjects, detected with the chosen Th_Cdet
 
     Raises
     ------
@@ -226,12 +226,13 @@ def choose_discrimination_threshold(records: Sequence[ScanRecord], rule: Rule = 
 def choose_cutoffs(true: Sequence[Candidate], false: Sequence[Candidate]) -> CutOffs:
     """Choose the cut-offs of stage 3 from the attributes of true and false candidates of stage 2 (2.4, figure 6).
 
-    One attribute after the other, in the paper's order, each on what the one before leaves. A cut-off removes as many
-    of the false candidates as it can while it loses at most `MOST_LOST` of the true ones: it stands where the share
-    of the false ones that it removes exceeds the share of the true ones most. Where that gains less than
-    `LEAST_GAIN` nothing is cut. Where there are fewer than `LEAST_FOR_CUTOFF` of either kind the paper's cut-off
-    stays, unless it loses more than `MOST_LOST` of the true ones: then nothing is cut. The volume's is at most that of
-    a ball of 2 mm, the smallest microbleed that readers count.
+    The attributes are taken in the paper's order, each on the candidates that the previous cut-offs keep. A cut-off is
+    placed where the share of the false candidates that it rejects exceeds the share of the true ones most, among those
+    that reject at most `MOST_LOST` of the true ones. If that difference is less than `LEAST_GAIN`, nothing is cut.
+
+    With fewer than `LEAST_FOR_CUTOFF` candidates of either kind, the paper's cut-off is used, unless it rejects more
+    than `MOST_LOST` of the true ones: then nothing is cut. The least volume is at most that of a sphere of 2 mm
+    diameter, the smallest microbleed that readers count.
     """
     cutoffs = CutOffs()
     for attribute in ATTRIBUTES:
@@ -249,8 +250,7 @@ def choose_cutoffs(true: Sequence[Candidate], false: Sequence[Candidate]) -> Cut
 def choose_cutoff(true: FloatArray, false: FloatArray, attribute: Attribute) -> float:
     """Choose the cut-off of one attribute from its values, (T,) of true and (F,) of false candidates.
 
-    It lies halfway between the last value that it rejects and the first that it keeps; of equal ones the loosest is
-    taken.
+    It lies halfway between the last rejected and the first kept value; of equally good cut-offs the loosest is taken.
     """
     sign = 1 if attribute.keeps_above else -1
     true, false = np.sort(sign * true), np.sort(sign * false)
@@ -264,7 +264,7 @@ def choose_cutoff(true: FloatArray, false: FloatArray, attribute: Attribute) -> 
 
 
 def attribute_values(candidates: Sequence[Candidate], attribute: Attribute) -> FloatArray:
-    """Collect the values of an attribute where they are known."""
+    """Return the known values of an attribute."""
     known = (getattr(item, attribute.name) for item in candidates)
     return np.array([value for value in known if value is not None], np.float64)
 
@@ -276,7 +276,7 @@ def _knee_threshold(
     least_share: float,
     most_false: float = np.inf,
 ) -> float:
-    """Threshold at the knee, rounded down so that the candidate which makes the knee still passes."""
+    """Return the threshold at the knee, rounded down so that the candidate at the knee passes."""
     curve = froc([score_scan(record, rule, score) for record in records])
     if curve is None or curve.tpr[-1] == 0:
         raise ValueError("no lesion was found at any threshold: there is no FROC curve to choose a threshold by")
@@ -291,7 +291,7 @@ def _kept(candidates: Sequence[Candidate], attribute: Attribute, limit: float) -
 
 
 def _corners(scores: Sequence[Scores]) -> FloatArray:
-    """Thresholds, falling, at which a lesion is found, and the lowest score of all."""
+    """Return the thresholds at which a lesion is found, falling, and then the lowest score of all."""
     found = np.concatenate([np.zeros(0), *[item.found_at for item in scores]])
     found = found[np.isfinite(found)]
     false = np.concatenate([np.zeros(0), *[item.false_at for item in scores]])
@@ -302,7 +302,7 @@ def _corners(scores: Sequence[Scores]) -> FloatArray:
 
 
 def _tables(scores: Sequence[Scores], threshold: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Lesions found and false positives of every scan at every threshold, (S, T) each."""
+    """Return found lesions and false positives of each scan at each threshold, (S, T) each."""
 
     def at_least(values: FloatArray) -> FloatArray:
         return len(values) - np.searchsorted(np.sort(values), threshold, side="left").astype(np.float64)

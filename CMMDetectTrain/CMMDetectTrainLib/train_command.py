@@ -1,4 +1,4 @@
-"""``cmmdetect train``: its options, and what it prints."""
+"""``cmmdetect train``: its options and its output."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ thresholds on the validation subjects. The bundle holds a report of these.
 Subjects by which the model shall be measured afterwards must not be among
 those of the training: name the others with --subjects."""
 LEAST_PATCH_SIZE = 16
-"""Smaller patches are all border."""
+"""In smaller patches, most voxels lie at the border."""
 BY_NETWORK = {"epochs": 1, "decay_epochs": 1, "batch": 1, "warm_up": 0}
-"""Options of which each network may have its own, with the least number."""
+"""Options that may be given for each network separately, with their least value."""
 VOXEL_MM = {"pixel": (0.2, 2.0), "slice": (0.4, 6.0)}
-"""Least and largest voxel of a networks' grid, by option."""
+"""Range of the voxel size of the networks' grid, for each option."""
 
 
 def add_train(commands: argparse._SubParsersAction[OneLineParser]) -> None:
@@ -71,7 +71,7 @@ def add_train(commands: argparse._SubParsersAction[OneLineParser]) -> None:
 
 
 def add_training_options(parser: argparse.ArgumentParser, fine_tunes: bool = False) -> None:
-    """Add what decides how networks are trained, and on which processor; `plan_of` reads it.
+    """Add the options that decide how and on which device networks are trained; `plan_of` reads them.
 
     Parameters
     ----------
@@ -206,12 +206,12 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def plan_of(options: argparse.Namespace) -> TrainingPlan:
-    """Make the plan that the options ask for.
+    """Make the training plan from the options.
 
     Raises
     ------
     InputError
-        If an option cannot be used.
+        If an option has an invalid value.
     """
     from .augmentation import Augmentation
     from .training import Schedule
@@ -268,7 +268,7 @@ def _start_of(options: argparse.Namespace) -> Path | None:
 
 
 def _one_each(numbers: list[Number]) -> tuple[Number, Number, Number] | None:
-    """Give the three networks' own numbers, or None where one is for all."""
+    """Return the values of the three networks, or None if one value is for all."""
     if len(numbers) == 1:
         return None
     detector, teacher, student = numbers
@@ -311,7 +311,7 @@ def _check_schedule(options: argparse.Namespace) -> None:
             raise InputError(f"--{name.replace('_', '-')} must lie above 0 and not above 1")
     if not 0 <= options.averaging < 1:
         raise InputError("--averaging must not be negative and must lie below 1")
-    # not a number is neither above nor below another
+    # written so that it also refuses NaN, for which every comparison is false
     if not 0 <= options.noise_variance < math.inf or not 1 <= options.contrast < math.inf:
         raise InputError("--noise-variance must not be negative and --contrast at least 1, and both finite")
 

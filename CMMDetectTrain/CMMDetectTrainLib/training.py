@@ -1,7 +1,7 @@
 """One training loop for the three networks (2.6): schedule, early stopping, checkpoints, exact resume.
 
-What a step does follows from the seed, the epoch and the number of the step alone. So a process that is killed at any
-moment goes on from its last checkpoint to the same weights as one that was never interrupted.
+A step depends only on the seed, the epoch and the number of the step. A process that is killed at any moment therefore
+resumes from its last checkpoint and reaches the same weights as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ Batch = Sequence[Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How a network is trained; the defaults are the paper's (2.6).
+    """How a network is trained; the defaults are those of the paper (2.6).
 
     Attributes
     ----------
-    epochs : at most
+    epochs : largest number of epochs
     patience : epochs without a better validation loss after which training ends
-    batch : patches a step, over all processes
+    batch : patches per step, over all processes
     learning_rate, decay, decay_epochs, least_learning_rate : the rate falls by ``decay`` every ``decay_epochs``
-    warm_up : first steps, in which the rate rises to that; 0, as in the paper, for none
-    epsilon : of Adam
-    averaging : what validates and is kept is a running mean of the weights, of which each step leaves this share
-        (Polyak and Juditsky 1992); 0, as in the paper, for the weights as they are
-    seed : of everything that is random
-    checkpoint_minutes : longest work that an interruption can cost
+    warm_up : number of first steps in which the rate rises to `learning_rate`; 0, as in the paper, for none
+    epsilon : numerical constant of Adam
+    averaging : share of the running mean of the weights that each step keeps (Polyak and Juditsky 1992); the mean is
+        validated and saved in place of the weights. 0, as in the paper, for no averaging
+    seed : seed of all random numbers
+    checkpoint_minutes : time between checkpoints, the most that an interruption can lose
     """
 
     epochs: int = 100
@@ -64,7 +64,7 @@ class Schedule:
     checkpoint_minutes: float = 3.0
 
     def rate(self, epoch: int) -> float:
-        """Learning rate of an epoch, counted from 0.
+        """Return the learning rate of an epoch, counted from 0.
 
         >>> [f"{Schedule().rate(epoch):.0e}" for epoch in (0, 1, 2, 5, 6, 50)]
         ['1e-03', '1e-03', '1e-04', '1e-05', '1e-06', '1e-06']
@@ -72,7 +72,7 @@ class Schedule:
         return max(self.learning_rate * self.decay ** (epoch // self.decay_epochs), self.least_learning_rate)
 
     def warmth(self, step: int) -> float:
-        """Part of the learning rate that a step has, counted from 0 over all epochs.
+        """Return the warm-up factor of the learning rate at a step, counted from 0 over all epochs.
 
         >>> [Schedule(warm_up=4).warmth(step) for step in (0, 1, 3, 4)], Schedule().warmth(0)
         ([0.25, 0.5, 1.0, 1.0], 1.0)
@@ -82,16 +82,16 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Task:
-    """What a network learns, and from what.
+    """A network, its loss and its data.
 
     Attributes
     ----------
     name : 'detector', 'teacher' or 'student'
-    network : is trained in place
-    loss : of a batch as the data sets give it, whose first part is the network's input
-    draw : gives the training patches of an epoch
+    network : trained in place
+    loss : loss of a batch of the data sets, whose first tensor is the input of the network
+    draw : returns the training patches of an epoch
     validation : patches of other subjects
-    origin : what the patches come from, as a digest; a checkpoint of another origin is not gone on from
+    origin : digest of the data that the patches come from; training is not resumed from a checkpoint of another one
     """
 
     name: str
@@ -115,13 +115,13 @@ class EpochRecord:
 
 @dataclass
 class Watch:
-    """Who is told of a training, and who may end it.
+    """Callbacks that follow a training and may end it.
 
     Attributes
     ----------
-    told : (fraction of the epochs, message); may raise `CancelledError`: the checkpoint is then written first
-    finished : (record) after each epoch
-    should_stop : True ends the training, after its first epoch, with the best weights so far
+    told : called with (fraction of the epochs, message); if it raises `CancelledError`, a checkpoint is written first
+    finished : called with the record of each finished epoch
+    should_stop : returns True to end the training, after at least one epoch, with the best weights so far
     """
 
     told: Callable[[float, str], None] = lambda *_: None
@@ -131,13 +131,13 @@ class Watch:
 
 @dataclass
 class _State:
-    """All that a training knows, beside network and optimizer."""
+    """State of a training apart from network and optimizer."""
 
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
-    """Of the running epoch."""
+    """Time spent on the current epoch."""
     best_loss: float = math.inf
     best_epoch: int = -1
     stopped: bool = False
@@ -151,9 +151,9 @@ def fit(
 
     Parameters
     ----------
-    task : its network as it is when training begins, also where an interrupted training goes on
-    folder : of the checkpoint; a training that was interrupted there goes on. One that began from other weights or
-        other patches does not: the network is trained anew
+    task : its network has the initial weights, even if an interrupted training is resumed
+    folder : folder of the checkpoint, from which an interrupted training is resumed. If that one began with other
+        weights or patches, the network is trained anew
 
     Returns
     -------
@@ -163,8 +163,8 @@ def fit(
     Raises
     ------
     InputError
-        If the folder holds a damaged checkpoint or that of a training with another schedule or network, there is
-        nothing to train or validate with, or the loss is no number.
+        If the checkpoint is damaged or of a training with another schedule or network, if there are no patches to
+        train or validate with, or if the loss is not finite.
     OutputError
         If the checkpoint cannot be written.
     """
@@ -200,16 +200,16 @@ class _Training:
         return over or self._is_stopped()
 
     def _is_stopped(self) -> bool:
-        """Whether the user wants no more, now or before an interruption."""
+        """Whether the user has stopped the training, now or before an interruption."""
         if not self.state.stopped and self.state.best_epoch >= 0:
-            # one process alone may have seen the wish to stop: all must end together
+            # perhaps only one process has seen the request to stop, but all must end together
             self.state.stopped = distributed.summed([float(self.watch.should_stop())], self.compute)[0] > 0
             if self.state.stopped:
                 self._save()
         return self.state.stopped
 
     def _train_epoch(self) -> bool:
-        """Go through the rest of an epoch; False if the user stopped it."""
+        """Train on the rest of an epoch; False if the user stopped it."""
         state = self.state
         patches = self.task.draw(state.epoch)
         steps = self._training_steps(len(patches))  # type: ignore[arg-type]
@@ -288,7 +288,7 @@ class _Training:
         return loss
 
     def _judged(self) -> nn.Module:
-        """Give the network that validates and is kept."""
+        """Return the network that is validated and saved."""
         return self.mean.module if self.mean else self.network
 
     def _loss(self, network: nn.Module, batch: Batch) -> Tensor:
@@ -317,7 +317,7 @@ class _Training:
         return [own[first : first + self.schedule.batch] for first in range(0, len(own), self.schedule.batch)]
 
     def _batches(self, patches: Dataset[Any], steps: list[list[int]], first: int = 0) -> Iterator[Batch]:
-        # a GPU is so fast that reading must go on beside it; a processor has no core to spare
+        # a GPU would wait for the reading of patches; a CPU has no core to spare for it
         on_gpu = self.compute.device.type == "cuda"
         yield from DataLoader(
             patches,
@@ -327,7 +327,7 @@ class _Training:
         )
 
     def _identity(self) -> str:
-        """What a checkpoint must agree in with the training that goes on from it."""
+        """Return what a checkpoint must have in common with the training that resumes from it."""
         plan = {name: value for name, value in asdict(self.schedule).items() if name not in MAY_CHANGE}
         shapes = {name: list(tensor.shape) for name, tensor in self.network.state_dict().items()}
         return json.dumps({"task": self.task.name, **plan, "shapes": shapes})
@@ -368,11 +368,11 @@ class _Training:
 
 
 MAY_CHANGE = ("epochs", "patience", "checkpoint_minutes")
-"""Parts of a schedule that a resumed training may change: they do not touch what a step does."""
+"""Parts of a schedule that may change when a training is resumed, since no step depends on them."""
 
 
 def fingerprint(network: nn.Module) -> str:
-    """Digest of a network's weights."""
+    """Return a digest of the weights of a network."""
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
@@ -381,7 +381,7 @@ def fingerprint(network: nn.Module) -> str:
 
 
 def _running_mean(network: nn.Module, averaging: float) -> AveragedModel | None:
-    """Follow a network from step to step, with its statistics of batch normalization."""
+    """Return the running mean of a network, including its batch normalization statistics; None without averaging."""
     if not averaging:
         return None
     return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(averaging), use_buffers=True)

@@ -1,4 +1,4 @@
-"""How long a training will take: a few steps of each network are timed, and the plan says how many there will be."""
+"""Estimate how long a training takes, by timing a few steps of each network."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .training import EpochRecord
 from .training_plan import TrainingPlan
 
 TIMED_STEPS = 2
-"""After a first step, which is slower."""
+"""Number of timed steps, after a first one that is slower."""
 VALIDATION_SHARE = 0.35
-"""Time of a patch that is only looked at, over that of one that is learnt from."""
+"""Time for the inference of a patch, relative to a training step of it."""
 PREPARE_S_A_MVOX = (2.0, 8.0)
-"""Preparing a scan takes so many seconds a million voxels, on a fast and on a slow machine."""
+"""Seconds per million voxels to prepare a scan, on a fast and on a slow machine."""
 DETECTIONS = 2
-"""Times that a validation scan is detected in."""
+"""How often each held-out scan is processed by the detector."""
 NETWORKS: Mapping[str, Callable[[int], nn.Module]] = {
     "detector": CandidateDetector,
     "teacher": Teacher,
@@ -38,12 +38,12 @@ NETWORKS: Mapping[str, Callable[[int], nn.Module]] = {
 
 @dataclass(frozen=True)
 class DataSize:
-    """How much there is to learn from.
+    """Size of the data of a training.
 
     Attributes
     ----------
-    training_microbleeds : that the training subjects have
-    training_vox, validation_vox, test_vox : voxels of their scans
+    training_microbleeds : microbleeds of the training subjects
+    training_vox, validation_vox, test_vox : voxels of the scans of each role
     """
 
     training_microbleeds: int
@@ -54,12 +54,12 @@ class DataSize:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training will take.
+    """Estimated duration of a training.
 
     Attributes
     ----------
-    epoch_seconds : of each network that is trained
-    low_seconds, high_seconds : if every network stops early, and if all run to their last epoch
+    epoch_seconds : duration of an epoch of each network that is trained
+    low_seconds, high_seconds : total if all networks stop as early as possible, and if all run to their last epoch
     """
 
     epoch_seconds: dict[str, float]
@@ -70,11 +70,12 @@ class Estimate:
 def estimate_training(
     plan: TrainingPlan, width: int, voxel: NetworkVoxel, size: DataSize, compute: Compute
 ) -> Estimate:
-    """Time a few steps of each network, and give the time of the whole training as a range.
+    """Time a few steps of each network, and estimate the duration of the whole training as a range.
 
     Parameters
     ----------
-    width, voxel : of the networks and of their grid
+    width : filters of the networks at full resolution
+    voxel : voxel size of their grid
     """
     epochs: dict[str, float] = {}
     patch_seconds = {}
@@ -95,7 +96,7 @@ def estimate_training(
 
 
 def time_step(name: str, width: int, batch: int, shape: Shape, compute: Compute) -> float:
-    """Time one step of training a network on a batch of noise, in seconds."""
+    """Return the seconds of one training step of a network, on a batch of noise."""
     network = NETWORKS[name](width).to(compute.device)
     optimizer = torch.optim.Adam(network.parameters())
     channels = torch.rand(batch, len(CHANNELS), *shape, device=compute.device)
@@ -108,13 +109,13 @@ def time_step(name: str, width: int, batch: int, shape: Shape, compute: Compute)
             loss = _loss(name, network(channels), labels)
         loss.backward()
         optimizer.step()
-        float(loss.detach())  # a GPU answers when it is done
+        float(loss.detach())  # waits for the GPU
         seconds.append(time.perf_counter() - start)
     return min(seconds[1:])
 
 
 class TimeLeft:
-    """How long a running training will go on at most, from its plan and the epochs that are over.
+    """Upper limit of the time left of a running training, from its plan and the epochs that are finished.
 
     >>> left = TimeLeft({"detector": 10.0, "student": 5.0}, epochs=10)
     >>> left.seconds()
@@ -130,7 +131,7 @@ class TimeLeft:
         self._epochs = epochs
 
     def finished(self, network: str, record: EpochRecord) -> None:
-        """Take note of an epoch; earlier networks are done when a later one begins."""
+        """Record a finished epoch; the networks before this one are finished."""
         for name in self._left:
             if name == network:
                 break
@@ -139,7 +140,7 @@ class TimeLeft:
         self._epoch_seconds[network] = record.seconds
 
     def seconds(self) -> float:
-        """Give the time left if no network stops early."""
+        """Return the time left if no network stops early."""
         return sum(self._epoch_seconds[name] * many for name, many in self._left.items())
 
 
@@ -148,12 +149,12 @@ def _patch_shape(name: str, plan: TrainingPlan, voxel: NetworkVoxel) -> Shape:
 
 
 def _patches(name: str, plan: TrainingPlan, patch_vox: int, size: DataSize) -> tuple[int, float]:
-    """Patches that an epoch draws and those that it validates with; see `patches.draw_epoch`."""
+    """Return the number of patches that an epoch trains on and validates on; see `patches.draw_epoch`."""
     factor = (plan.augmentation if name == "detector" else plan.patch_augmentation).factor
     drawn = 2 * factor * size.training_microbleeds
     if plan.patches_an_epoch is not None:
         drawn = min(drawn, plan.patches_an_epoch)
-    # the student validates on candidates alone, and these are few
+    # the student is validated on candidates only, and these are few
     looked_at = 0.0 if name == "student" else size.validation_vox / patch_vox
     return drawn, looked_at
 

@@ -1,4 +1,4 @@
-"""Figures of a training: loss curves (the paper's figure 8) and what the student sees (figure 7C-D), as SVG."""
+"""Figures of a training, as SVG: loss curves (figure 8 of the paper) and the student's features (figure 7C-D)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .report_page import ReportFigure
 from .training import EpochRecord
 
 LEAST_POINTS = 10
-"""Fewer candidates of either kind than this make no picture of neighborhoods."""
+"""Least number of candidates of either kind for which their neighborhoods are drawn."""
 MOST_POINTS = 1500
 BATCH = 64
 
 
 def loss_figure(curves: Mapping[str, Sequence[EpochRecord]]) -> ReportFigure:
-    """Draw training and validation loss of each network, with the epoch whose weights were kept."""
+    """Draw the training and validation loss of each network, and mark the epoch whose weights were kept."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 3.1), layout="constrained")
         for axes, (name, curve) in zip(
@@ -44,16 +44,16 @@ def loss_figure(curves: Mapping[str, Sequence[EpochRecord]]) -> ReportFigure:
 
 
 def feature_figure(student: Student, places: Sequence[Place], seed: int = 0) -> ReportFigure | None:
-    """Draw what the layer behind FC-32 makes of the candidates, in two dimensions by t-SNE.
+    """Draw the student's last features of the candidates, reduced to two dimensions by t-SNE.
 
     Parameters
     ----------
-    places : of `distillation.candidate_places`; at most `MOST_POINTS`, drawn at random, are shown
+    places : from `distillation.candidate_places`; at most `MOST_POINTS` of them, drawn at random, are shown
 
     Returns
     -------
     ReportFigure or None
-        None where there are fewer than `LEAST_POINTS` true or false candidates, or all look alike to the student.
+        None if there are fewer than `LEAST_POINTS` true or false candidates, or if all have the same features.
     """
     from sklearn.manifold import TSNE  # comes with nilearn; slow to import
 
@@ -80,7 +80,7 @@ def feature_figure(student: Student, places: Sequence[Place], seed: int = 0) -> 
 
 @torch.no_grad()
 def embed(student: Student, places: Sequence[Place]) -> NDArray[np.float32]:
-    """Give the features behind FC-32, (N, width / 2), of candidates."""
+    """Return the features behind FC-32 of N candidates, (N, width / 2)."""
     patches = CandidateSet(every_place(places))
     device = next(student.parameters()).device
     student.eval()

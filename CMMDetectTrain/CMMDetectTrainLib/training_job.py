@@ -1,4 +1,4 @@
-"""What the training worker is asked to do: the content of a job file, and the files beside it by which it is told."""
+"""Job file of the training worker, and the files beside it that pause or stop the training."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from .training_plan import TrainingPlan
 
 WORK_SUFFIX = ".training"
-"""Added to the name of the bundle: see `work_folder`."""
+"""Suffix of the folder of working files, see `work_folder`."""
 JOB_FILE, COMPARISON_FILE, TRAINING_FILE = "job.json", "comparison.json", "training.json"
 PAUSE, STOP, EPOCHS = ".cancel", ".stop", ".epochs"
-"""Added to the name of the job file: files that pause it, end it with the best so far, keep its losses."""
+"""Suffixes of the files beside the job file: to pause it, to end it with the best weights so far, and its losses."""
 TRAIN, ESTIMATE = "train", "estimate"
 TASKS = (TRAIN, ESTIMATE)
 FROM_BEGINNING_RATE, FINE_TUNING_RATE = 1e-3, 1e-4
-"""First learning rates: the paper's, and that of a network which already knows its task."""
+"""Initial learning rates: as in the paper, and for networks that are already trained."""
 
 
 def work_folder(output: Path) -> Path:
-    """Give the folder of a bundle's training: beside the bundle, since it is a thousand times as large."""
+    """Return the folder of working files: beside the bundle, since it is a thousand times as large."""
     output = output.resolve()
     return output.with_name(output.name + WORK_SUFFIX)
 
@@ -37,22 +37,22 @@ class TrainingJob:
 
     Attributes
     ----------
-    dataset : folder; cases that are still to be checked are left out
+    dataset : folder of the data set; cases that are still to be checked are left out
     output : folder of the new bundle
-    task : 'train', or 'estimate' to be told only how long it would take
-    name : of the bundle; None for the folder's
-    start : bundle to begin with, None begins with untrained networks
-    old : bundle to compare with; None for the method that needs none
-    modality : only these scans
-    networks : which to train; None for all
-    width, epochs, patience, batch, seed, patches_an_epoch, patch_size : as of `TrainingPlan` and `Schedule`
+    task : 'train', or 'estimate' to only estimate the duration
+    name : name of the bundle, None for that of its folder
+    start : bundle to fine-tune, None to train from random weights
+    old : bundle to compare with, None for the classical method
+    modality : use only scans of this modality, None for all
+    networks : networks to train, None for all
+    width, epochs, patience, batch, seed, patches_an_epoch, patch_size : as in `TrainingPlan` and `Schedule`
     factor : how often stage 1 sees each patch with a microbleed in an epoch
-    validation_share, test_share : of the subjects: by which thresholds are chosen, and on which old and new bundle
-        are compared
-    inserted : simulated microbleeds to put into each training scan
-    field_t : field strength that they are simulated for
+    validation_share : share of the subjects on which thresholds are chosen
+    test_share : share of the subjects on which old and new bundle are compared
+    inserted : number of simulated microbleeds to insert into each training scan
+    field_t : field strength for which they are simulated, in tesla
     device, precision, brain_extraction, brain_masks : as on the command line
-    keep_work : leave the working files of a finished training
+    keep_work : keep the working files of a finished training
     """
 
     dataset: str
@@ -88,11 +88,11 @@ class TrainingJob:
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do: the working files go when all is done."""
+        """Whether the training is complete: its working files are then deleted."""
         return not (self.work / JOB_FILE).exists()
 
     def plan(self, validation_subjects: tuple[str, ...]) -> TrainingPlan:
-        """Give the plan of the training."""
+        """Return the plan of the training."""
         from .augmentation import Augmentation
         from .training import Schedule
         from .training_plan import NETWORKS, TrainingPlan
@@ -116,11 +116,11 @@ class TrainingJob:
 
 
 def write_job(job: TrainingJob, path: Path | None = None) -> Path:
-    """Write a job where the worker looks for it, in the folder of its working files, and take back earlier wishes.
+    """Write the job file, and remove earlier requests to pause or stop.
 
     Parameters
     ----------
-    path : another place for the file
+    path : where to write it; None for the folder of working files
 
     Raises
     ------
@@ -141,7 +141,7 @@ def read_job(path: Path) -> TrainingJob:
     Raises
     ------
     InputError
-        If the file cannot be read, holds other fields or impossible values.
+        If the file cannot be read, or has other fields or invalid values.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -156,7 +156,7 @@ def read_job(path: Path) -> TrainingJob:
 
 
 def beside(path: Path, wish: str) -> Path:
-    """Give the file by which a running worker is told to pause or to stop.
+    """Return the file with a suffix beside a job file, such as the one that pauses a running worker.
 
     >>> beside(Path("job.json"), PAUSE).name
     'job.json.cancel'
@@ -165,7 +165,7 @@ def beside(path: Path, wish: str) -> Path:
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
-    """Give the epochs that the worker has told of a job; of one that was trained twice the later telling."""
+    """Return the epochs that the worker has written; of an epoch that was trained twice, the later one."""
     try:
         lines = beside(path, EPOCHS).read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -176,13 +176,13 @@ def read_epochs(path: Path) -> list[dict[str, Any]]:
             epoch = json.loads(line)
             told[epoch["network"], epoch["epoch"]] = epoch
         except (ValueError, KeyError, TypeError):
-            # the last line of a process that was killed
+            # the incomplete last line of a process that was killed
             continue
     return list(told.values())
 
 
 def unfinished_jobs(models: Path) -> list[TrainingJob]:
-    """List the trainings in a folder of bundles that were paused or interrupted; damaged ones are left out."""
+    """List the paused or interrupted trainings in a folder of bundles; damaged job files are left out."""
     jobs = []
     for path in sorted(models.glob(f"*{WORK_SUFFIX}/{JOB_FILE}")):
         try:
@@ -193,12 +193,12 @@ def unfinished_jobs(models: Path) -> list[TrainingJob]:
 
 
 def read_comparison(bundle: Path) -> dict[str, Any] | None:
-    """Read what a bundle's comparison with an older one showed; None if it never was compared."""
+    """Read the comparison of a bundle with an older one; None if there is none."""
     return _read_record(bundle / COMPARISON_FILE)
 
 
 def read_training(bundle: Path) -> dict[str, Any] | None:
-    """Read how a bundle was trained, and from whom; None if it does not tell."""
+    """Read how and on which subjects a bundle was trained; None if it has no such record."""
     return _read_record(bundle / TRAINING_FILE)
 
 
@@ -216,7 +216,7 @@ def _problem_of(job: TrainingJob) -> str | None:
     for name in ("width", "epochs", "patience", "batch", "factor", "patch_size"):
         if not getattr(job, name) >= 1:
             return f"{name} must be at least 1"
-    # networks that begin with those of a bundle have its width
+    # fine-tuned networks have the width of their bundle
     if job.start is None and job.width % 2:
         return "width must be even: the last layer of the student has half as many nodes"
     if job.inserted < 0:

@@ -1,4 +1,4 @@
-"""Everything, beside the data, that decides what a trained bundle becomes."""
+"""The settings of a training: everything but the data that its result depends on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .training import MAY_CHANGE, Schedule
 
 NETWORKS = ("detector", "teacher", "student")
 SMALL_PATCHES = Augmentation(factor=5, translation_vox=3)
-"""Of the 24^3 patches of teacher and student."""
+"""Augmentation of the 24^3 patches of teacher and student."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,28 +27,29 @@ class TrainingPlan:
 
     Attributes
     ----------
-    name : of the bundle
-    width : filters at full resolution; of ``start`` if there is one
-    student_width : of the student, which begins anew if that of ``start`` has another; None for that one's, or
-        ``width``
-    start : bundle to fine-tune, None trains from the beginning
-    networks : which to train; the others are taken from ``start``
-    schedule : of all three networks
-    epochs, decay_epochs, batch, warm_up, learning_rate : of detector, teacher and student, instead of the schedule's
-    pixel_mm, slice_mm : voxel size of the networks' grid; None for that of ``start``, if there is one, and else for
-        each scan's own, as in the paper
-    patch_size : pixels across stage 1's patches
-    augmentation : of stage 1's patches
-    patch_augmentation : of the smaller patches of teacher and student
-    validation_share : of the subjects
-    validation_subjects : instead of a share; () draws them
-    simulated_patches : simulated besides the data set's scans
-    patches_an_epoch : at most; None for all
-    th_candidates : threshold of the candidates that the student learns from, and lowest Th_Cdet that can be chosen
+    name : name of the bundle
+    width : filters at full resolution; ignored if there is a ``start``, which has its own
+    student_width : width of the student, which is initialized anew if that of ``start`` has another; None for the
+        width in ``start``, or ``width``
+    start : bundle to fine-tune, None to train from random weights
+    networks : networks to train; the others are taken from ``start``
+    schedule : schedule of all three networks
+    epochs, decay_epochs, batch, warm_up, learning_rate : values of detector, teacher and student that replace those of
+        the schedule
+    pixel_mm, slice_mm : voxel size of the networks' grid; None for that of ``start``, or without it for that of each
+        scan, as in the paper
+    patch_size : edge length of stage 1's patches, voxels
+    augmentation : augmentation of stage 1's patches
+    patch_augmentation : augmentation of the smaller patches of teacher and student
+    validation_share : share of the subjects for validation
+    validation_subjects : given instead of a share; if empty, they are drawn
+    simulated_patches : number of patches to simulate in addition to the scans of the data set
+    patches_an_epoch : largest number of patches in an epoch, None for all
+    th_candidates : threshold of the candidates that the student is trained on, and lowest Th_Cdet that can be chosen
     distill : whether the student learns from the teacher
-    channels : those of `channels.CHANNELS` that the networks look at (table 1 asks what each brings)
-    brain_extraction, given_brain : as of `evaluation.evaluate_dataset`
-    processes : simulate patches
+    channels : the members of `channels.CHANNELS` that the networks use (table 1 measures what each contributes)
+    brain_extraction, given_brain : as in `evaluation.evaluate_dataset`
+    processes : number of processes that simulate patches
     """
 
     name: str
@@ -80,28 +81,28 @@ class TrainingPlan:
 
     @property
     def seed(self) -> int:
-        """Seed of everything that is random."""
+        """Seed of all random numbers."""
         return self.schedule.seed
 
     def schedule_of(self, network: str) -> Schedule:
-        """Give the schedule of one network."""
+        """Return the schedule of one network."""
         own = {name: getattr(self, name) for name in ("epochs", "decay_epochs", "batch", "warm_up", "learning_rate")}
         place = NETWORKS.index(network)
         return replace(self.schedule, **{name: values[place] for name, values in own.items() if values is not None})
 
     def voxel_after(self, start: ModelBundle | None) -> NetworkVoxel:
-        """Give the voxel size of the networks' grid, which is that of the bundle to start from unless it is said."""
+        """Return the voxel size of the networks' grid; where the plan has none, that of the bundle to start from."""
         known = start.description.voxel if start else SCANS_OWN
         return NetworkVoxel(self.pixel_mm or known.pixel_mm, self.slice_mm or known.slice_mm)
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether something is learnt by or from the teacher."""
+        """Whether the teacher is trained, or the student learns from it."""
         return "teacher" in self.networks or (self.distill and "student" in self.networks)
 
 
 def plan_as_json(plan: TrainingPlan, start: ModelBundle | None) -> dict[str, Any]:
-    """Give what two trainings must agree in for one to go on from the other; ``start`` is the plan's."""
+    """Return what a training must have in common with an interrupted one to resume it; ``start`` is the plan's."""
     content = asdict(plan)
     content["start"] = None if start is None else dict(start.sha256)
     del content["processes"], content["epochs"]

@@ -1,4 +1,4 @@
-"""A training from a data set to a bundle that was compared with the old one: what the worker and the tests start."""
+"""A whole training: from a data set to a new bundle and its comparison with the old one."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ STEPS = {
 }
 CLASSICAL = "the classical method"
 Reported = Callable[[str, "EpochRecord", float], None]
-"""Told (network, its epoch, seconds left at most)."""
+"""Called with (network, its epoch, upper limit of the seconds left)."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Scans by their role, and how much there is of them."""
+    """The scans by role, and their numbers and sizes."""
 
     entries: dict[str, list[ScanEntry]]
     roles: Roles
@@ -60,12 +60,12 @@ class Prepared:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What came out.
+    """Result of a training.
 
     Attributes
     ----------
-    bundle : folder
-    comparison : None where there were too few subjects to hold any back
+    bundle : folder of the new bundle
+    comparison : None if there were too few subjects to hold any back
     """
 
     bundle: Path
@@ -73,7 +73,7 @@ class TrainingResult:
 
 
 def estimate_job(job: TrainingJob, listener: Listener | None = None) -> tuple[Estimate, Prepared]:
-    """Tell how long a training would take, after checking that its data can be used and the machine has room.
+    """Estimate how long a training would take, after checking its data and the memory and disk space of the machine.
 
     Raises
     ------
@@ -91,13 +91,13 @@ def run_training(
     reported: Reported = lambda *_: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
-    """Train a bundle and compare it with the old one; an interrupted run of the same job goes on.
+    """Train a bundle and compare it with the old one; an interrupted run of the same job is resumed.
 
     Parameters
     ----------
-    listener : told the progress; it may raise `CancelledError`, and nothing is lost
-    reported : told each network's epochs as they end
-    should_stop : True ends the training with the best so far
+    listener : called with the progress; if it raises `CancelledError`, the training can be resumed later
+    reported : called with each finished epoch
+    should_stop : returns True to end the training with the best weights so far
 
     Raises
     ------
@@ -134,7 +134,7 @@ def run_training(
 
 
 def prepare_cases(job: TrainingJob, tick: Tick) -> Prepared:
-    """Read every case once, so that a file that cannot be used is named before the long work begins."""
+    """Read every case once, so that a file that cannot be used is reported before the long work begins."""
     entries = checked_scans(Path(job.dataset), job.modality)
     microbleeds: dict[str, int] = defaultdict(int)
     voxels: dict[str, int] = {}
@@ -180,7 +180,7 @@ def _with_inserted(job: TrainingJob, prepared: Prepared, progress: Progress) -> 
     entries = prepared.entries["training"]
     if not job.inserted:
         return entries
-    # hidden: where the models lie in the data set, copies would be taken for its own scans
+    # hidden: if the models lie within the data set, the copies would otherwise be taken for scans of it
     folder = job.work / f".inserted-{job.inserted}-{job.field_t:g}T-{job.seed}"
     with progress.step("insertion") as tick:
         return insert_into_scans(
@@ -189,7 +189,7 @@ def _with_inserted(job: TrainingJob, prepared: Prepared, progress: Progress) -> 
 
 
 def _compare(job: TrainingJob, entries: Sequence[ScanEntry], compute: Compute, tick: Tick) -> Comparison:
-    """Detect in the held-back scans with both methods."""
+    """Compare both methods on the held-back scans."""
     from .evaluation import evaluate_dataset
 
     bundle = read_bundle(job.output)
@@ -210,7 +210,7 @@ def _compare(job: TrainingJob, entries: Sequence[ScanEntry], compute: Compute, t
 
 
 def _old_method(job: TrainingJob, entries: Sequence[ScanEntry], compute: Compute) -> tuple[Method, str]:
-    """Give the method that the new bundle would replace, and what it is called."""
+    """Return the method that the new bundle would replace, and its name."""
     if job.old is None:
         return ClassicalMethod(), CLASSICAL
     bundle = read_bundle(job.old)
@@ -220,7 +220,7 @@ def _old_method(job: TrainingJob, entries: Sequence[ScanEntry], compute: Compute
 
 
 def _known_before(job: TrainingJob) -> tuple[set[str], set[str]]:
-    """Subjects that the bundles to begin with and to compare with were compared on, and that they have learnt from."""
+    """Return the subjects that the start and old bundles were compared on, and those that they were trained on."""
     bundles = [Path(folder) for folder in (job.start, job.old) if folder]
     compared = [read_comparison(folder) for folder in bundles]
     learnt = [read_training(folder) for folder in bundles]
@@ -234,7 +234,7 @@ def _subjects(records: Iterable[Mapping[str, Any] | None], name: str) -> set[str
 
 
 def _part(listener: Listener | None, name: str) -> Listener | None:
-    """Give the listener of a run that is one step of this one; it names its own steps."""
+    """Return the listener of a run that is one step of this one but names its own steps."""
     if listener is None:
         return None
     names = list(STEPS)

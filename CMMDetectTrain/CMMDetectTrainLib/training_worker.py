@@ -1,13 +1,13 @@
 """Training as a child process: ``python -m CMMDetectTrainLib.training_worker JOB.json``.
 
-The job file holds the fields of `TrainingJob`. The process prints one JSON object a line, as `CMMDetectLib.worker`
-does: ``{"stage": "detector", "progress": 0.42, "message": "..."}``; everything else on its output is log. The end of
-an epoch has the stage ``epoch`` and adds ``network``, ``epoch`` (from 1), ``training_loss``, ``validation_loss`` and
+The job file holds the fields of `TrainingJob`. The process prints one JSON object per line, as `CMMDetectLib.worker`
+does: ``{"stage": "detector", "progress": 0.42, "message": "..."}``; any other output is log. A finished epoch has the
+stage ``epoch`` and adds ``network``, ``epoch`` (from 1), ``training_loss``, ``validation_loss`` and
 ``seconds_left``. The last object has the stage ``done``, ``cancelled`` or ``error``; ``done`` adds the ``files`` of a
-training, and of an estimate ``low_seconds``, ``high_seconds`` and what was counted.
+training, or the ``low_seconds``, ``high_seconds`` and numbers of cases of an estimate.
 
-A file beside the job file, named like it with ``.cancel`` added, pauses the training: a checkpoint is written, and the
-same job goes on from it. With ``.stop`` the training ends with the best weights so far.
+A file with the name of the job file plus ``.cancel`` pauses the training: a checkpoint is written, from which the same
+job resumes. One with ``.stop`` ends the training with the best weights so far.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do as the job file says that is the only argument; the exit status is as of `CMMDetectLib.worker`."""
+    """Run the job file given as the only argument; the exit status is as in `CMMDetectLib.worker`."""
     return answer(arguments, _do, cancelled="paused")
 
 
@@ -61,7 +61,7 @@ def _estimate(job: TrainingJob, path: Path) -> dict[str, Any]:
 
 
 class _Told:
-    """Passes the news on, and the wish to pause back."""
+    """Print the progress, record the epochs, and cancel when the file to pause exists."""
 
     def __init__(self, path: Path) -> None:
         self._pause, self._epochs = beside(path, PAUSE), beside(path, EPOCHS)

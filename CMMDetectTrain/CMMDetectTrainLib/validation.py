@@ -1,4 +1,4 @@
-"""What the validation subjects decide: thresholds (5.1), calibration, and the cut-offs of stage 3 (2.4)."""
+"""Choice of thresholds (5.1), calibration and the cut-offs of stage 3 (2.4) on the validation subjects."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ from .thresholds import (
 )
 
 PAPER_THRESHOLD = 0.3
-"""Th_Cdet and Th_Cdisc of the paper's transfer tests: what stays where there is no lesion to choose by; no Th_Cdet is
-higher. On other scanners a network is less sure than on the validation subjects, and what stage 1 drops is lost."""
+"""Th_Cdet and Th_Cdisc of the paper's transfer tests, used if there is no lesion to choose by, and upper limit of
+Th_Cdet: on other scanners probabilities are lower than on the validation subjects, and no later stage recovers what
+stage 1 rejects."""
 
 
 @dataclass(frozen=True)
 class Validated:
-    """A bundle measured on its validation subjects.
+    """A bundle and its performance on the validation subjects.
 
     Attributes
     ----------
-    bundle : as it was detected with, with provisional thresholds and without calibration
-    description : with thresholds, calibration, cut-offs and metrics
-    records : of the validation scans, with the chosen thresholds and cut-offs
+    bundle : the bundle as given, with provisional thresholds and without calibration
+    description : its description with the chosen thresholds, calibration, cut-offs and metrics
+    records : records of the validation scans, with the chosen thresholds and cut-offs
     """
 
     bundle: ModelBundle
@@ -61,18 +62,18 @@ def validate(
     tick: Tick,
     figures: Sequence[ReportFigure] = (),
 ) -> Validated:
-    """Choose thresholds, calibration and cut-offs on the validation scans, and measure what they give there.
+    """Choose thresholds, calibration and cut-offs on the validation scans, and measure the performance with them.
 
-    The scans are detected twice: with the lowest Th_Cdet, to draw the FROC curve of stage 1, and with the chosen one,
-    since another threshold gives other clusters. On the candidates of the second time the student's probability is
-    calibrated, and Th_Cdisc is chosen on the calibrated one.
+    The detector is run twice: with the lowest Th_Cdet, for the FROC curve of stage 1, and with the chosen one, since
+    another threshold gives other clusters. The student's probability is calibrated on the candidates of the second
+    run, and Th_Cdisc is chosen on the calibrated probability.
 
     Parameters
     ----------
-    bundle : its thresholds are the lowest that can be chosen, and its probability is not calibrated
-    work : folder of the scans' records
-    output : folder of metrics and report
-    figures : for the report, after its own
+    bundle : has the lowest thresholds that can be chosen, and no calibration
+    work : folder for the records of the scans
+    output : folder for metrics and report
+    figures : shown after the report's own figures
     """
 
     def detected(th_detection: float, half: int) -> list[ScanRecord]:
@@ -111,7 +112,7 @@ def validate(
 def _choose(
     found: Sequence[ScanRecord], th_detection: float, calibration: Calibration
 ) -> tuple[Settings, list[ScanRecord]]:
-    """Choose Th_Cdisc, then the cut-offs; give the settings and the records with calibrated probabilities."""
+    """Choose Th_Cdisc, then the cut-offs; return the settings and the records with calibrated probabilities."""
     every = Settings(th_detection, 0.0, CutOffs())
     calibrated = [judged_anew(record, every, calibration) for record in found]
     settings = replace(every, th_discrimination=_or_papers(choose_discrimination_threshold, calibrated))
@@ -121,7 +122,7 @@ def _choose(
 
 
 def _or_papers(choose: Callable[[Sequence[ScanRecord]], float], records: Sequence[ScanRecord]) -> float:
-    """Choose a threshold, or take the paper's where there is no lesion or no candidate to choose by."""
+    """Choose a threshold, or take the paper's if there is no lesion or no candidate to choose by."""
     try:
         return choose(records)
     except ValueError:
@@ -129,7 +130,7 @@ def _or_papers(choose: Callable[[Sequence[ScanRecord]], float], records: Sequenc
 
 
 def calibration_errors(before: Sequence[ScanRecord], after: Sequence[ScanRecord]) -> dict[str, Any]:
-    """Give how far stage 2's probability is from the truth, before and after its calibration."""
+    """Return the calibration errors of stage 2's probability, before and after its calibration."""
     measured = {"before": measured_calibration(before), "after": measured_calibration(after)}
     return {
         name: item and {"candidates": int(item.count.sum()), "brier": item.brier, "error": item.error}
@@ -138,5 +139,5 @@ def calibration_errors(before: Sequence[ScanRecord], after: Sequence[ScanRecord]
 
 
 def stage_metrics(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """TPR, false positives a scan, precision and F1 after each stage, with intervals, by both matching rules."""
+    """Return TPR, FPavg, precision and F1 after each stage, with intervals, by both matching rules."""
     return {str(rule): {str(stage): dict(summary["stages"][rule][stage]) for stage in Stage} for rule in Rule}
