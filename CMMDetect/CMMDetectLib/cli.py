@@ -146,7 +146,7 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose a method and its thresholds; named like the fields of `DetectionJob`."""
     add_model_options(parser)
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="numeric precision of the networks")
     parser.add_argument(
         "--th-detection", type=float, metavar="X", help="threshold of stage 1, 0 to 1; default: the method's own"
     )
@@ -167,7 +167,9 @@ def _add_detect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--modality", help=f"{', '.join(Modality)}; read from a BIDS name when not given")
     parser.add_argument("--echo", type=int, metavar="N", help="which volume of a 4D multi-echo file, from 1")
-    parser.add_argument("--mask", metavar="FILE", help="brain mask on the scan's grid; found when not given")
+    parser.add_argument(
+        "--mask", metavar="FILE", help="brain mask on the scan's grid; default: from --brain-extraction"
+    )
     parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="default: bet")
     add_method_options(parser)
     kept = {

@@ -37,7 +37,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _add_demo(commands: Commands[OneLineParser]) -> None:
     parser = commands.add_parser("demo", help="simulate a scan, detect, compare with the truth, draw a picture")
     parser.add_argument("-o", "--output", default="cmmdetect-demo", metavar="DIR", help="default: cmmdetect-demo")
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the simulated scan (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of the simulated scan (default: 1)")
     parser.add_argument("--modality", choices=[*Modality], default=Modality.SWI, help="default: swi")
     add_model_options(parser)
     parser.set_defaults(run=_demo)
@@ -80,9 +80,9 @@ def _add_simulate(commands: Commands[OneLineParser]) -> None:
         type=_number_or_random,
         default=[None],
         metavar="N",
-        help="in each scan, taken in turn, or random (default)",
+        help="number in each scan, taken in turn, or random (default)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the data set (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the data set (default: 0)")
     parser.set_defaults(run=_simulate)
 
 

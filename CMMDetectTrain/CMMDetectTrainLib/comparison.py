@@ -199,7 +199,7 @@ def _sentence(
     all_of_them = counted(microbleeds, "microbleed")
     found = f"{_times(tpr.new, microbleeds)} of {all_of_them} instead of {_times(tpr.old, microbleeds)}"
     shown = (
-        f"it finds {found}, with {_one_digit(fp_avg.new)} false positives a scan instead of {_one_digit(fp_avg.old)}"
+        f"it finds {found}, with {_one_digit(fp_avg.new)} false positives per scan instead of {_one_digit(fp_avg.old)}"
     )
     if verdict is Verdict.BETTER:
         return f"{new} is better than {old}: {shown}."

@@ -40,19 +40,21 @@ def add_experiment(commands: argparse._SubParsersAction[OneLineParser]) -> None:
 
 
 def _add_ablation(kinds: argparse._SubParsersAction[OneLineParser]) -> None:
-    about = "what FRST, teacher, distillation and post-processing bring (table 1)"
+    about = "effect of FRST, teacher, distillation and post-processing (table 1)"
     parser = kinds.add_parser("ablation", help=about, **explained(_sentence(about), DATASET))
     parser.add_argument("dataset", metavar="TRAIN_DATASET", help="folder with scans and <scan>_microbleeds.nii.gz")
-    parser.add_argument("test", metavar="TEST_DATASET", help="the same of other subjects")
+    parser.add_argument("test", metavar="TEST_DATASET", help="the same for other subjects")
     _add_training(parser)
     parser.set_defaults(run=_ablation)
 
 
 def _add_cross_validation(kinds: argparse._SubParsersAction[OneLineParser]) -> None:
-    about = "train and test by turns on parts of a data set (table 2)"
+    about = "train and test in turn on parts of a data set (table 2)"
     parser = kinds.add_parser("cross-validation", help=about, **explained(_sentence(about), DATASET))
     parser.add_argument("dataset", help="folder with scans and <scan>_microbleeds.nii.gz")
-    parser.add_argument("--folds", type=int, default=5, metavar="K", help="parts, by subject (default: 5)")
+    parser.add_argument(
+        "--folds", type=int, default=5, metavar="K", help="number of parts, split by subject (default: 5)"
+    )
     _add_training(parser)
     parser.set_defaults(run=_cross_validation)
 
@@ -64,12 +66,12 @@ def _add_generalization(kinds: argparse._SubParsersAction[OneLineParser]) -> Non
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for rows and report")
     parser.add_argument("--model", metavar="DIR", help="folder of a model; default: the one that comes with CMMDetect")
     parser.add_argument(
-        "--methods", nargs="+", choices=METHODS, default=["paper"], help="on the same scans (default: paper)"
+        "--methods", nargs="+", choices=METHODS, default=["paper"], help="compared on the same scans (default: paper)"
     )
     parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
     parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="numeric precision of the networks")
     parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="(default: bet)")
     parser.add_argument("--brain-masks", action="store_true", help=BRAIN_MASKS)
     parser.set_defaults(run=_generalization)

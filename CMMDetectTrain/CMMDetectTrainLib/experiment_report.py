@@ -89,7 +89,7 @@ def _froc(panels: Panels) -> str:
     if svg is None:
         return "<h2>FROC</h2><p>There is no curve: no microbleeds, or no candidates.</p>"
     caption = (
-        "TPR against false positives a scan as the threshold falls, by the overlap rule, with 95 % intervals. "
+        "TPR against false positives per scan as the threshold falls, by the overlap rule, with 95 % intervals. "
         "Filled: threshold in use. Open: knee point."
     )
     return f"<h2>FROC</h2>{html_figure(svg, 'FROC curves', caption)}"

@@ -93,14 +93,14 @@ def add_masks(commands: argparse._SubParsersAction[OneLineParser]) -> None:
         type=int,
         default=usual.through_plane_vox,
         metavar="N",
-        help="the same across the slices (default: %(default)s)",
+        help="largest radius across the slices, voxels (default: %(default)s)",
     )
     parser.add_argument(
         "--tolerance",
         type=float,
         default=usual.tolerance,
         metavar="X",
-        help="above 1 grows more (default: %(default)s)",
+        help="values above 1 give larger regions (default: %(default)s)",
     )
     parser.set_defaults(run=_masks)
 

@@ -94,7 +94,7 @@ def _head(summary: Mapping[str, Any]) -> str:
     )
     notes = "".join(f"<p><b>{escape(note)}</b></p>" for note in summary["notes"])
     problems = "".join(f"<li>{escape(name)}: {escape(problem)}</li>" for name, problem in summary["problems"].items())
-    failed = f"<p>Scans in which nothing could be detected (their lesions count as missed):</p><ul>{problems}</ul>"
+    failed = f"<p>Scans in which detection failed (their lesions count as missed):</p><ul>{problems}</ul>"
     return (
         f'<h1>Microbleed detection: evaluation</h1><p class="quiet">{about}</p><p>{size}</p>'
         f'<div class="tiles">{tiles}</div>'
@@ -138,14 +138,14 @@ def _froc(summary: Mapping[str, Any]) -> str:
         rates.append([name, *map(in_digits, at.values()), in_digits(curves[stage]["fp_avg_at_tpr_0.95"])])
     head = ["", *(f"{rate} FP" for rate in at), "FPavg at TPR 0.95"]
     caption = (
-        "TPR against false positives a scan as the threshold falls, with 95 % intervals. A: threshold of stage 1 on a "
-        "candidate's highest probability. B: threshold of stage 2; after post-processing the same candidates within "
-        "the cut-offs of stage 3. The curves end at the thresholds with which candidates were collected."
+        "TPR against false positives per scan as the threshold falls, with 95 % intervals. A: threshold of stage 1 on "
+        "the highest probability of a candidate. B: threshold of stage 2; after post-processing, only candidates "
+        "within the cut-offs of stage 3. The curves end at the thresholds with which candidates were collected."
     )
     return (
         f"<h2>FROC</h2>{html_figure(svg, 'FROC curves', caption)}"
         f"<h3>Operating points</h3>{html_table(['', 'point', 'threshold', *METRIC_NAMES.values()], rows)}"
-        f"<h3>TPR at a given number of false positives a scan</h3>{html_table(head, rates)}"
+        f"<h3>TPR at a given number of false positives per scan</h3>{html_table(head, rates)}"
     )
 
 
@@ -188,7 +188,7 @@ def _clean_scans(summary: Mapping[str, Any]) -> str:
         ]
         for stage, name in STAGE_NAMES.items()
     ]
-    head = ["", "False positives a scan", "Share of scans without any"]
+    head = ["", "False positives per scan", "Share of scans without any"]
     return f"<h2>Scans without microbleeds</h2><p>{counted(number, 'scan')}.</p>{html_table(head, rows)}"
 
 
@@ -209,9 +209,9 @@ def _attributes(summary: Mapping[str, Any], records: Sequence[ScanRecord]) -> st
         return ""
     caption = (
         "Attributes of the candidates that passed stage 2, on microbleeds and elsewhere; the dashed line is the "
-        "cut-off of stage 3 in use. Every tick is a candidate. Densities need ten candidates."
+        "cut-off of stage 3 in use. Each tick is a candidate. Densities need ten candidates."
     )
-    return f"<h2>What stage 3 looks at</h2>{html_figure(svg, 'Attribute densities', caption)}"
+    return f"<h2>Attributes that stage 3 tests</h2>{html_figure(svg, 'Attribute densities', caption)}"
 
 
 def _calibration(summary: Mapping[str, Any]) -> str:
@@ -243,17 +243,18 @@ def _scans(records: Sequence[ScanRecord]) -> str:
 
 def _definitions() -> str:
     lines = (
-        "TPR: microbleeds found / microbleeds there. FPavg: false positives / scans. Precision: microbleeds found / "
+        "TPR: microbleeds found / all microbleeds. FPavg: false positives / scans. Precision: microbleeds found / "
         "(microbleeds found + false positives). F1: their harmonic mean. Pooled over all scans unless a column says "
         "mean of scans: TPR over scans with microbleeds, precision over scans with detections, F1 over either.",
-        "Overlap rule: a microbleed that several clusters touch counts once and none of them is false. Center rule: "
-        "a second candidate on a microbleed is false; the assignment finds as many microbleeds as any could.",
-        "A microbleed that does not count, because its scan does not show it or it is too small for a table, need not "
-        "be found, and a candidate on it is not false.",
+        "Overlap rule: a microbleed that several clusters touch counts once, and none of them is a false positive. "
+        "Center rule: a second candidate on a microbleed is a false positive; the assignment finds as many "
+        "microbleeds as possible.",
+        "A microbleed that is not counted, because its scan does not show it or it is too small for a table, is no "
+        "miss, and a candidate on it is no false positive.",
         "Conspicuity: how much a microbleed stands out from the ring of 2 mm around it, in the slice that shows it "
-        "best, in standard deviations (SD) of the ring: half of what the middle 68 % of its voxels span.",
-        "Intervals: percentiles of 2000 bootstrap samples of subjects. Where every sample gives the same value, as "
-        "when all is found, the interval has no width and says less than it seems to.",
+        "best, in standard deviations (SD) of the ring: half the range of the middle 68 % of its voxels.",
+        "Intervals: percentiles of 2000 bootstrap samples of subjects. If all samples give the same value, as when "
+        "all microbleeds are found, the interval has no width and understates the uncertainty.",
         "Knee point: the point of the FROC curve farthest above the straight line from the origin to its end.",
     )
     made = f'<p class="quiet">Made by CMMDetect {__version__}.</p>'

@@ -202,7 +202,7 @@ def _draw_froc(axes: Axes, curve: Mapping[str, Any], color: str, label: str) -> 
 
 
 def _finish_froc(axes: Axes, title: str) -> None:
-    axes.set(xscale="log", ylim=(0, 1.02), title=title, xlabel="False positives a scan (FPavg)")
+    axes.set(xscale="log", ylim=(0, 1.02), title=title, xlabel="False positives per scan (FPavg)")
     low, high = axes.get_xlim()
     axes.set_xlim(max(low, 0.01), high)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

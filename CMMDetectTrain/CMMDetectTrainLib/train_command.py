@@ -60,8 +60,8 @@ def add_train(commands: argparse._SubParsersAction[OneLineParser]) -> None:
         metavar="BUNDLE",
         help=f"fine-tune this bundle; '{SHIPPED}' is the one that comes with CMMDetect",
     )
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted training, options as before")
-    parser.add_argument("--name", help="name of the bundle (default: the folder's)")
+    parser.add_argument("--resume", action="store_true", help="resume an interrupted training, with the same options")
+    parser.add_argument("--name", help="name of the bundle (default: that of its folder)")
     parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
     parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
     parser.add_argument("--networks", nargs="+", metavar="NAME", help="train only these: detector, teacher, student")
@@ -79,13 +79,15 @@ def add_training_options(parser: argparse.ArgumentParser, fine_tunes: bool = Fal
     """
     _add_validation(parser.add_argument_group("validation subjects, which choose thresholds and the best epoch"))
     _add_networks(parser.add_argument_group("networks"), fine_tunes)
-    _add_patches(parser.add_argument_group("patches that they learn from"))
+    _add_patches(parser.add_argument_group("training patches"))
     _add_schedule(parser.add_argument_group("schedule"), fine_tunes)
     group = parser.add_argument_group("processor and brain")
     group.add_argument(
         "--device", choices=DEVICES, default="auto", help="where the networks are trained (default: auto)"
     )
-    group.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks (default: auto)")
+    group.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="numeric precision of the networks (default: auto)"
+    )
     group.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="(default: bet)")
     group.add_argument("--brain-masks", action="store_true", help=BRAIN_MASKS)
 
@@ -95,76 +97,103 @@ def _add_validation(group: argparse._ArgumentGroup) -> None:
         "--validation-share", type=float, default=0.2, metavar="X", help="share of the subjects (default: 0.2)"
     )
     group.add_argument(
-        "--validation-subjects", nargs="+", default=[], metavar="NAME", help="these, instead of a share"
+        "--validation-subjects", nargs="+", default=[], metavar="NAME", help="use these instead of a share"
     )
 
 
 def _add_networks(group: argparse._ArgumentGroup, fine_tunes: bool) -> None:
-    as_that = ", or as --from" if fine_tunes else ""
+    as_that = ", or that of --from" if fine_tunes else ""
     group.add_argument("--width", type=int, metavar="N", help=f"filters at full resolution (default: 16{as_that})")
-    group.add_argument("--student-width", type=int, metavar="N", help=f"of the student (default: as --width{as_that})")
+    group.add_argument(
+        "--student-width", type=int, metavar="N", help=f"the same for the student (default: --width{as_that})"
+    )
     group.add_argument(
         "--pixel",
         type=float,
         metavar="MM",
-        help=f"bring scans to this pixel size before the networks see them (default: their own{as_that})",
+        help=f"resample scans to this pixel size for the networks (default: their own{as_that})",
     )
     group.add_argument(
-        "--slice", type=float, metavar="MM", help=f"the same of their slices' distance (default: their own{as_that})"
+        "--slice",
+        type=float,
+        metavar="MM",
+        help=f"the same for the distance between slices (default: their own{as_that})",
     )
     group.add_argument(
         "--channels",
         nargs="+",
         default=list(CHANNELS),
         metavar="NAME",
-        help=f"what they look at (default: {' '.join(CHANNELS)}; the paper's: {' '.join(PAPER_CHANNELS)})",
+        help=f"input channels (default: {' '.join(CHANNELS)}; in the paper: {' '.join(PAPER_CHANNELS)})",
     )
 
 
 def _add_patches(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--patch-size", type=int, default=48, metavar="N", help="pixels, of stage 1 (default: 48)")
-    group.add_argument("--patches-an-epoch", type=int, metavar="N", help="in an epoch at most (default: all)")
-    group.add_argument("--augmentation", type=int, default=10, metavar="N", help="factor of stage 1 (default: 10)")
     group.add_argument(
-        "--noise-variance", type=float, default=0.04, metavar="X", help="of the noise added, at most (default: 0.04)"
+        "--patch-size", type=int, default=48, metavar="N", help="edge of stage 1's patches, voxels (default: 48)"
     )
     group.add_argument(
-        "--contrast", type=float, default=1.0, metavar="X", help="largest factor of contrast (default: 1, none)"
+        "--patches-an-epoch", type=int, metavar="N", help="largest number of patches per epoch (default: all)"
     )
     group.add_argument(
-        "--simulated-patches", type=int, default=0, metavar="N", help="simulate so many as well (default: 0)"
+        "--augmentation",
+        type=int,
+        default=10,
+        metavar="N",
+        help="how often an epoch of stage 1 has each patch with a microbleed (default: 10)",
     )
-    group.add_argument("--processes", type=int, default=1, metavar="N", help="that simulate (default: 1)")
+    group.add_argument(
+        "--noise-variance",
+        type=float,
+        default=0.04,
+        metavar="X",
+        help="largest variance of added noise (default: 0.04)",
+    )
+    group.add_argument(
+        "--contrast",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="largest change of contrast, a factor (default: 1, none)",
+    )
+    group.add_argument(
+        "--simulated-patches", type=int, default=0, metavar="N", help="simulated patches to add (default: 0)"
+    )
+    group.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="processes that simulate patches (default: 1)"
+    )
     group.add_argument(
         "--th-candidates",
         type=float,
         default=0.1,
         metavar="P",
-        help="probability of stage 1 from which the student learns to judge, and the lowest threshold (default: 0.1)",
+        help="threshold of stage 1 for the student's training candidates; no lower one is chosen (default: 0.1)",
     )
 
 
 def _add_schedule(group: argparse._ArgumentGroup, fine_tunes: bool) -> None:
     first_rate = "default: 0.001, or 0.0001 with --from" if fine_tunes else "default: 0.001"
-    _add_by_network(group, "epochs", 100, "so many at most")
+    _add_by_network(group, "epochs", 100, "largest number of epochs")
     group.add_argument(
-        "--patience", type=int, default=20, metavar="N", help="epochs without progress that end it (default: 20)"
+        "--patience", type=int, default=20, metavar="N", help="epochs without improvement that end it (default: 20)"
     )
-    _add_by_network(group, "batch", 8, "patches a step; narrow classifiers learn better by 32")
+    _add_by_network(group, "batch", 8, "patches per step; narrow classifiers learn better with 32")
     group.add_argument(
         "--learning-rate",
         type=float,
         nargs="+",
         metavar="X",
-        help=f"first one, of all or of detector, teacher and student ({first_rate})",
+        help=f"initial rate; one number, or those of detector, teacher and student ({first_rate})",
     )
-    group.add_argument("--decay", type=float, default=0.1, metavar="X", help="of the learning rate (default: 0.1)")
-    _add_by_network(group, "decay-epochs", 2, "between the steps of --decay")
-    _add_by_network(group, "warm-up", 0, "first steps, in which the learning rate rises")
-    group.add_argument("--epsilon", type=float, default=1e-4, metavar="X", help="of Adam (default: 0.0001)")
-    averaging = "share that a step leaves of a running mean of the weights, which is kept instead of them (default: 0)"
+    group.add_argument(
+        "--decay", type=float, default=0.1, metavar="X", help="factor of the learning rate (default: 0.1)"
+    )
+    _add_by_network(group, "decay-epochs", 2, "epochs between two steps of --decay")
+    _add_by_network(group, "warm-up", 0, "number of first steps in which the learning rate rises")
+    group.add_argument("--epsilon", type=float, default=1e-4, metavar="X", help="parameter of Adam (default: 0.0001)")
+    averaging = "share that each step keeps of a running mean of the weights, which replaces them (default: 0, none)"
     group.add_argument("--averaging", type=float, default=0.0, metavar="X", help=averaging)
-    group.add_argument("--seed", type=int, default=0, metavar="S", help="of everything that is random (default: 0)")
+    group.add_argument("--seed", type=int, default=0, metavar="S", help="seed of all random numbers (default: 0)")
 
 
 def _add_by_network(group: argparse._ArgumentGroup, name: str, default: int, what: str) -> None:

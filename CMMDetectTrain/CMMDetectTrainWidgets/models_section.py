@@ -22,7 +22,7 @@ TIPS = (
 )
 METRICS = {
     "tpr": _("Found (TPR)"),
-    "fp_avg": _("False a scan (FPavg)"),
+    "fp_avg": _("False per scan (FPavg)"),
     "precision": _("Precision"),
     "f1": _("F1"),
 }
@@ -48,7 +48,7 @@ class ModelsSection:
         self._bundles = []
         self._table = SimpleTable(ui.modelTable, COLUMNS, TIPS, self._onModel)
         self._comparison = SimpleTable(ui.comparisonTable, ("", _("Before"), _("New"), _("Difference")))
-        axes = (_("false positives a scan"), _("share of microbleeds found"))
+        axes = (_("false positives per scan"), _("share of microbleeds found"))
         self._froc = Plot(_("FROC curves"), *axes, ranges=FROC_RANGES)
         for name, handler in (
             ("useButton", self._onUse),

@@ -49,7 +49,7 @@ def test_a_model_that_finds_more_in_every_subject_is_better():
     assert found.metrics["tpr"].difference.value == pytest.approx(0.5)
     assert found.sentence == (
         "new is better than old: it finds 24 of 32 microbleeds instead of 8, "
-        "with 1.0 false positives a scan instead of 1.0."
+        "with 1.0 false positives per scan instead of 1.0."
     )
     assert (found.subjects, found.scans, found.microbleeds) == (8, 8, 32)
 
