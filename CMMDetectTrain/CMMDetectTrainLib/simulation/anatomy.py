@@ -1,4 +1,4 @@
-"""A random head: the average brain bent to an individual, with deep nuclei, skull, scalp and air cavities."""
+"""A random head: the average brain deformed to an individual, with deep nuclei, skull, scalp and air cavities."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Array = NDArray[np.float32]
 LATTICE_MM = 4.0
 FIELD_GRID_MM = 4.0
 FOLDED_SHARE = 0.75
-#: Nothing but air farther than this outside the brain's hull (the face apart).
+#: Everything farther than this outside the brain's hull is air.
 HEAD_REACH_MM = 32.0
 VENTRICLE_CENTERS_MM = ((14.0, -5.0, 18.0), (-14.0, -5.0, 18.0))
-# name, center and semi-axes in MNI mm of the right one, whether there is a left one
+# name, center and semi-axes in MNI mm (of the right one), whether there is a left one
 CAVITIES = (
     ("sphenoid_sinus", (6.0, 14.0, -40.0), (9.0, 13.0, 9.0), True),
     ("ethmoid_cells", (7.0, 48.0, -36.0), (7.0, 18.0, 11.0), True),
@@ -46,22 +46,22 @@ CAVITIES = (
 
 @dataclass(frozen=True)
 class Head:
-    """One person's head. Points are RAS mm, the brain's center lies near the origin.
+    """The head of one person. World points are RAS mm; the center of the brain lies near the origin.
 
     Attributes
     ----------
     template : average brain
-    pose : (4, 4) world to template mm before bending
+    pose : (4, 4) affine from world to template mm, applied before the deformation
     bend_mm : (I, J, K, 3) displacement on a lattice in template space
-    sulcus_level : share of brain below which there is CSF; high opens the sulci (atrophy)
+    sulcus_level : share of brain below which a point is CSF; a high level opens the sulci (atrophy)
     layers_mm : thickness of CSF, skull and scalp around the brain's hull
-    cavities : air, (center, semi-axes) in MNI mm
-    chi_ppm : susceptibility of every tissue (iron depends on age)
-    thickness : (I, J, K) slow random variation of the layers on the lattice
-    age_years : of the person
-    folding : sulci of its own; None keeps the template's
+    cavities : (center, semi-axes) of air cavities in MNI mm
+    chi_ppm : susceptibility of each tissue (iron depends on age)
+    thickness : (I, J, K) smooth random factor of the thickness of the layers, on the lattice
+    age_years : age of the person
+    folding : individual sulci; None keeps those of the template
     membranes : falx and tentorium
-    lesions : hyperintensities of the white matter
+    lesions : white matter hyperintensities
     """
 
     template: Template
@@ -78,7 +78,7 @@ class Head:
     lesions: WhiteMatterLesions
 
     def to_template(self, points_mm: Array) -> Array:
-        """World to MNI mm, (N, 3)."""
+        """Transform points from world to MNI mm, (N, 3)."""
         straight = self._straight(points_mm)
         return straight + self._bend_at(straight)
 
@@ -86,7 +86,7 @@ class Head:
         return points_mm @ self.pose[:3, :3].T.astype(np.float32) + self.pose[:3, 3].astype(np.float32)
 
     def to_world(self, template_mm: Array) -> Array:
-        """MNI to world mm, (N, 3): the inverse of `to_template` by fixed-point iteration."""
+        """Transform points from MNI to world mm, (N, 3), inverting `to_template` by fixed-point iteration."""
         straight = np.array(template_mm, dtype=np.float32)
         for _ in range(8):
             straight = template_mm - self._bend_at(straight)
@@ -94,20 +94,20 @@ class Head:
         return (straight @ inverse[:3, :3].T + inverse[:3, 3]).astype(np.float32)
 
     def depth_mm(self, points_mm: Array) -> Array:
-        """Distance of world points (N, 3) to the brain's hull, negative outside."""
+        """Return the depth of world points (N, 3) below the brain's hull, negative outside."""
         return self.template.at(self.template.depth_mm, self.to_template(points_mm), order=1)
 
     def depth_on(self, grid: Grid) -> Array:
-        """Distance of the voxels of a grid to the brain's hull, negative outside."""
+        """Return the depth in mm of the voxels of a grid below the brain's hull, negative outside."""
         return slowly_varying(grid, lambda points: self.depth_mm(points)[:, None])[..., 0]
 
     def region_at(self, point_mm: NDArray[np.float64]) -> str:
-        """Name of the region (see `REGIONS`) at one world point."""
+        """Return the name of the region (see `REGIONS`) at one world point."""
         bent = self.to_template(np.asarray(point_mm, np.float32)[None])
         return REGIONS[int(self.template.at(self.template.regions, bent)[0])]
 
     def fractions(self, grid: Grid) -> Iterator[tuple[str, Array]]:
-        """Share of every tissue in the voxels of a grid; what is missing to 1 is air."""
+        """Yield each tissue and its share in the voxels of a grid; the rest of a voxel is air."""
         smooth = slowly_varying(grid, self._smooth_maps)
         smooth = smooth.reshape(-1, smooth.shape[-1])
         near = np.flatnonzero(smooth[:, 3] > -HEAD_REACH_MM)
@@ -118,7 +118,7 @@ class Head:
             yield tissue, everywhere.reshape(grid.shape)
 
     def _smooth_maps(self, points_mm: Array) -> Array:
-        """Displacement (3), depth below the hull, distance to the ventricles, folding (2): (N, 5) or (N, 7)."""
+        """Return displacement (3), depth below the hull, distance to the ventricles and folding (2): (N, 5 or 7)."""
         straight = self._straight(points_mm)
         bend = self._bend_at(straight)
         bent = straight + bend
@@ -131,7 +131,7 @@ class Head:
         depth, ventricle = maps[:, 0], maps[:, 1]
         brain, inner = self._brain_and_white(bent, maps)
         fissure, dura, opened = self.membranes.shares(bent, depth)
-        # the callosum and the brainstem pass below the membranes
+        # the corpus callosum and the brainstem pass below the membranes
         free = 1.0 - brain[fissure] * inner[fissure]
         dura *= free
         brain[fissure] *= 1.0 - opened * free
@@ -161,7 +161,7 @@ class Head:
                 yield tissue, everywhere
 
     def _brain_and_white(self, bent: Array, maps: Array) -> tuple[Array, Array]:
-        """Share of brain (the rest is CSF or outside) and, in it, of white matter."""
+        """Return the share of brain (the rest is CSF or outside) and the share of white matter in it."""
         gray, white = self.template.tissue_at(bent)
         total = np.minimum(gray + white, 1.0)
         brain = np.clip((total - self.sulcus_level) / 0.22 + 0.5, 0.0, 1.0)
@@ -172,13 +172,13 @@ class Head:
         shell = np.flatnonzero((depth < DEEPEST_FOLD_MM) & ~below_tentorium(bent))
         solid, folded = self.folding.tissue(maps[shell, 2], maps[shell, 3], depth[shell])
         template_left = np.clip((depth[shell] - DEEPEST_FOLD_MM + 6.0) / 6.0, 0.0, 1.0)
-        # in gray matter that lies deep (insula, medial cortex) the template decides
+        # deep gray matter (insula, medial cortex) follows the template
         brain[shell] *= solid
         inner[shell] += (1.0 - template_left) * (folded - inner[shell])
         return brain, inner
 
     def _nuclei(self, bent: Array, inner: Array) -> Iterator[tuple[str, Array]]:
-        """Share of the deep nuclei; the first of two that overlap keeps its place."""
+        """Yield the shares of the deep nuclei; where two overlap, the first takes precedence."""
         free = np.ones(len(bent), np.float32)
         deep = np.flatnonzero(_in_box(bent, (0.0, -20.0, 0.0), 52.0))
         for nucleus in NUCLEI:
@@ -195,7 +195,7 @@ class Head:
             yield nucleus.tissue, share
 
     def _around(self, bent: Array, depth: Array, space: Array) -> Iterator[tuple[str, Array]]:
-        """CSF, skull, scalp, face and their air, in the space that the brain leaves."""
+        """Yield the shares of CSF, skull, scalp and face in the space outside the brain."""
         outside = -depth / self._thickness_at(bent)
         csf, skull, scalp = np.cumsum(self.layers_mm)
         air = self._air(bent) * (outside > 1.5)
@@ -236,9 +236,9 @@ class Head:
         return _shimmed(field, grid.points().reshape(-1, 3), self.depth_on(grid).ravel() > 0), affine
 
     def background_field(self) -> tuple[Array, NDArray[np.float64]]:
-        """Field in ppm of air, bone and scalp on a coarse grid that follows the world's axes, and its affine.
+        """Return the field of air, bone and scalp in ppm, on a coarse grid along the world's axes, and its affine.
 
-        As the scanner leaves it, shimmed to the second order over the brain.
+        The field is shimmed to the second order over the brain, as by a scanner.
         """
         return self._background
 
@@ -260,12 +260,12 @@ class Head:
 
 
 def draw_head(rng: np.random.Generator, age_years: float | None = None) -> Head:
-    """Draw a head; the older, the wider the ventricles and sulci and the more iron.
+    """Draw a head; with age, ventricles and sulci widen and iron increases.
 
     Parameters
     ----------
-    rng : source of chance
-    age_years : None draws 45-90
+    rng : random number generator
+    age_years : age; None draws one from 45 to 90
     """
     template = load_template()
     age = float(rng.uniform(45, 90)) if age_years is None else age_years
@@ -280,7 +280,7 @@ def draw_head(rng: np.random.Generator, age_years: float | None = None) -> Head:
         float(rng.uniform(3, 7)),
     )
     folding = draw_folding(template, rng, old) if rng.random() < FOLDED_SHARE else None
-    # where the cortex has folds of its own, only the large fissures of the average brain stay
+    # with individual folds, only the large fissures of the average brain are kept
     level = 0.78 + 0.12 * old if folding is None else 0.5
     return Head(
         template,
@@ -299,7 +299,7 @@ def draw_head(rng: np.random.Generator, age_years: float | None = None) -> Head:
 
 
 def _draw_pose(rng: np.random.Generator) -> NDArray[np.float64]:
-    """World to template: turn, scale and shear a little; the world's origin is the brain's center."""
+    """Draw the affine from world to template: a slight rotation, scaling and shear about the brain's center."""
     turn = Rotation.from_euler("xyz", rng.normal(0.0, (6.0, 3.0, 4.0)), degrees=True).as_matrix()
     scale = np.diag(1.0 / (rng.uniform(0.9, 1.04) * rng.uniform(0.95, 1.05, 3)))
     scale[0, 1:] += rng.normal(0.0, 0.02, 2)
@@ -310,7 +310,7 @@ def _draw_pose(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _draw_bend(rng: np.random.Generator, lattice: tuple[int, ...], old: float, template: Template) -> Array:
-    """Smooth random displacement at three scales, and wider ventricles."""
+    """Draw a smooth random displacement at three scales, with wider ventricles."""
     bend = np.zeros((*lattice, 3), np.float32)
     for width_mm, amplitude_mm in ((26.0, 3.6), (11.0, 1.0), (5.0, 0.45)):
         for axis in range(3):
@@ -338,13 +338,13 @@ def _draw_cavities(rng: np.random.Generator) -> tuple[tuple[Array, Array], ...]:
 
 
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], width: float) -> Array:
-    """Gaussian noise of unit standard deviation, smoothed over ``width`` lattice steps."""
+    """Draw Gaussian noise of unit standard deviation, smoothed over ``width`` lattice steps."""
     noise = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), width, mode="wrap")
     return (noise / noise.std()).astype(np.float32)
 
 
 def _shimmed(field: Array, points_mm: Array, inside: NDArray[np.bool_]) -> Array:
-    """Take off what the shim coils of a scanner compensate: the solid harmonics up to the second order."""
+    """Subtract the solid harmonics up to the second order, as the shim coils of a scanner do."""
     x, y, z = points_mm.T / np.float32(100.0)
     terms = np.stack([np.ones_like(x), x, y, z, x * y, x * z, y * z, x * x - y * y, 2 * z * z - x * x - y * y], axis=1)
     currents, *_ = np.linalg.lstsq(terms[inside], field.ravel()[inside], rcond=None)
@@ -352,12 +352,12 @@ def _shimmed(field: Array, points_mm: Array, inside: NDArray[np.bool_]) -> Array
 
 
 def _layer(outside: Array, low: float, high: float) -> Array:
-    """Share of a layer between two distances, with soft borders."""
+    """Return the share of a layer between two distances, with soft borders."""
     return np.clip(outside - low + 0.5, 0.0, 1.0) * np.clip(high - outside + 0.5, 0.0, 1.0)
 
 
 def _in_face(bent: Array) -> Array:
-    """Face and neck: an ellipsoid in front and a cylinder below."""
+    """Return the share of face and neck: an ellipsoid in front and a cylinder below."""
     face = np.linalg.norm((bent - np.array([0, 35, -75], np.float32)) / np.array([62, 65, 75], np.float32), axis=1)
     neck = np.linalg.norm((bent[:, :2] - np.array([0, -32], np.float32)) / np.array([58, 62], np.float32), axis=1)
     inside = np.maximum(1.0 - face, np.where(bent[:, 2] < -50, 1.0 - neck, -1.0))
@@ -365,7 +365,7 @@ def _in_face(bent: Array) -> Array:
 
 
 def _in_box(points: Array, center: object, reach: float) -> NDArray[np.bool_]:
-    """Which points lie near a center, left or right."""
+    """Return which points lie near a center or its mirror image on the other side."""
     x, y, z = np.asarray(center, np.float32)
     near = np.abs(np.abs(points[:, 0]) - abs(x)) < reach
     near &= np.abs(points[:, 1] - y) < reach

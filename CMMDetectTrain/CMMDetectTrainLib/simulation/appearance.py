@@ -1,6 +1,6 @@
-"""What becomes of an image on its way to the reader: filters, gray levels, skull stripping, maps of other makers.
+"""Post-processing of images after reconstruction: filters, gray levels, skull stripping, scaled QSM.
 
-All of this is drawn for training patches, so that a detector does not take one reconstruction for the world.
+It is drawn at random for training patches, so that a detector does not depend on one reconstruction.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Appearance:
-    """How an image was treated after its reconstruction; the defaults leave it alone.
+    """Post-processing of an image after its reconstruction; the defaults do not change it.
 
     Attributes
     ----------
     blur_vox : standard deviation of a Gaussian along i, j and k (resampling, smoothing)
     sharpening : share of the difference to a blurred copy that an edge filter adds
-    gray_levels : steps from 0 to twice the tissue's signal; 0 as fine as they are
-    gamma : exponent on the magnitude, tissue kept
-    stripped_mm : what lies outside the brain's hull moved outward by this is set to 0; None keeps it
-    level : what tissue measures relative to what preprocessing takes it for
-    qsm_scale : share of the susceptibility that an over-regularized inversion leaves
+    gray_levels : number of steps from 0 to twice the tissue's signal; 0 for no quantization
+    gamma : exponent on the magnitude relative to the tissue's signal
+    stripped_mm : voxels farther than this outside the brain's hull are set to 0; None for no skull stripping
+    level : factor between the tissue's signal and the one that preprocessing assumes
+    qsm_scale : factor on the susceptibility, as of an over-regularized inversion
     """
 
     blur_vox: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -41,7 +41,7 @@ class Appearance:
 
 
 def draw_appearance(rng: np.random.Generator) -> Appearance:
-    """Draw a treatment; each is rare, and a third of all images have none but another level."""
+    """Draw the post-processing; each step is rare, and a third of the images have none but another level."""
     blur = np.zeros(3)
     if rng.random() < 0.2:
         blur = rng.uniform(0.2, 0.7, 3) * (1.0, 1.0, rng.choice([0.0, 1.0]))
@@ -57,19 +57,19 @@ def draw_appearance(rng: np.random.Generator) -> Appearance:
 
 
 def treat(image: Array, tissue_signal: float, depth_mm: Array, modality: Modality, appearance: Appearance) -> Array:
-    """Treat an image.
+    """Apply post-processing to an image.
 
     Parameters
     ----------
     image : (I, J, K) magnitude or ppm
-    tissue_signal : of ordinary tissue, units of ``image``; 0 for QSM
-    depth_mm : (I, J, K) below the brain's hull, negative outside
-    modality : gray levels, gamma and level are those of magnitudes, the scale is that of QSM
-    appearance : how
+    tissue_signal : signal of ordinary tissue, in units of ``image``; 0 for QSM
+    depth_mm : (I, J, K) depth below the brain's hull, negative outside
+    modality : gray levels, gamma, level and stripping apply to magnitudes, the scale to QSM
+    appearance : the post-processing
 
     Returns
     -------
-    image : another array
+    image : (I, J, K), a new array
     """
     if modality is Modality.QSM:
         image = image * np.float32(appearance.qsm_scale)

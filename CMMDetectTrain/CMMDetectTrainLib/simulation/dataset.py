@@ -1,4 +1,4 @@
-"""A BIDS-like data set of simulated scans, written scan by scan; an interrupted run goes on where it stopped."""
+"""A BIDS-like data set of simulated scans, written subject by subject; an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RANDOM = "random"
 DESCRIPTION = "dataset_description.json"
 TRUTH = Path("derivatives", "truth")
 LEFT_OVER_S = 3600.0
-"""What a run writes beside its place is there for seconds; when it is older than this, its run was killed."""
+"""Temporary folders exist for seconds; one that is older than this belongs to a run that was killed."""
 
 
 def simulate_dataset(
@@ -45,22 +45,23 @@ def simulate_dataset(
 ) -> None:
     """Write a data set of simulated scans with their truth.
 
-    Every subject is one person scanned once: SWI, T2* magnitude, QSM and phase. A subject that is complete is
-    not simulated again.
+    Each subject is one person scanned once: SWI, T2* magnitude, QSM and phase. Subjects that are complete are not
+    simulated again.
 
     Parameters
     ----------
-    output : folder, made if it is not there
+    output : folder of the data set, created if it does not exist
     count : number of subjects
-    protocols : names of presets, or 'random'; the subjects take them in turn
-    seed : of the data set; subject n depends on it, on n, on its protocol and on its number of microbleeds only
+    protocols : names of presets, or 'random', assigned to the subjects in turn
+    seed : seed of the data set; subject n depends only on it, on n, its protocol and its number of microbleeds
     progress : called with a fraction and a message
-    microbleeds : in each scan, None draws it; the subjects take them in turn. A brain may have room for fewer
+    microbleeds : numbers of microbleeds, assigned to the subjects in turn; None draws one. A brain may have room for
+        fewer
 
     Raises
     ------
     InputError
-        If there is no such protocol, ``count`` is not positive, a number of microbleeds or the seed is negative, or
+        If a protocol does not exist, ``count`` is not positive, a number of microbleeds or the seed is negative, or
         the folder holds another data set or a damaged one.
     OutputError
         If a file cannot be written.
@@ -78,14 +79,14 @@ def simulate_dataset(
     _describe(output, names, seed, microbleeds)
     _remove_left_over(output)
     subjects = [f"sub-{number:03d}" for number in range(1, count + 1)]
-    # before the long work, not when all else is done
+    # damaged files are reported before the long work
     _read_rows(output, subjects)
     for number, (subject, protocol, lesions) in enumerate(
         zip(subjects, cycle(names), cycle(microbleeds), strict=False), 1
     ):
         if progress:
             progress((number - 1) / count, f"simulating {subject} of {count}")
-        # a run that was killed between the two moves left a subject without its truth
+        # a run that was killed between the two moves has left a subject without its truth
         if not (output / subject).exists() or not (output / TRUTH / subject).exists():
             _write_subject(output, subject, *_draw(protocol, lesions, seed, number))
     rows = _read_rows(output, subjects)
@@ -102,7 +103,7 @@ def _draw(protocol: str, lesions: int | None, seed: int, number: int) -> tuple[S
 
 
 def _describe(output: Path, protocols: list[str], seed: int, microbleeds: Sequence[int | None]) -> None:
-    """Write the data set's description, or hold it against the one that is there."""
+    """Write the description of the data set, or check that an existing one is the same."""
     origin = {"Name": "cmmdetect simulate", "Protocol": ", ".join(protocols), "Seed": seed}
     if set(microbleeds) != {None}:
         origin["Microbleeds"] = ", ".join(RANDOM if number is None else str(number) for number in microbleeds)
@@ -127,21 +128,21 @@ def _describe(output: Path, protocols: list[str], seed: int, microbleeds: Sequen
 
 
 def _remove_left_over(output: Path) -> None:
-    """Remove what killed runs have left beside its place, but not what another run is writing at the moment."""
+    """Remove temporary folders of killed runs, but not those that another run is using."""
     for path in output.glob(".sub-*"):
         try:
             if path.is_dir() and time.time() - path.stat().st_mtime > LEFT_OVER_S:
                 shutil.rmtree(path)
         except OSError:
-            # another run may be removing it; it disturbs nobody if it stays
+            # another run may be removing it; it does no harm if it stays
             continue
 
 
 def _write_subject(output: Path, subject: str, scan: SimulatedScan, seed: int) -> None:
-    """Write all files of a subject and its truth beside their place and move them there when they are complete.
+    """Write all files of a subject and its truth to a temporary folder, and move them when they are complete.
 
-    The subject goes first: a scan without truth is left out by those who read the data set, and the next run mends
-    it; truth without its scan makes the data set unreadable.
+    The subject is moved first: a scan without truth is skipped by readers of the data set and completed by the next
+    run, but truth without its scan would make the data set unreadable.
     """
     truth_place = output / TRUTH / subject
     try:
@@ -150,7 +151,7 @@ def _write_subject(output: Path, subject: str, scan: SimulatedScan, seed: int) -
             beside, truth_beside = Path(folder) / subject, Path(folder) / "truth"
             _write_files(beside, truth_beside, subject, scan, seed)
             if truth_place.is_dir() and not (output / subject).exists():
-                # of a subject that was deleted, or of a run that was killed
+                # left by a subject that was deleted, or by a run that was killed
                 shutil.rmtree(truth_place)
             _put_in_place(beside, output / subject)
             _put_in_place(truth_beside, truth_place)
@@ -176,7 +177,7 @@ def _put_in_place(beside: Path, place: Path) -> None:
     try:
         beside.rename(place)
     except OSError:
-        # another run of the same data set was faster, with the same files: the seed of a subject decides them
+        # another run on this data set was faster; its files are the same, since they depend only on the seed
         if not place.is_dir():
             raise
 
@@ -208,7 +209,7 @@ def _participant(subject: str, scan: SimulatedScan) -> dict[str, Any]:
 
 
 def _read_rows(output: Path, subjects: Sequence[str]) -> list[dict[str, Any]]:
-    """Give the participants' rows of the subjects that are there, and of others of the data set."""
+    """Return the participants' rows of these and all other subjects that are in the data set."""
     there = {subject for subject in subjects if (output / subject).exists()}
     there |= {path.stem for path in output.glob("sub-*/sub-*.json") if path.stem == path.parent.name}
     return [_read_row(output / subject, subject in subjects) for subject in sorted(there)]
@@ -216,7 +217,7 @@ def _read_rows(output: Path, subjects: Sequence[str]) -> list[dict[str, Any]]:
 
 def _read_row(folder: Path, asked_for: bool) -> dict[str, Any]:
     path = folder / f"{folder.name}.json"
-    # what is not asked for may be no work of this command: nobody is told to delete it
+    # other folders may not be the work of this command, so the message does not say to delete them
     mend = f"delete {folder} to simulate the subject again" if asked_for else f"move {folder} out of the data set"
     row = read_object(path, mend)
     if row.get("participant_id") != folder.name:

@@ -1,4 +1,4 @@
-"""Small things with a susceptibility of their own, painted on fine grids: blobs and vessel segments."""
+"""Small objects that differ from tissue in susceptibility, painted on fine grids: blobs and vessel segments."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Point = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Blob:
-    """An ellipsoid.
+    """An ellipsoid of uniform susceptibility and signal.
 
     Attributes
     ----------
     center_mm : RAS mm
-    axes_mm : (3, 3) rows are the semi-axes as vectors in RAS mm
-    chi_ppm : susceptibility relative to the tissue around
-    signal : magnitude relative to the tissue around
+    axes_mm : (3, 3) with the semi-axes as rows, RAS mm
+    chi_ppm : susceptibility relative to the surrounding tissue
+    signal : magnitude relative to the surrounding tissue
     """
 
     center_mm: NDArray[np.float64]
@@ -47,9 +47,9 @@ class Deposit:
     ----------
     kind : 'microbleed' or the mimic's name
     center_mm : RAS mm
-    moment : ppm mm3 of all parts together; nominal where their susceptibilities differ
-    true_diameter_mm : of the sphere with the deposit's volume
-    blobs : parts
+    moment : susceptibility times volume of all parts, ppm mm3; nominal if the parts differ in susceptibility
+    true_diameter_mm : diameter of the sphere with the volume of the deposit
+    blobs : its parts
     """
 
     kind: str
@@ -60,18 +60,19 @@ class Deposit:
 
     @property
     def uniform(self) -> bool:
-        """Whether all parts are of one kind, so that the moment is theirs."""
+        """Whether all parts are of one kind, so that they have the moment together."""
         return self.kind in ("microbleed", "calcification")
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Straight pieces of vessels, round in cross-section.
+    """Straight pieces of vessels with a circular cross-section.
 
     Attributes
     ----------
     start_mm, end_mm : (N, 3) RAS mm
-    radius_mm, chi_ppm, signal : (N,), the last two relative to the tissue around
+    radius_mm : (N,)
+    chi_ppm, signal : (N,), relative to the surrounding tissue
     """
 
     start_mm: Array
@@ -91,14 +92,14 @@ class Segments:
 
     @staticmethod
     def joined(pieces: list[Segments]) -> Segments:
-        """Put several sets of segments into one."""
+        """Join several sets of segments."""
         if not pieces:
             return Segments(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32), *np.zeros((3, 0), np.float32))
         return Segments(*(np.concatenate(parts) for parts in zip(*(p._parts() for p in pieces), strict=True)))
 
 
 class Canvas:
-    """Susceptibility and relative signal on a fine grid, while things are painted onto it."""
+    """Susceptibility and relative signal on a fine grid, onto which objects are painted."""
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
@@ -106,12 +107,12 @@ class Canvas:
         self.signal = np.ones(grid.shape, np.float32)
 
     def paint_blobs(self, blobs: list[Blob], moment: float | None = None) -> None:
-        """Paint ellipsoids, later ones over earlier ones; scale their susceptibility to ``moment`` (ppm mm3)."""
+        """Paint ellipsoids, later ones over earlier ones, and scale their susceptibility to ``moment`` (ppm mm3)."""
         for blob in blobs:
             window = self._window(blob.center_mm, blob.reach_mm)
             if window is None:
                 continue
-            # position in units of the semi-axes: the surface is at distance 1
+            # in units of the semi-axes, the surface is at distance 1
             inverse = np.linalg.inv(blob.axes_mm.T)
             unit = (self._points(window) - blob.center_mm.astype(np.float32)) @ inverse.T.astype(np.float32)
             distance = np.sqrt(np.einsum("ijkc,ijkc->ijk", unit, unit))
@@ -124,16 +125,16 @@ class Canvas:
             self.chi_ppm *= np.float32(moment / painted) if painted else np.float32(0.0)
 
     def paint_segments(self, segments: Segments) -> None:
-        """Paint vessels: those thinner than the grid's step as lines of the same cross-section, thick ones in full."""
+        """Paint vessels; those with a radius below the grid's step as lines of the same cross-section."""
         thin = segments.radius_mm < self._step_mm()
         self._paint_lines(segments[thin])
         self._paint_tubes(segments[~thin])
 
     def _paint_lines(self, segments: Segments) -> None:
-        """Spread each vessel's cross-section over the voxels along its course; what it holds is exact."""
+        """Spread the cross-section of each vessel over the voxels along its course, preserving its moment exactly."""
         start = to_voxel(self.grid.affine, segments.start_mm)
         course = to_voxel(self.grid.affine, segments.end_mm) - start
-        # steps of at most a voxel: their triangular weights then add up to an even line
+        # with steps of at most a voxel, the trilinear weights add up to an even line
         pieces = np.maximum(1, np.ceil(np.abs(course).max(axis=1, initial=0.0))).astype(int)
         owner = np.repeat(np.arange(len(segments)), pieces)
         number = np.arange(len(owner)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
@@ -155,7 +156,7 @@ class Canvas:
         np.maximum(self.signal, 0.0, out=self.signal)
 
     def _paint_tubes(self, segments: Segments) -> None:
-        """Paint vessels with their true outline; where two overlap the stronger stays."""
+        """Paint vessels with their true outline; where two overlap, the stronger one prevails."""
         step, spacing = self._step_mm(), np.array(self.grid.spacing_mm, np.float32)
         start = to_voxel(self.grid.affine, segments.start_mm).astype(np.float32)
         end = to_voxel(self.grid.affine, segments.end_mm).astype(np.float32)
@@ -179,7 +180,7 @@ class Canvas:
         return float(np.prod(self.grid.spacing_mm)) ** (1.0 / 3.0)
 
     def _window(self, center_mm: Point, reach_mm: float) -> tuple[slice, ...] | None:
-        """Voxels around a point as far as ``reach_mm``, None if they are all outside."""
+        """Return the window of voxels within ``reach_mm`` of a point, None if it lies outside the grid."""
         center = to_voxel(self.grid.affine, center_mm)
         margin = reach_mm / np.array(self.grid.spacing_mm) + 1.0
         low = np.maximum(np.floor(center - margin), 0).astype(int)
@@ -193,7 +194,7 @@ class Canvas:
 
 
 def _distance_to_segment(window: tuple[slice, ...], start: Array, end: Array, spacing_mm: Array) -> Array:
-    """Distance in mm of the voxels of a window to a segment given in voxels."""
+    """Return the distance in mm of the voxels of a window from a segment that is given in voxels."""
     axes = [
         (np.arange(part.start, part.stop, dtype=np.float32) - first) * step
         for part, first, step in zip(window, start, spacing_mm, strict=True)
@@ -203,7 +204,7 @@ def _distance_to_segment(window: tuple[slice, ...], start: Array, end: Array, sp
     i, j, k = (axis * (part / length) for axis, part in zip(axes, course, strict=True))
     along = (i[:, None, None] + j[:, None]) + k
     square = (axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2) + axes[2] ** 2
-    # beyond the ends the distance is that to the end; before: |r|^2 - along^2 + (along - clipped)^2
+    # |r|^2 - along^2 + (along - clipped)^2: beyond an end of the segment, this is the distance from that end
     clipped = np.clip(along, 0.0, np.float32(length))
     square += clipped * (clipped - 2.0 * along)
     return np.sqrt(np.maximum(square, 0.0, out=square), out=square)

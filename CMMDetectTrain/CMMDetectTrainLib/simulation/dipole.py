@@ -1,4 +1,4 @@
-"""Magnetic field of a susceptibility map: the dipole convolution in k-space."""
+"""Magnetic field of a susceptibility map, by dipole convolution in k-space."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ Shape = tuple[int, int, int]
 
 @lru_cache(maxsize=4)
 def dipole_kernel(shape: Shape, spacing_mm: Triple, b0_direction: Triple) -> NDArray[np.float32]:
-    """D(k) = 1/3 - (k.b)^2 / k^2 with D(0) = 0, on the half spectrum of a real transform.
+    """Return D(k) = 1/3 - (k.b)^2 / k^2 with D(0) = 0, on the half spectrum of a real transform.
 
     Parameters
     ----------
-    shape : of the real-space array
-    spacing_mm : so that k is in cycles per mm
-    b0_direction : unit vector of the main field in voxel axes
+    shape : shape of the array in real space
+    spacing_mm : voxel spacing
+    b0_direction : unit vector of the main field along the voxel axes
 
     Returns
     -------
-    kernel : (I, J, K // 2 + 1), no unit
+    kernel : (I, J, K // 2 + 1), dimensionless, read-only
     """
     axes = [np.fft.fftfreq(shape[0], spacing_mm[0]), np.fft.fftfreq(shape[1], spacing_mm[1])]
     axes.append(np.fft.rfftfreq(shape[2], spacing_mm[2]))
     ki, kj, kk = np.ix_(*(axis.astype(np.float32) for axis in axes))
-    # products of two components have no sign at the Nyquist frequency: there they must vanish
+    # at the Nyquist frequency the sign of a component is undefined, so products of two components must vanish
     si, sj, sk = (np.where(np.abs(k) < 0.499 / step, k, 0) for k, step in zip((ki, kj, kk), spacing_mm, strict=True))
     bi, bj, bk = (np.float32(part) for part in b0_direction)
     along = (bi * ki) ** 2 + (bj * kj) ** 2 + (bk * kk) ** 2
@@ -38,7 +38,7 @@ def dipole_kernel(shape: Shape, spacing_mm: Triple, b0_direction: Triple) -> NDA
     square[0, 0, 0] = 1.0
     kernel = np.asarray(1.0 / 3.0 - along / square, dtype=np.float32)
     kernel[0, 0, 0] = 0.0
-    kernel.flags.writeable = False  # the cache hands the same array to everybody
+    kernel.flags.writeable = False  # the cache returns the same array to all callers
     return kernel
 
 
@@ -49,14 +49,14 @@ def dipole_field(
     padding: float = 1.0,
     outside_ppm: float | None = None,
 ) -> NDArray[np.float32]:
-    """Relative field change dB / B0 in ppm.
+    """Return the relative field change dB / B0 in ppm.
 
     Parameters
     ----------
     chi_ppm : (I, J, K) susceptibility
     spacing_mm, b0_direction : see `dipole_kernel`
-    padding : the array is enlarged by this factor, so that its periodic copies keep away
-    outside_ppm : susceptibility of what lies outside; None for the first voxel's
+    padding : factor by which the array is enlarged, to keep its periodic copies away
+    outside_ppm : susceptibility outside the array; None for that of the first voxel
 
     Returns
     -------
@@ -71,7 +71,7 @@ def dipole_field(
 
 
 def phase_per_ppm(field_t: float, te_ms: float) -> float:
-    """Phase that 1 ppm of field makes at the echo time, in rad: -2 pi * 42.577 MHz/T * B0 * TE.
+    """Return the phase in rad that a field of 1 ppm causes at the echo time: -2 pi * 42.577 MHz/T * B0 * TE.
 
     >>> round(phase_per_ppm(3.0, 20.0), 2)
     -16.05

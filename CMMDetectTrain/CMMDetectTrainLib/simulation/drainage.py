@@ -1,7 +1,7 @@
-"""Pial veins: they gather in the sulci and join on their way over the brain's surface into the sinuses.
+"""Pial veins: they begin in the sulci and join on their way over the surface of the brain to the sinuses.
 
-A detector learns from veins what is no microbleed. A vein that begins or ends thick looks like one in every slice,
-and no real one does: so each begins thin, grows with what it takes up, and ends in a sinus.
+A detector learns from veins what is not a microbleed. A thick end of a vein looks like a microbleed, but real veins
+have none: each vein here begins thin, widens with its tributaries and ends in a sinus.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from skimage.graph import MCP_Geometric
 
 Array = NDArray[np.float32]
-#: Cost of a way through CSF, over the surface, and through the brain.
+#: Cost of a path through the CSF of a sulcus, over the surface, and through the brain.
 IN_SULCUS, ON_SURFACE, IN_BRAIN = 1.0, 1.3, 15.0
-#: Courses wind, since some places are easier to pass than others by this standard deviation of the logarithm.
+#: Standard deviation of the logarithm of the random factor on these costs, which makes the veins tortuous.
 UNEVENNESS = 0.7
-#: Radius of a branch before the first other joins it.
+#: Radius of a branch before its first tributary.
 TWIG_MM = 0.24
-#: Where veins join, their radii to this power add up: 3 by Murray's law; but most that join are not drawn.
+#: Where veins join, their radii to this power add up. It is 3 in Murray's law, but most tributaries are not drawn.
 JOINING_POWER = 4.0
-#: A branch begins with this share of its radius and gets all of it within so many voxels.
+#: A branch begins with this share of its radius and reaches all of it after this many voxels.
 FIRST_SHARE, GROWING_VOX = 0.3, 4
 THICKEST_MM = 1.4
 VISIBLE_MM = 0.2
@@ -39,13 +39,13 @@ VISIBLE_MM = 0.2
 
 @dataclass(frozen=True)
 class Branching:
-    """Veins as segments.
+    """Veins as straight segments.
 
     Attributes
     ----------
     start, end : (N, 3) MNI mm
     radius_mm : (N,)
-    joints : (M, 3) where visible veins join or part
+    joints : (M, 3) points where visible veins join or branch, MNI mm
     """
 
     start: Array
@@ -55,16 +55,16 @@ class Branching:
 
 
 def pial_veins(head: Head, count: int, sinuses_mm: NDArray[np.float64], rng: np.random.Generator) -> Branching:
-    """Lead blood from points in sulci to the sinuses, along the least laborious ways.
+    """Draw veins from points in sulci to the sinuses, along the paths of least cost.
 
     Parameters
     ----------
-    head : sulci of its own
-    count : of the smallest branches
-    sinuses_mm : (N, 3) points of the sinuses, MNI mm
-    rng : source of chance
+    head : its sulci guide the veins
+    count : number of the smallest branches
+    sinuses_mm : (N, 3) points along the sinuses, MNI mm
+    rng : random number generator
     """
-    # a panel imports this module where scikit-image is not installed
+    # a panel imports this module, perhaps before scikit-image is installed
     from skimage.graph import MCP_Geometric
 
     sources_mm = _sources(head, count, rng)
@@ -89,7 +89,7 @@ def pial_veins(head: Head, count: int, sinuses_mm: NDArray[np.float64], rng: np.
 
 
 def _sources(head: Head, count: int, rng: np.random.Generator) -> Array:
-    """Where the smallest branches begin: in sulci, a part of them on the surface."""
+    """Draw the points where the smallest branches begin: in sulci, some of them at the surface."""
     template, depth = head.template, head.template.depth_mm
     csf = (template.sulcal > 0.2) & (template.ventricle_mm > 6.0)
     sulci = (_sulci(head, csf, 1.0) | csf & (depth < 2.0)) & (depth > -1.5)
@@ -99,7 +99,7 @@ def _sources(head: Head, count: int, rng: np.random.Generator) -> Array:
 
 
 def _sulci(head: Head, csf: NDArray[np.bool_], least_height_mm: float) -> NDArray[np.bool_]:
-    """The template's CSF; in a folded cortex, down to its deepest folds, its own sulci above their bottom instead."""
+    """Return where sulci are: the given CSF or, in the shell of a folded cortex, its sulci above their bottom."""
     if head.folding is None:
         return csf
     sheet, above = np.moveaxis(head.folding.maps, 3, 0)
@@ -108,7 +108,7 @@ def _sulci(head: Head, csf: NDArray[np.bool_], least_height_mm: float) -> NDArra
 
 
 def _labor(head: Head, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Cost of passing every voxel of the template's 2 mm grid; negative where no vein runs."""
+    """Return the cost of each voxel of the template's 2 mm grid; negative where no vein may run."""
     template, depth = head.template, head.template.depth_mm
     sulcus = _sulci(head, template.sulcal > 0.35, 0.5)
     labor = np.where(sulcus, IN_SULCUS, IN_BRAIN)
@@ -126,7 +126,7 @@ def _unit_noise(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 def _voxels(
     template: Template, points_mm: NDArray[np.floating[Any]], passable: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """Voxels of points, (N, 3); the impassable left out."""
+    """Return the voxels of points, (N, 3), without the impassable ones."""
     last = np.array(passable.shape) - 1
     voxels = np.clip(np.rint(to_voxel(template.coarse_affine, points_mm)).astype(int), 0, last)
     return np.asarray(voxels[passable[tuple(voxels.T)]])
@@ -135,13 +135,13 @@ def _voxels(
 def _gather(
     ways: MCP_Geometric, sources: NDArray[np.int64], supply: NDArray[np.float64], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """Follow blood to a sinus.
+    """Follow the blood from each source to a sinus.
 
     Returns
     -------
-    onward : (N,) the next voxel of every voxel that blood passes; its own in a sinus and where none passes
-    flow : (N,) how much blood passes
-    past : (N,) how many voxels the farthest of it has passed before
+    onward : (N,) next voxel on the way to the sinus; the voxel itself in a sinus and where no blood flows
+    flow : (N,) amount of blood that flows through the voxel
+    past : (N,) number of voxels from the farthest source to the voxel
     """
     onward, flow, past = np.arange(np.prod(shape)), np.zeros(int(np.prod(shape))), np.zeros(int(np.prod(shape)), int)
     for source, amount in zip(sources, supply, strict=True):
@@ -153,7 +153,7 @@ def _gather(
 
 
 def _points(head: Head, node: NDArray[np.int64], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Where voxels' veins run, MNI mm: off their center, in the middle of a sulcus that is near."""
+    """Return the points of the veins in their voxels, MNI mm: jittered, and moved to the middle of a nearby sulcus."""
     template = head.template
     centers = to_world(template.coarse_affine, np.stack(np.unravel_index(node, shape), axis=1))
     points: Array = (centers + rng.uniform(-0.3, 0.3, centers.shape) * COARSE_MM).astype(np.float32)
@@ -168,7 +168,7 @@ def _points(head: Head, node: NDArray[np.int64], shape: tuple[int, ...], rng: np
 
 
 def _smooth_courses(points: Array, onward: NDArray[np.int64], flow: NDArray[np.float64]) -> Array:
-    """Take the corners off courses: each point moves toward the next and toward its largest tributary."""
+    """Smooth the courses: move each point toward the next one and toward its largest tributary."""
     order = np.argsort(flow)
     before = np.arange(len(points))
     before[onward[order]] = order

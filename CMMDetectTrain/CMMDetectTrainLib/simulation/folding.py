@@ -1,7 +1,7 @@
-"""A cortex folded at random, the membranes between the parts of the brain, and lesions of the white matter.
+"""A randomly folded cortex, the dural membranes, and white matter hyperintensities.
 
-The average brain has blurred sulci, the same in everybody. A folded cortex has sheets of CSF that stand upright
-on the brain's hull where a random field is zero, each down to a depth of its own.
+The average brain has blurred sulci that are the same for everybody. A folded cortex has sheets of CSF perpendicular to
+the brain's hull, at the zeros of a random field, each with a depth of its own.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from CMMDetectLib.scan import to_voxel
 from .template import COARSE_MM, Template
 
 Array = NDArray[np.float32]
-#: Below this depth the template's own tissue borders take over again.
+#: Below this depth, the tissue borders are those of the template.
 DEEPEST_FOLD_MM = 22.0
 EDGE_MM = 0.7
-#: Lower edge of the falx, MNI mm: y, z. It runs above the callosum and down to the crista galli and the tentorium.
+#: Lower edge of the falx, y and z in MNI mm: above the corpus callosum, down to the crista galli and the tentorium.
 FALX_EDGE_MM = ((-95.0, -42.0, -32.0, 0.0, 28.0, 45.0, 62.0), (-15.0, 2.0, 18.0, 36.0, 30.0, 4.0, -14.0))
 
 
@@ -30,8 +30,8 @@ class Folding:
 
     Attributes
     ----------
-    maps : (I, J, K, 2) on the template's 2 mm grid: signed distance to the nearest sheet of CSF, mm, and how far
-        above the bottom of this sulcus one is, mm
+    maps : (I, J, K, 2) on the template's 2 mm grid: signed distance to the nearest sheet of CSF and height above the
+        bottom of its sulcus, mm
     sulcus_mm : half width of a sulcus
     cortex_mm : thickness of the cortex
     """
@@ -41,7 +41,7 @@ class Folding:
     cortex_mm: float
 
     def tissue(self, sheet: Array, above: Array, depth: Array) -> tuple[Array, Array]:
-        """Share of brain and, in it, of white matter, from the two maps' values and the depth below the hull."""
+        """Return the share of brain and that of white matter in it, from both maps and the depth below the hull."""
         aside = np.abs(sheet)
         wide = self.sulcus_mm * np.clip(above / 4.0, 0.0, 1.0)
         brain = np.clip((aside - wide) / EDGE_MM + 0.5, 0.0, 1.0)
@@ -52,7 +52,7 @@ class Folding:
 
 
 def draw_folding(template: Template, rng: np.random.Generator, old: float) -> Folding:
-    """Fold a cortex: sulci 9 to 13 mm apart and 6 to 20 mm deep; the older, the wider."""
+    """Draw a folding: sulci 9 to 13 mm apart and 6 to 20 mm deep that widen with age (``old``, from 0 to 1)."""
     shape = template.depth_mm.shape
     width = float(rng.uniform(1.1, 1.6))
     foot = to_voxel(template.coarse_affine, template.feet_mm.reshape(-1, 3)).T.astype(np.float32)
@@ -75,19 +75,19 @@ def draw_folding(template: Template, rng: np.random.Generator, old: float) -> Fo
 
 @dataclass(frozen=True)
 class Membranes:
-    """Falx and tentorium, and the CSF beside them.
+    """Falx and tentorium, and the CSF around them.
 
     Attributes
     ----------
     half_mm : half thickness of the membranes
-    gap_mm : half width of the fissure that holds them
+    gap_mm : half width of the fissure that contains them
     """
 
     half_mm: float
     gap_mm: float
 
     def shares(self, bent: Array, depth: Array) -> tuple[NDArray[np.intp], Array, Array]:
-        """Points near the membranes, and there the share of dura and of the whole fissure."""
+        """Return the indices of points near the membranes, and their shares of dura and of the whole fissure."""
         x, y, z = bent.T
         falx = (np.abs(x) < 6.0) & (depth > -2.0) & (z > np.interp(y, *FALX_EDGE_MM))
         falx &= depth < 27.0 - 0.17 * np.minimum(y, 0.0)
@@ -109,12 +109,12 @@ def draw_membranes(rng: np.random.Generator, old: float) -> Membranes:
 
 @dataclass(frozen=True)
 class WhiteMatterLesions:
-    """Hyperintensities: rims of the ventricles and round foci.
+    """White matter hyperintensities: periventricular rims and round foci.
 
     Attributes
     ----------
-    rim_mm : how far they reach from the ventricles
-    centers_mm, radii_mm : (N, 3) and (N,) of the foci, template mm
+    rim_mm : width of the periventricular rim
+    centers_mm, radii_mm : centers (N, 3) and radii (N,) of the foci, template mm
     """
 
     rim_mm: float
@@ -122,7 +122,7 @@ class WhiteMatterLesions:
     radii_mm: Array
 
     def share(self, bent: Array, ventricle_mm: Array) -> Array:
-        """Share of lesion in white matter."""
+        """Return the share of hyperintensities in white matter."""
         share = np.clip((np.float32(self.rim_mm) - ventricle_mm) / 2.0 + 0.5, 0.0, 1.0).astype(np.float32)
         if not len(bent):
             return share
@@ -136,7 +136,7 @@ class WhiteMatterLesions:
 
 
 def draw_white_matter_lesions(template: Template, rng: np.random.Generator, old: float) -> WhiteMatterLesions:
-    """Draw hyperintensities; the older, the more."""
+    """Draw hyperintensities, whose number increases with age (``old``, from 0 to 1)."""
     count = int(rng.poisson(rng.gamma(1.0, 4.0 + 24.0 * old)))
     white = template.voxels_by_region[1]
     voxels = white[rng.integers(len(white), size=count)]

@@ -61,7 +61,7 @@ def insert_microbleeds(
     scan : SWI, T2* magnitude, or QSM in ppm
     brain : mask on the scan's grid
     protocol : field strength, echo time and processing of the scan; its spacing and shape are not used
-    rng : source of chance
+    rng : random number generator
     count : how many; fewer if they find no room
     phase : rad, on the scan's grid, if it is at hand
 

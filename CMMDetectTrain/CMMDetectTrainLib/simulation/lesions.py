@@ -86,7 +86,7 @@ def draw_microbleeds(
     head : they lie in its brain
     grid : they lie in its field of view
     protocol : see `draw_moment`
-    rng : source of chance
+    rng : random number generator
     count : None draws it
     """
     count = draw_count(rng) if count is None else count

@@ -150,7 +150,7 @@ class PatchSource:
 
         Parameters
         ----------
-        rng : source of chance
+        rng : random number generator
         modality : None draws it
         """
         if rng.random() < self.anatomy_share:

@@ -170,7 +170,7 @@ def draw_protocol(rng: np.random.Generator, preset: str | None = None, modality:
 
     Parameters
     ----------
-    rng : source of chance
+    rng : random number generator
     preset : see `find_protocol`
     modality : of a random draw, what will be made of it; None for all three
     """

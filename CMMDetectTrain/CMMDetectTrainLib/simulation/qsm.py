@@ -50,7 +50,7 @@ def susceptibility_map(
     field_ppm : measured local field with its noise (used by the method 'tkd')
     brain : mask
     grid, protocol : of the scan
-    rng : source of chance
+    rng : random number generator
 
     Returns
     -------

@@ -71,7 +71,7 @@ def expose(
     vessels : all that can be seen
     deposits : what microbleeds and their like do to the signal
     grid, protocol : of the scan
-    rng : source of chance
+    rng : random number generator
     detail : where to spend time
     """
     magnitude, chi = _tissue_magnitude(source, grid, protocol, rng, detail.thin_slice_mm)
@@ -106,7 +106,7 @@ def receive(
     signal : (I, J, K)
     protocol : says all this
     noise : standard deviation in one channel
-    rng : source of chance
+    rng : random number generator
     piece : whether the signal is only a piece of a scan
     """
     signal = signal * _shading(signal.shape, protocol.bias, rng)

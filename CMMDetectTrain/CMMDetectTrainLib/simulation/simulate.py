@@ -139,7 +139,7 @@ def make_image(
     exposure : acquired
     modality : of the image
     grid, protocol : of the exposure
-    rng : source of chance
+    rng : random number generator
     margin_vox : a piece of a scan is extended this far in plane before it is filtered
     """
     if modality is Modality.T2STAR:
