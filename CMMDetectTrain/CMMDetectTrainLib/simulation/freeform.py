@@ -1,4 +1,4 @@
-"""Tissue without anatomy, for patches: smooth random tissues, sheets of CSF, nuclei, the edge of the brain."""
+"""Free-form tissue without anatomy, for patches: random tissues, sheets of CSF, nuclei, the edge of the brain."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ DEEP_TISSUES = (*IRON_RICH, "thalamus", "white_lesion", "white_lesion")
 
 @dataclass(frozen=True)
 class RandomField:
-    """Smooth noise of unit standard deviation that repeats itself; ``step_mm`` between its nodes."""
+    """Smooth periodic noise of unit standard deviation, with nodes every ``step_mm``."""
 
     values: Array
     step_mm: float
 
     def at(self, points_mm: Array) -> Array:
-        """Value at points (N, 3)."""
+        """Return the values at points (N, 3)."""
         index = points_mm.T / np.float32(self.step_mm)
         return ndimage.map_coordinates(self.values, index, order=1, mode="grid-wrap", output=np.float32)
 
     def on(self, axes_mm: Axes, scale: float = 1.0) -> Array:
-        """Value on a rectangular grid, given by its positions along x, y and z."""
+        """Return the values on a rectangular grid, given by its positions along x, y and z."""
         result = self.values
         for axis, positions in enumerate(axes_mm):
             matrix = _wrapping_interpolation(positions * np.float32(scale / self.step_mm), LATTICE)
@@ -49,20 +49,20 @@ class RandomField:
 
 @dataclass(frozen=True)
 class FreeTissue:
-    """A piece of something like brain around the world's origin.
+    """A piece of brain-like tissue around the origin of the world.
 
     Attributes
     ----------
-    axes : (3, 3) columns are the unit vectors of its own axes, along which fields are quick to evaluate
-    chi_ppm : susceptibility of every tissue
-    folds : positive in white, negative in gray matter
-    sulci : CSF where it is near 0
-    sulcus_mm : width of the sheets of CSF; 0 none
-    nuclei : tissue, center and semi-axes in mm
-    membrane : (5,) plane n.x + d and half the thickness of a sheet of dura; None is none
-    edge : (4,) plane n.x + d, the depth below the brain's hull before its unevenness
-    edge_waves : unevenness of the hull, mm
-    outside : tissues of the layers around the brain, from inside to outside, and their thickness in mm
+    axes : (3, 3) with unit vectors of the tissue's own axes as columns, along which fields are quick to evaluate
+    chi_ppm : susceptibility of each tissue
+    folds : field that is positive in white and negative in gray matter
+    sulci : field near whose zeros there is CSF
+    sulcus_mm : width of the sheets of CSF; 0 for none
+    nuclei : (tissue, center, semi-axes) with lengths in mm
+    membrane : (5,) plane n.x + d and half the thickness of a sheet of dura; None for no sheet
+    edge : (4,) plane n.x + d, the depth below an even brain's hull
+    edge_waves : amplitude of the unevenness of the hull, mm
+    outside : (tissue, thickness in mm) of the layers around the brain, from inside to outside
     field : background field, ppm, on a grid with ``field_affine``
     """
 
@@ -80,13 +80,13 @@ class FreeTissue:
     field_affine: NDArray[np.float64]
 
     def depth_mm(self, points_mm: Array) -> Array:
-        """Distance of points (N, 3) to the brain's hull, negative outside."""
+        """Return the depth of points (N, 3) below the brain's hull, negative outside."""
         own = (points_mm @ self.axes).astype(np.float32)
         waves = np.float32(self.edge_waves) * self.folds.at(np.float32(EDGE_SCALE) * own)
         return np.asarray(own @ self.edge[:3] + self.edge[3] + waves, np.float32)
 
     def depth_on(self, grid: Grid) -> Array:
-        """Distance of the voxels of a grid to the brain's hull, negative outside."""
+        """Return the depth in mm of the voxels of a grid below the brain's hull, negative outside."""
         axes = self._own_axes(grid)
         x, y, z = np.ix_(*(axis * slope for axis, slope in zip(axes, self.edge[:3], strict=True)))
         plane = x + (y + (z + self.edge[3]))
@@ -95,7 +95,7 @@ class FreeTissue:
         return plane + np.float32(self.edge_waves) * self.folds.on(axes, EDGE_SCALE)
 
     def fractions(self, grid: Grid) -> Iterator[tuple[str, Array]]:
-        """Share of every tissue in the voxels of a grid; what is missing to 1 is air."""
+        """Yield each tissue and its share in the voxels of a grid; the rest of a voxel is air."""
         axes = self._own_axes(grid)
         depth = self.depth_on(grid)
         left = np.clip(depth + 0.5, 0.0, 1.0)
@@ -131,7 +131,7 @@ class FreeTissue:
             inner += thickness
 
     def _own_axes(self, grid: Grid) -> Axes:
-        """Positions of a grid's voxels along this tissue's axes, which are the grid's."""
+        """Return the positions of a grid's voxels along the axes of this tissue, with which the grid is aligned."""
         start = self.axes.T @ grid.affine[:3, 3]
         steps = np.sum(self.axes * grid.affine[:3, :3], axis=0)
         x, y, z = (
@@ -141,12 +141,12 @@ class FreeTissue:
         return x, y, z
 
     def background_field(self) -> tuple[Array, NDArray[np.float64]]:
-        """Field of what lies around, in ppm, and the affine of its grid."""
+        """Return the field of the surroundings in ppm, and the affine of its grid."""
         return self.field, self.field_affine
 
 
 def draw_tissue(rng: np.random.Generator, grid: Grid) -> FreeTissue:
-    """Draw tissue for a patch around the origin."""
+    """Draw tissue for a patch around the origin, aligned with its grid."""
     extent_mm = float(np.linalg.norm(np.array(grid.shape) * grid.spacing_mm))
     turn = grid.affine[:3, :3] / grid.spacing_mm
     chi = {name: t.chi_ppm * (rng.uniform(0.8, 1.8) if name in IRON_RICH else 1.0) for name, t in TISSUES.items()}
@@ -182,7 +182,7 @@ def draw_tissue(rng: np.random.Generator, grid: Grid) -> FreeTissue:
 
 
 def draw_free_vessels(rng: np.random.Generator, grid: Grid) -> Segments:
-    """Draw vessels that cross a patch: parallel, winding, and many along the slice normal; thin at both ends."""
+    """Draw vessels through a patch, thin at both ends: parallel and tortuous ones, many along the slice normal."""
     volume_ml = float(np.prod(np.array(grid.shape) * grid.spacing_mm)) / 1000.0
     density = float(np.exp(rng.uniform(np.log(0.1), np.log(5.0)))) if rng.random() < 0.88 else 0.0
     count = min(int(rng.poisson(density * volume_ml)), MOST_VESSELS)
@@ -222,7 +222,7 @@ def _draw_field(rng: np.random.Generator, step_mm: float, shift: float) -> Rando
 
 
 def _draw_background(rng: np.random.Generator, extent_mm: float) -> tuple[Array, NDArray[np.float64]]:
-    """A slow gradient, and in some patches air near by that makes the signal drop out."""
+    """Draw a background field: a gradient and, in some patches, nearby air that causes signal dropout."""
     step = 1.2 * extent_mm / (FIELD_GRID - 1)
     affine = np.diag([step, step, step, 1.0])
     affine[:3, 3] = -0.6 * extent_mm
@@ -241,7 +241,7 @@ def _draw_background(rng: np.random.Generator, extent_mm: float) -> tuple[Array,
 
 
 def _wrapping_interpolation(positions: Array, nodes: int) -> Array:
-    """Matrix (N, nodes) of linear interpolation on a ring of nodes."""
+    """Return the matrix (N, nodes) of periodic linear interpolation."""
     low = np.floor(positions).astype(int)
     part = positions - low
     matrix = np.zeros((len(positions), nodes), np.float32)

@@ -1,4 +1,4 @@
-"""The voxel grid of a scan or of a piece of it."""
+"""The voxel grid of a scan or of a part of it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ THINNED_MM = 2.5
 
 @dataclass(frozen=True)
 class Grid:
-    """Where voxels lie in the world.
+    """Positions of voxels in the world.
 
-    The main magnetic field points along the world's S axis, as in a scanner with the patient on the back.
+    The main magnetic field points along the S axis of the world, as in a scanner with the patient supine.
 
     Attributes
     ----------
     shape : number of voxels along i, j and k
-    affine : (4, 4) voxel indices to RAS mm
+    affine : (4, 4) from voxel indices to RAS mm
     """
 
     shape: tuple[int, int, int]
@@ -39,7 +39,7 @@ class Grid:
 
     @property
     def b0_direction(self) -> tuple[float, float, float]:
-        """Unit vector of the main field in the grid's own axes.
+        """Unit vector of the main field along the axes of the grid.
 
         >>> Grid((4, 4, 4), np.diag([-0.5, 0.5, 2.0, 1.0])).b0_direction
         (0.0, 0.0, 1.0)
@@ -48,16 +48,16 @@ class Grid:
         return float(i), float(j), float(k)
 
     def block(self, start_vox: tuple[int, int, int], shape: tuple[int, int, int]) -> Grid:
-        """Give the grid of a block of voxels of this grid (it may reach outside)."""
+        """Return the grid of a block of voxels of this grid, which may extend beyond it."""
         return Grid(shape, translated(self.affine, start_vox))
 
     def contains(self, point_mm: NDArray[np.float64], margin_vox: float = 0.0) -> bool:
-        """Whether a world point lies in the grid, ``margin_vox`` from its border."""
+        """Whether a world point lies in the grid, at least ``margin_vox`` from its border."""
         index = to_voxel(self.affine, point_mm)
         return bool((index >= margin_vox).all() and (index <= np.array(self.shape) - 1 - margin_vox).all())
 
     def refined(self, factors: tuple[int, int, int]) -> Grid:
-        """Split every voxel into ``factors`` smaller ones; the outline stays.
+        """Split each voxel into ``factors`` smaller ones along each axis; the extent is unchanged.
 
         >>> fine = Grid((2, 2, 2), np.eye(4)).refined((4, 4, 2))
         >>> fine.shape, fine.affine[:3, 3].tolist()
@@ -71,7 +71,7 @@ class Grid:
         return Grid((i, j, k), affine)
 
     def points(self) -> NDArray[np.float32]:
-        """World position of every voxel, (I, J, K, 3) RAS mm."""
+        """Return the position of each voxel, (I, J, K, 3) RAS mm."""
         directions = self.affine[:3, :3].astype(np.float32)
         axes = [
             np.arange(size, dtype=np.float32)[:, None] * directions[:, axis] for axis, size in enumerate(self.shape)
@@ -81,7 +81,7 @@ class Grid:
 
 
 def lay_grid(protocol: Protocol, rng: np.random.Generator) -> Grid:
-    """Lay a protocol's matrix over a head at the origin: slices tilted, center and axes varied."""
+    """Draw the grid of a scan of a head at the origin: tilt of the slices, center and directions of the axes."""
     angles = rng.uniform(-protocol.tilt_deg, protocol.tilt_deg, 2) * (1.0, 0.3)
     tilt = Rotation.from_euler("xy", angles, degrees=True).as_matrix()
     directions = np.array([rng.choice([-1.0, 1.0]), rng.choice([-1.0, 1.0]), 1.0])
@@ -93,7 +93,7 @@ def lay_grid(protocol: Protocol, rng: np.random.Generator) -> Grid:
 
 
 def slowly_varying(grid: Grid, function: Callable[[Array], Array], thinned_mm: float = THINNED_MM) -> Array:
-    """Evaluate a function of points (N, 3) that gives (N, C) on a thinned grid and interpolate: (I, J, K, C)."""
+    """Evaluate a function from points (N, 3) to (N, C) on a coarser grid and interpolate it, (I, J, K, C)."""
     steps = [max(1, int(thinned_mm / spacing)) for spacing in grid.spacing_mm]
     i, j, k = ((size - 1) // step + 2 for size, step in zip(grid.shape, steps, strict=True))
     thinned = Grid((i, j, k), grid.affine @ np.diag([*steps, 1.0]))
@@ -107,7 +107,7 @@ def slowly_varying(grid: Grid, function: Callable[[Array], Array], thinned_mm: f
 
 
 def _linear_steps(nodes: int, size: int, step: int) -> Array:
-    """Matrix (size, nodes) that interpolates linearly between nodes that are ``step`` apart."""
+    """Return the matrix (size, nodes) of linear interpolation between nodes that are ``step`` apart."""
     low, part = np.divmod(np.arange(size), step)
     matrix = np.zeros((size, nodes), np.float32)
     matrix[np.arange(size), low] = 1.0 - part / step

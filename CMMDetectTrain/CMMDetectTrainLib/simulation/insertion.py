@@ -1,4 +1,4 @@
-"""Microbleeds put into a scan that somebody acquired, by the same physics as the simulated ones."""
+"""Insertion of microbleeds into acquired scans, with the same physics as in simulated scans."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ LEAST_DEPTH_MM = 3.0
 TISSUE_SIGMA_MM = 0.7
 TISSUE_AROUND_MM = 1.0
 TISSUE_SPREAD = 0.2
-"""Of a prepared image, about `TISSUE_LEVEL`: 27 % of the signal of tissue, or 0.16 ppm."""
+"""Largest difference of ordinary tissue from `TISSUE_LEVEL`: 27 % of the signal of tissue, or 0.16 ppm."""
 
 
 @dataclass(frozen=True)
 class Insertion:
-    """A scan with microbleeds in it that it did not have.
+    """A scan with inserted microbleeds.
 
     Attributes
     ----------
-    scan : with them
-    phase : with them, rad; None if none was given
-    truth : what was put in
+    scan : scan with the microbleeds
+    phase : phase with the microbleeds, rad; None if none was given
+    truth : the inserted microbleeds
     """
 
     scan: Scan
@@ -54,7 +54,7 @@ def insert_microbleeds(
     count: int,
     phase: Array | None = None,
 ) -> Insertion:
-    """Put microbleeds at random places of a scan's brain.
+    """Insert microbleeds at random places in the brain of a scan.
 
     Parameters
     ----------
@@ -62,8 +62,8 @@ def insert_microbleeds(
     brain : mask on the scan's grid
     protocol : field strength, echo time and processing of the scan; its spacing and shape are not used
     rng : random number generator
-    count : how many; fewer if they find no room
-    phase : rad, on the scan's grid, if it is at hand
+    count : number of microbleeds; there may be room for fewer
+    phase : phase on the scan's grid, rad; None if unknown
 
     Raises
     ------
@@ -85,7 +85,7 @@ def insert_deposits(
     protocol: Protocol,
     phase: Array | None = None,
 ) -> Insertion:
-    """Put given deposits into a scan; see `insert_microbleeds`."""
+    """Insert the given deposits into a scan; see `insert_microbleeds`."""
     _check(scan, brain, phase)
     i, j, k = scan.array.shape
     grid = Grid((i, j, k), scan.affine)
@@ -116,8 +116,8 @@ def insert_deposits(
 def draw_centers(
     scan: Scan, brain: NDArray[np.bool_], rng: np.random.Generator, count: int
 ) -> list[NDArray[np.float64]]:
-    """World points in ordinary tissue, some mm inside the mask and the scan, and apart; fewer if they find no room."""
-    # what is beyond the scan is not known, so it bounds the mask too
+    """Draw world points in ordinary tissue, some mm inside the mask and the scan, and apart; perhaps fewer."""
+    # the surroundings of the scan are unknown, so its border counts as a border of the mask
     padded = ndimage.distance_transform_edt(np.pad(brain, 1), sampling=scan.spacing_mm)
     depth = padded[1:-1, 1:-1, 1:-1]
     voxels = np.argwhere((depth > min(LEAST_DEPTH_MM, 0.5 * float(depth.max()))) & _ordinary_tissue(scan, brain))
@@ -132,9 +132,9 @@ def draw_centers(
 
 
 def _ordinary_tissue(scan: Scan, brain: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Where a scan shows about what most of the brain does, and so does what lies next to it.
+    """Return where a scan and the surroundings there have about the signal of most of the brain.
 
-    In CSF, a vein, the falx or a lesion of the scan's own a new one would not look like any.
+    Elsewhere, in CSF, a vein, the falx or an existing lesion, an inserted microbleed would not look like one.
     """
     prepared = prepare(scan, brain)
     around = ndimage.gaussian_filter(prepared.image, np.divide(TISSUE_SIGMA_MM, scan.spacing_mm))

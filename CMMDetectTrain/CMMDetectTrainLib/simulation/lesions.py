@@ -1,4 +1,4 @@
-"""Microbleeds: how many, where, how large; and the shape of a deposit of a given moment."""
+"""Microbleeds: their number, positions and sizes, and the shape of a deposit of a given moment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .sampling import tissue_on
 from .template import REGIONS
 from .tissues import TISSUES
 
-#: Where microbleeds lie in public cohorts: 75-80 % lobar, 12-20 % deep, 7-15 % infratentorial.
+#: Distribution of microbleeds in public cohorts: 75-80 % lobar, 12-20 % deep, 7-15 % infratentorial.
 REGION_SHARES = {
     "subcortical_white_matter": 0.415,
     "cortex": 0.365,
@@ -29,50 +29,50 @@ REGION_SHARES = {
 }
 REGION_SPREAD = 12.0
 MEDIAN_MOMENT = 3.5
-#: Below and above the median: 5 % are smaller than 1.2 ppm mm3, 5 % larger than 17.
+#: Below and above the median, in ppm mm3: 5 % are smaller than 1.2, 5 % larger than 17.
 SIGMAS_LOG_MOMENT = (0.65, 0.96)
 MOMENT_LIMITS = (0.6, 60.0)
 SHARE_WITHOUT = 0.4
 MOST_LESIONS = 80
 LEAST_DISTANCE_MM = 6.0
 REFERENCE_T_MS = 60.0
-#: A microbleed may be as wide as 10 mm. Hardly any is, in people and in simulated scans; but one in five of the blunt
-#: ones, the spots and those of any size, or nothing would be learnt of those that a reader sees first.
+#: Microbleeds of up to 10 mm are very rare, in people as in simulated scans, but readers notice them first. So that
+#: they are learned, this share of blunt microbleeds, spots and microbleeds of any size is large.
 LARGE_SHARE = 0.2
 LARGE_MM, LARGE_MOMENT = (5.0, 10.0), (60.0, 240.0)
 BLUNT_MM = (1.8, 6.5)
-#: Of a plain spot: its width where half is left of it, the exponent of its edge (2 for a Gaussian) if it is a soft
-#: one and if not, the share of the signal that it takes away in its middle, and what it adds there on QSM.
+#: Plain spots: full width at half maximum, share of soft ones, exponents of soft and of firm edges (2 is a Gaussian),
+#: share of the signal lost at the center, and susceptibility added there on QSM.
 SPOT_MM = (1.6, 5.0)
 SOFT_SHARE = 0.65
 SOFT_EDGE, FIRM_EDGE = (1.6, 2.6), (2.6, 10.0)
 SPOT_DEPTH = (0.35, 0.95)
 SPOT_PPM = (0.1, 0.7)
-#: Shares of its depth, from the outermost shell that it is built of to the inmost.
+#: Shares of the depth of a spot that its shells have, from the outermost to the innermost.
 SPOT_SHELLS = np.array([0.08, 0.25, 0.42, 0.58, 0.75, 0.92])
 
 
 def draw_count(rng: np.random.Generator) -> int:
-    """Draw how many microbleeds a scan has: none in 40 %, else a median of 3 and a heavy tail."""
+    """Draw the number of microbleeds in a scan: none in 40 %, else a median of 3 with a heavy tail."""
     if rng.random() < SHARE_WITHOUT:
         return 0
     return int(min(np.ceil(np.exp(rng.normal(np.log(2.4), 1.25))), MOST_LESIONS))
 
 
 def draw_moment(rng: np.random.Generator, protocol: Protocol) -> float:
-    """Draw a moment in ppm mm3; log-normal, long to the right, scaled so that sizes look alike at every B0 * TE."""
+    """Draw a moment in ppm mm3: log-normal, skewed to the right, scaled for similar apparent size at any B0 * TE."""
     deviate = rng.standard_normal()
     moment = MEDIAN_MOMENT * np.exp(SIGMAS_LOG_MOMENT[int(deviate > 0)] * deviate)
     return float(_moment_scale(protocol) * np.clip(moment, *MOMENT_LIMITS))
 
 
 def draw_moment_of_any_size(rng: np.random.Generator, protocol: Protocol) -> float:
-    """Draw a moment in ppm mm3 evenly over all sizes, large ones among them; scaled as by `draw_moment`."""
+    """Draw a moment in ppm mm3 uniformly over the logarithm of all sizes, with many large ones; see `draw_moment`."""
     return _moment_scale(protocol) * _draw_size(rng, MOMENT_LIMITS, LARGE_MOMENT)
 
 
 def _moment_scale(protocol: Protocol) -> float:
-    """Give the factor that makes a moment look as large as at `REFERENCE_T_MS`."""
+    """Return the factor on a moment that preserves its apparent size at `REFERENCE_T_MS`."""
     return REFERENCE_T_MS / (protocol.field_t * protocol.te_ms)
 
 
@@ -83,11 +83,11 @@ def draw_microbleeds(
 
     Parameters
     ----------
-    head : they lie in its brain
-    grid : they lie in its field of view
+    head : head of which the brain contains them
+    grid : grid of which the field of view contains them
     protocol : see `draw_moment`
     rng : random number generator
-    count : None draws it
+    count : number of microbleeds; None draws it. There may be room for fewer
     """
     count = draw_count(rng) if count is None else count
     shares = rng.dirichlet(REGION_SPREAD * np.array(list(REGION_SHARES.values())))
@@ -126,7 +126,7 @@ def draw_microbleed(
     rng: np.random.Generator,
     moment: float | None = None,
 ) -> Deposit:
-    """Draw a microbleed at a place: one to three overlapping ellipsoids, some with a faint halo."""
+    """Draw a microbleed at a point: one to three overlapping ellipsoids, some with a faint halo."""
     moment = draw_moment(rng, protocol) if moment is None else moment
     chi = float(np.clip(np.exp(rng.normal(np.log(1.5), 0.6)), 0.4, 6.0))
     diameter = float((6.0 * moment / (np.pi * chi)) ** (1.0 / 3.0))
@@ -144,42 +144,42 @@ def draw_microbleed(
 
 
 def draw_blunt_microbleed(center_mm: NDArray[np.float64], protocol: Protocol, rng: np.random.Generator) -> Deposit:
-    """Draw a microbleed that is little more than a soft dark spot, as old or diffuse ones look.
+    """Draw a microbleed that is little more than a soft dark spot, like old or diffuse ones.
 
-    Its susceptibility is spread over all that is dark, so that blooming adds little.
+    Its susceptibility is spread over the whole dark region, so that there is little blooming.
     """
     diameter = _draw_size(rng, BLUNT_MM, LARGE_MM)
     volume = np.pi / 6.0 * diameter**3
     chi = float(min(rng.uniform(0.05, 0.6), 10.0 * _moment_scale(protocol) / volume))
     signal = float(rng.uniform(0.0, 0.6))
     axes = ellipsoid_axes(rng, 0.5 * diameter, 0.2)
-    # the rim weak, the core strong
+    # weak at the rim, strong in the core
     core = Blob(center_mm, axes, chi, signal)
     return _shelled(core, (1.0, 0.8, 0.6), (0.4, 0.8, 1.0), diameter)
 
 
 def draw_spot(center_mm: NDArray[np.float64], grid: Grid, modality: Modality, rng: np.random.Generator) -> Deposit:
-    """Draw a microbleed without blooming or phase: a plain spot, from a soft smudge to a ball with a sharp edge.
+    """Draw a microbleed without blooming or phase: a plain spot, from a blurred one to a sphere with a sharp edge.
 
-    No deposit of iron looks so, but what a filter, another reconstruction or somebody's pencil leaves of one may. A
-    spot is as high as it is wide, but no less high than a slice. What it takes away falls to half at half its width,
-    with the distance to the power of `SOFT_EDGE` or `FIRM_EDGE`.
+    Microbleeds may look like this after filters, other reconstructions or manual retouching. A spot is about as high
+    as wide, but at least as high as a slice. With r as the distance from its center over half its width, its depth is
+    proportional to 2 ** -(r ** edge), with an exponent from `SOFT_EDGE` or `FIRM_EDGE`.
     """
     width = _draw_size(rng, SPOT_MM, LARGE_MM)
     height = max(width * float(np.exp(rng.normal(0.0, 0.15))), grid.spacing_mm[2])
     edge = float(np.exp(rng.uniform(*np.log(SOFT_EDGE if rng.random() < SOFT_SHARE else FIRM_EDGE))))
     signal = 1.0 - float(rng.uniform(*SPOT_DEPTH))
-    # on magnitudes a susceptibility would bloom
+    # on magnitude images, a susceptibility would cause blooming
     chi = float(rng.uniform(*SPOT_PPM)) if modality is Modality.QSM else 0.0
     directions = grid.affine[:3, :3].T / np.array(grid.spacing_mm)[:, None]
     axes = directions * (0.5 * np.array([width, width, height]))[:, None]
-    # half of the depth is lost at a radius of 1, and one of many shells ends wherever the profile passes a share
+    # the depth falls to half at a radius of 1; each shell ends where the profile falls to its share
     radii = (-np.log2(SPOT_SHELLS)) ** (1.0 / edge)
     return _shelled(Blob(center_mm, axes, chi, signal), radii, SPOT_SHELLS, width)
 
 
 def _draw_size(rng: np.random.Generator, usual: tuple[float, float], large: tuple[float, float]) -> float:
-    """Draw a size evenly over the logarithm of its range, `LARGE_SHARE` of them in that of large ones."""
+    """Draw a size uniformly over the logarithm of the usual range, or (`LARGE_SHARE`) of that of large ones."""
     return float(np.exp(rng.uniform(*np.log(large if rng.random() < LARGE_SHARE else usual))))
 
 
@@ -189,13 +189,14 @@ def _shelled(
     shares: Sequence[float] | NDArray[np.float64],
     diameter_mm: float,
 ) -> Deposit:
-    """Build a microbleed of shells, from the outermost to the inmost.
+    """Build a microbleed of nested shells, from the outermost to the innermost.
 
     Parameters
     ----------
-    core : what it would be if it were one ellipsoid
-    radii : of the shells, in its semi-axes
-    shares : of its susceptibility and of what it takes away of the signal, that a shell has
+    core : the microbleed as one ellipsoid
+    radii : radii of the shells, in semi-axes of the core
+    shares : shares of the core's susceptibility and signal loss that the shells have
+    diameter_mm : true diameter of the microbleed
     """
     blobs = [
         Blob(core.center_mm, radius * core.axes_mm, share * core.chi_ppm, 1.0 - share * (1.0 - core.signal))
@@ -207,20 +208,20 @@ def _shelled(
 
 
 def ellipsoid_axes(rng: np.random.Generator, radius_mm: float, spread: float) -> NDArray[np.float64]:
-    """Draw semi-axes of an ellipsoid with the volume of a sphere, turned at random."""
+    """Draw the semi-axes of a randomly rotated ellipsoid with the volume of a sphere, (3, 3) with axes as rows."""
     stretch = rng.normal(0.0, spread, 3)
     lengths = radius_mm * np.exp(stretch - stretch.mean())
     return lengths[:, None] * np.asarray(Rotation.random(random_state=rng).as_matrix())
 
 
 def core_signal(protocol: Protocol, t2star_ms: float = 10.0, density: float = 0.75) -> float:
-    """Magnitude in the deposit relative to white matter.
+    """Return the magnitude in a deposit relative to that in white matter.
 
     Parameters
     ----------
     protocol : field strength and echo time
-    t2star_ms : at 3 T, 5-15 ms; shorter in stronger fields
-    density : of protons, relative to water
+    t2star_ms : T2* at 3 T, 5-15 ms; it is shorter in stronger fields
+    density : proton density relative to water
     """
     white = TISSUES["white"]
     _, around = white.relaxation_ms(protocol.field_t)
@@ -229,7 +230,7 @@ def core_signal(protocol: Protocol, t2star_ms: float = 10.0, density: float = 0.
 
 
 def _middle(blobs: list[Blob], center_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centroid of the parts, weighted by their moments."""
+    """Return the centroid of the parts, weighted by their moments."""
     weights = np.array([blob.chi_ppm * abs(np.linalg.det(blob.axes_mm)) for blob in blobs])
     if weights.sum() <= 0.0:
         return center_mm

@@ -1,4 +1,4 @@
-"""What looks like a microbleed and is none: deposits of another kind, and places in the head's own anatomy."""
+"""Mimics of microbleeds: other deposits, and places in the normal anatomy of the head."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .vasculature import KINDS, Vessels
 Array = NDArray[np.float32]
 MOST_OF_A_KIND = 12
 PIECES_OF_A_VEIN = 8
-#: MNI mm where calcium gathers, most left and right, and how often: pineal gland, choroid plexus, pallidum, falx,
-#: dentate nucleus.
+#: Typical sites of calcification in MNI mm, most of them bilateral, and their frequency: pineal gland, choroid plexus,
+#: pallidum, falx (two sites), dentate nucleus.
 CALCIFIED_SITES = (
     (PINEAL_GLAND_MM, 0.3),
     (CHOROID_PLEXUS_MM, 0.3),
@@ -29,19 +29,19 @@ CALCIFIED_SITES = (
     ((0.0, 45.0, 40.0), 0.07),
     ((15.0, -57.0, -34.0), 0.07),
 )
-#: Anywhere else magnitude cannot tell calcium from iron at all.
+#: Frequency of all other sites, where magnitude images cannot distinguish calcium from iron.
 CALCIFIED_ELSEWHERE = 1.0 - sum(share for _, share in CALCIFIED_SITES)
 
 
 @dataclass(frozen=True)
 class Place:
-    """A mimic that the head itself makes.
+    """A place of the normal anatomy that looks like a microbleed.
 
     Attributes
     ----------
-    kind : name
+    kind : name of the kind
     center_mm : RAS mm
-    diameter_mm : of the structure
+    diameter_mm : diameter of the structure
     """
 
     kind: str
@@ -50,7 +50,7 @@ class Place:
 
 
 def draw_mimics(head: Head, grid: Grid, rng: np.random.Generator) -> list[Deposit]:
-    """Draw deposits that are no microbleeds: calcifications, seldom a larger hemorrhage or a cavernoma."""
+    """Draw deposits that are not microbleeds: calcifications, rarely a larger hemorrhage or a cavernoma."""
     found = [draw_calcification(_site(head, rng), rng) for _ in range(rng.poisson(1.5))]
     if rng.random() < 0.08:
         found.append(draw_hemorrhage(draw_position(head, 1 + int(rng.integers(3)), rng), rng))
@@ -60,7 +60,7 @@ def draw_mimics(head: Head, grid: Grid, rng: np.random.Generator) -> list[Deposi
 
 
 def draw_calcification(center_mm: NDArray[np.float64], rng: np.random.Generator) -> Deposit:
-    """Diamagnetic, with little water: dark on magnitude as well, its phase opposite to a microbleed's."""
+    """Draw a calcification: diamagnetic, dark on magnitude images too, with a phase opposite to a microbleed's."""
     diameter = float(np.clip(np.exp(rng.normal(np.log(2.5), 0.4)), 1.0, 7.0))
     chi = -float(np.exp(rng.uniform(np.log(0.3), np.log(3.0))))
     signal = float(rng.uniform(0.05, 0.5))
@@ -77,7 +77,7 @@ def draw_calcification(center_mm: NDArray[np.float64], rng: np.random.Generator)
 
 
 def draw_hemorrhage(center_mm: NDArray[np.float64], rng: np.random.Generator) -> Deposit:
-    """A bleed of 11-40 mm: a dark rim of hemosiderin around a core that is bright (fluid) or dark."""
+    """Draw a hemorrhage of 11-40 mm: a dark rim of hemosiderin around a core that is bright (fluid) or dark."""
     diameter = float(np.exp(rng.uniform(np.log(11.0), np.log(40.0))))
     rim = float(rng.uniform(0.15, 0.6))
     core = Blob(
@@ -91,7 +91,7 @@ def draw_hemorrhage(center_mm: NDArray[np.float64], rng: np.random.Generator) ->
 
 
 def draw_cavernoma(center_mm: NDArray[np.float64], rng: np.random.Generator) -> Deposit:
-    """Popcorn: a dark shell with lobes of mixed signal."""
+    """Draw a cavernoma: a dark rim around lobes of mixed signal ("popcorn")."""
     diameter = float(rng.uniform(8.0, 22.0))
     shell = Blob(center_mm, ellipsoid_axes(rng, 0.5 * diameter, 0.15), float(rng.uniform(0.1, 0.5)), 0.2)
     lobes = [
@@ -107,7 +107,7 @@ def draw_cavernoma(center_mm: NDArray[np.float64], rng: np.random.Generator) -> 
 
 
 def through_plane_veins(head: Head, grid: Grid, rng: np.random.Generator) -> tuple[Segments, list[Place]]:
-    """Draw some veins that cross the slices at a right angle: the mimic that costs most on SWI."""
+    """Draw some veins perpendicular to the slices, the mimic that causes most false positives on SWI."""
     normal = grid.affine[:3, 2] / grid.spacing_mm[2]
     count = int(rng.poisson(5))
     centers = np.array([draw_position(head, 1 + int(rng.integers(2)), rng) for _ in range(count)]).reshape(-1, 3)
@@ -115,7 +115,7 @@ def through_plane_veins(head: Head, grid: Grid, rng: np.random.Generator) -> tup
     half = rng.uniform(9.0, 25.0, (count, 1)) * course
     radius = rng.uniform(0.2, 0.6, count).astype(np.float32)
     chi = rng.uniform(0.2, 0.5, count).astype(np.float32)
-    # thin at both ends, as no vein begins or stops thick
+    # thin at both ends: a thick end, which no real vein has, would look like a microbleed
     borders = np.linspace(-1.0, 1.0, PIECES_OF_A_VEIN + 1)
     start, end = (
         (centers + half * along[:, None, None]).reshape(-1, 3).astype(np.float32)
@@ -134,7 +134,7 @@ def through_plane_veins(head: Head, grid: Grid, rng: np.random.Generator) -> tup
 
 
 def find_places(head: Head, vessels: Vessels, grid: Grid, rng: np.random.Generator) -> list[Place]:
-    """Name places of the head's own anatomy that look like microbleeds, at most some of a kind."""
+    """Find places of the normal anatomy that look like microbleeds, with a limit for each kind of vessel."""
     places = [*_vessel_places(head, vessels, grid, rng), *_iron_nuclei(head), *_dropouts(head)]
     return [place for place in places if grid.contains(place.center_mm)]
 
@@ -174,7 +174,7 @@ def _iron_nuclei(head: Head) -> list[Place]:
 
 
 def _dropouts(head: Head) -> list[Place]:
-    """The brain next to every air cavity."""
+    """Return the places in the brain next to air cavities, where signal drops out."""
     template = head.template
     rim = template.points_of((template.depth_mm > 1.0) & (template.depth_mm < 4.0))
     places = []
@@ -193,7 +193,7 @@ def _site(head: Head, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def draw_calcified_site(head: Head, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw a world point where calcium gathers."""
+    """Draw a world point at a typical site of calcification."""
     places, shares = zip(*CALCIFIED_SITES, strict=True)
     site = np.array(places[rng.choice(len(places), p=np.divide(shares, sum(shares)))]) * (rng.choice([-1, 1]), 1, 1)
     return head.to_world((site + rng.normal(0, 2.0, 3))[None].astype(np.float32))[0].astype(np.float64)

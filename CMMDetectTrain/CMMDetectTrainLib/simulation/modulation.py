@@ -1,7 +1,6 @@
-"""How small things change the complex signal of the voxels around them: a fine box each, then down to voxels.
+"""Effect of small objects on the complex signal, computed on fine grids and brought to the voxels of the scan.
 
-The change of several things at once is a product, so it can be applied to a simulated head as well as to a
-scan that somebody acquired.
+The effects of several objects multiply, so that they can be applied to acquired scans as well as to simulated heads.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Fineness:
-    """How fine a fine grid is.
+    """Resolution of a fine grid.
 
     Attributes
     ----------
-    least_factors : at least that many times finer than the voxels, along i, j, k
-    step_mm : and at least as fine as this
-    most_voxels : but not more fine voxels than these in one block
-    least_phase : phase in rad that the field is followed to
+    least_factors : least number of fine voxels per voxel along i, j, k
+    step_mm : largest fine voxel
+    most_voxels : largest number of fine voxels in a block, which overrides the others
+    least_phase : phase in rad below which the field of a deposit is neglected
     """
 
     least_factors: Factors
@@ -45,16 +44,16 @@ class Fineness:
 
 @dataclass(frozen=True)
 class Detail:
-    """Where to spend time.
+    """Level of detail of a simulation, which trades accuracy for time.
 
     Attributes
     ----------
-    deposits, vessels : fineness around them
-    block_vox : vessels are computed in blocks of this size
-    margin_mm : by which these blocks overlap
-    thin_slice_mm : tissue is averaged over slices of this thickness
-    mirror_vox : pieces of a scan are mirrored that far before they are filtered
-    threads : blocks computed at a time
+    deposits, vessels : fine grids around deposits and vessels
+    block_vox : size of the blocks in which vessels are computed
+    margin_mm : overlap of these blocks
+    thin_slice_mm : thickness of the slices over which tissue is averaged
+    mirror_vox : width of the mirrored border of a piece of a scan, for its field; 0 for whole scans
+    threads : number of blocks that are computed in parallel
     """
 
     deposits: Fineness
@@ -66,7 +65,7 @@ class Detail:
     threads: int
 
 
-#: For whole scans: four times finer than a voxel, and finer still for deposits.
+#: For whole scans: at least four times finer than the voxels, and finer still for deposits.
 FULL = Detail(
     Fineness((4, 4, 4), (0.15, 0.15, 0.4), 6_000_000, 0.08),
     Fineness((4, 4, 4), (0.25, 0.25, 0.6), 6_000_000, 0.08),
@@ -76,7 +75,7 @@ FULL = Detail(
     0,
     2,
 )
-#: For training patches by the thousand.
+#: For thousands of training patches.
 LEAN = Detail(
     Fineness((3, 3, 2), (0.25, 0.25, 0.7), 400_000, 0.15),
     Fineness((2, 2, 1), (0.4, 0.4, 1.6), 600_000, 0.15),
@@ -90,13 +89,13 @@ LEAN = Detail(
 
 @dataclass(frozen=True)
 class Modulation:
-    """What small things do to a block of a scan.
+    """Effect of small objects on a block of a scan.
 
     Attributes
     ----------
-    window : the block's voxels in the scan
-    factor : (I, J, K) complex64; the block's signal is multiplied by it
-    chi_ppm : (I, J, K) float32; added to the block's susceptibility
+    window : voxels of the block in the scan
+    factor : (I, J, K) complex64, by which the signal of the block is multiplied
+    chi_ppm : (I, J, K) float32, which is added to the susceptibility of the block
     """
 
     window: tuple[slice, slice, slice]
@@ -107,18 +106,18 @@ class Modulation:
 def modulation_of_deposit(
     deposit: Deposit, grid: Grid, protocol: Protocol, detail: Detail = FULL
 ) -> Modulation | None:
-    """Compute what one deposit does to a scan.
+    """Compute the effect of one deposit on a scan.
 
     Parameters
     ----------
-    deposit : its parts are scaled to its moment if their susceptibilities have one sign
-    grid : of the scan
+    deposit : its parts are scaled to its moment if they are of one kind
+    grid : grid of the scan
     protocol : field strength, echo time and kind of acquisition
-    detail : fineness of the grid around it
+    detail : level of detail
 
     Returns
     -------
-    modulation : None if the deposit reaches no voxel of the grid
+    modulation : None if the deposit does not reach the grid
     """
     blobs = deposit.blobs
     centers = to_voxel(grid.affine, [blob.center_mm for blob in blobs])
@@ -136,11 +135,11 @@ def modulation_of_deposit(
 def modulations_of_vessels(
     segments: Segments, grid: Grid, protocol: Protocol, detail: Detail = FULL
 ) -> Iterator[Modulation]:
-    """Compute what vessels do to a scan, block by block; the blocks overlap and their changes add up to the whole.
+    """Compute the effect of vessels on a scan, in overlapping blocks whose effects add up to the whole.
 
     Yields
     ------
-    modulation : with ``factor`` holding the block's share of (factor - 1), to be added
+    modulation : its ``factor`` is the share of (factor - 1) that the block contributes, to be added
     """
     if not len(segments):
         return
@@ -171,7 +170,7 @@ def _share_of_block(
     protocol: Protocol,
     detail: Detail,
 ) -> Modulation | None:
-    """Compute the share of one block that starts at voxel ``outer``, its weight falling to 0 in the margins."""
+    """Compute the share of a block that starts at voxel ``outer``; its weight falls to 0 in the margins."""
     if not len(segments):
         return None
     block = grid.block(outer, size)
@@ -184,7 +183,7 @@ def _share_of_block(
 
 
 def fine_factors(block: Grid, fineness: Fineness) -> Factors:
-    """How many times finer than a block's voxels its fine grid is along each axis; huge blocks get less."""
+    """Return the number of fine voxels per voxel of a block along each axis; it is smaller in large blocks."""
     wanted = [
         max(least, int(np.ceil(spacing / step - 0.01)))
         for least, spacing, step in zip(fineness.least_factors, block.spacing_mm, fineness.step_mm, strict=True)
@@ -197,9 +196,9 @@ def fine_factors(block: Grid, fineness: Fineness) -> Factors:
 def _modulate(
     canvas: Canvas, factors: Factors, protocol: Protocol, ramps: list[NDArray[np.float32]]
 ) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
-    """Field, phase and signal on the fine grid, brought to voxels."""
+    """Compute field, phase and signal on the fine grid, and bring factor and susceptibility to the voxels."""
     grid = canvas.grid
-    # around the canvas is plain tissue, even if a vessel runs through its first voxel
+    # the canvas is surrounded by plain tissue, even if a vessel runs through its first voxel
     phase = dipole_field(canvas.chi_ppm, grid.spacing_mm, grid.b0_direction, outside_ppm=0.0)
     phase *= np.float32(phase_per_ppm(protocol.field_t, protocol.te_ms))
     window = ramps[0][:, None, None] * ramps[1][:, None] * ramps[2]
@@ -219,20 +218,20 @@ def _modulate(
 
 
 def _reach_mm(deposit: Deposit, protocol: Protocol, least_phase: float) -> float:
-    """Distance from which on the dipole's phase is negligible."""
+    """Return the distance in mm beyond which the phase of the dipole is negligible."""
     phase = abs(phase_per_ppm(protocol.field_t, protocol.te_ms) * deposit.moment) / (2.0 * np.pi)
     size = max(blob.reach_mm for blob in deposit.blobs)
     return float(np.clip((phase / least_phase) ** (1.0 / 3.0), 3.0 + size, 20.0 + size))
 
 
 def _ramp(size: int, width: int) -> NDArray[np.float32]:
-    """1 inside, falling linearly to 0 over ``width`` at both ends."""
+    """Return a window (size,) of 1 that falls linearly to 0 over ``width`` at both ends."""
     rise = (np.arange(size, dtype=np.float32) + 0.5) / max(width, 1)
     return np.minimum(np.minimum(rise, rise[::-1]), 1.0)
 
 
 def _blocks(shape: Shape, core: Shape, margin: Shape) -> Iterator[tuple[Shape, Shape]]:
-    """Start and stop of equal blocks that tile an array and ``margin`` voxels around it."""
+    """Yield start and stop of equal blocks that tile an array and ``margin`` voxels around it."""
     axes = []
     for size, step, border in zip(shape, core, margin, strict=True):
         whole = size + 2 * border
@@ -245,7 +244,7 @@ def _blocks(shape: Shape, core: Shape, margin: Shape) -> Iterator[tuple[Shape, S
 def _clipped(
     block: tuple[NDArray[np.complex64], NDArray[np.float32]], start: Shape, shape: Shape
 ) -> Modulation | None:
-    """Cut a block that may reach outside the scan."""
+    """Crop a block to the scan, None if it lies outside."""
     factor, chi = block
     low = [max(0, -first) for first in start]
     high = [min(n, whole - first) for n, whole, first in zip(factor.shape, shape, start, strict=True)]

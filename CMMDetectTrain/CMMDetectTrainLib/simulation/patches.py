@@ -1,4 +1,4 @@
-"""Training patches drawn on the fly: a small scan of free tissue or of a piece of a random head."""
+"""Simulated training patches: small scans of free-form tissue or of pieces of random heads."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from .truth_files import Truth
 from .vasculature import Vessels, draw_vessels
 
 Array = NDArray[np.float32]
-#: Patches of one place of a head are of one modality and differ in protocol, deposits, vessels and noise.
+#: Patches of one piece of a head have the same modality and differ in protocol, deposits, vessels and noise.
 PATCHES_PER_PIECE = 5
 PIECES_PER_HEAD = 5
 TALLEST_MM = 110.0
@@ -44,36 +44,36 @@ LARGE_MIMIC_SHARE = 0.04
 BLUNT_SHARE = 0.15
 SPOT_SHARE = 0.4
 ANY_SIZE_SHARE = 0.25
-#: Pieces of heads that lie where calcium gathers, and patches of these in which it did. Magnitude shows by the place
-#: alone that it is no microbleed.
+#: Share of the pieces of heads that lie at a typical site of calcification, and share of their patches that have one.
+#: On magnitude images, only the site shows that a calcification is not a microbleed.
 CALCIFIED_PIECES = 0.25
 CALCIFIED_PATCHES = 0.8
-#: Microbleeds beyond the first in a patch that has one, on average: each is one more example at hardly any cost.
+#: Mean number of microbleeds beyond the first in a patch that has any: further examples cost hardly any time.
 FURTHER_MICROBLEEDS = 2.5
-#: Deposits are so many times as dense in the cortex.
+#: Density of deposits in the cortex, relative to that below it.
 CORTEX_WEIGHT = 3.0
 CORTEX_MM = 6.0
 AWAY_MM = 8.0
-#: A vessel is seen where it changes the complex signal by more than this share.
+#: A voxel belongs to a vessel if the vessel changes its complex signal by more than this share.
 VESSEL_CHANGE = 0.25
-#: Patches that are noisy whatever their protocol, and white matter's signal in them over the noise's own deviation.
-#: A model that has not seen such noise takes what is soft and fades out for it.
+#: Share of the patches that are noisy whatever their protocol, and their range of SNR in white matter. A model that
+#: has never seen such noise takes soft, faint microbleeds for noise.
 NOISY_SHARE = 0.125
 NOISY_SNR = (6.0, 25.0)
 
 
 @dataclass(frozen=True)
 class SimulatedPatch:
-    """A patch with its truth.
+    """A simulated patch with its truth.
 
     Attributes
     ----------
-    image : (I, J, K) float32; units of a scanner, or ppm
-    brain : (I, J, K) mask; all normalization happens inside it
-    tissue_signal : what ordinary tissue measures, units of ``image`` (0 for QSM, whose reference is its mean)
-    truth : records (positions in mm of ``grid``) and label maps
-    modality, grid, protocol : of the patch
-    vessels : (I, J, K) mask of voxels that vessels change much, in magnitude or in phase
+    image : (I, J, K) float32; scanner units, or ppm
+    brain : (I, J, K) mask, within which the patch is normalized
+    tissue_signal : signal of ordinary tissue, in units of ``image`` (0 for QSM, which has no such reference)
+    truth : records (with world positions) and label maps
+    modality, grid, protocol : modality, grid and protocol of the patch
+    vessels : (I, J, K) mask of voxels whose signal vessels change much, in magnitude or phase
     """
 
     image: Array
@@ -92,12 +92,12 @@ class _Piece:
 
     Attributes
     ----------
-    modality : of its patches
-    tissue : on the grid of its patches
-    vessels : of the whole head
-    protocol : says its voxels and the kind of excitation
-    calcified_mm : where calcium gathers in it, RAS mm; None for nowhere
-    uses : patches drawn from it
+    modality : modality of its patches
+    tissue : tissue on the grid of its patches
+    vessels : vessels of the whole head
+    protocol : decides its voxel size and kind of excitation
+    calcified_mm : a typical site of calcification in it, RAS mm; None if there is none
+    uses : number of patches drawn from it
     """
 
     modality: Modality
@@ -113,12 +113,12 @@ class PatchSource:
 
     Parameters
     ----------
-    modalities : drawn with equal chance
-    size : voxels
-    voxel : that ``size`` counts, as many of the protocol's as cover them are drawn. Where slices are the protocol's,
-        they may be fewer and are then filled up
-    anatomy_share : share of patches from random heads; the others are of free tissue
-    lesion_free_share : share of patches without a microbleed
+    modalities : drawn with equal probability
+    size : voxels along i, j and k, of the size ``voxel``
+    voxel : voxel size of the networks' grid. A patch has as many voxels of its protocol as cover that extent; where
+        the grid keeps the slices of scans, thick ones may be fewer and are then padded
+    anatomy_share : share of patches from random heads; the others show free-form tissue
+    lesion_free_share : share of patches without microbleeds
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class PatchSource:
         self._uses = 0
 
     def stream(self, seed: int) -> Iterator[SimulatedPatch]:
-        """Give patches without end; the same seed gives the same patches."""
+        """Yield patches endlessly; the same seed gives the same patches."""
         rng = np.random.default_rng(seed)
         self._head = self._piece = None
         while True:
@@ -151,7 +151,7 @@ class PatchSource:
         Parameters
         ----------
         rng : random number generator
-        modality : None draws it
+        modality : modality of the patch; None draws it
         """
         if rng.random() < self.anatomy_share:
             return self._of_head(modality, rng)
@@ -174,7 +174,7 @@ class PatchSource:
         else:
             protocol = _for_patch(draw_protocol_like(piece.protocol, rng), rng)
         piece.uses += 1
-        # all thinner or all thicker: left out piece by piece, veins would fall into what looks like microbleeds
+        # vary all veins alike: with some segments missing, the remains of veins would look like microbleeds
         vessels = replace(
             piece.vessels,
             radius_mm=piece.vessels.radius_mm * np.float32(rng.uniform(0.7, 1.15)),
@@ -225,7 +225,7 @@ class PatchSource:
         if modality is not Modality.QSM:
             level = float(np.exp(rng.uniform(np.log(60.0), np.log(1500.0))))
             gain = level / exposure.tissue_signal
-        # no brain extraction ends exactly at the hull
+        # a brain mask never ends exactly at the hull
         rim_mm = rng.normal(0.0, 0.8) if appearance.stripped_mm is None else appearance.stripped_mm
         patch = SimulatedPatch(
             image=image * np.float32(gain),
@@ -254,7 +254,7 @@ class PatchSource:
         deposits = []
         for point in _points_in_tissue(source, rng, count):
             deposits.append(_draw_one_microbleed(point, modality, source.grid, protocol, rng))
-        # a magnitude cannot tell calcium from iron: there a calcification would only say that some lesions are none
+        # magnitude images cannot distinguish calcium from iron: there, calcifications would contradict the microbleeds
         calcifications = 0.5 if modality is Modality.QSM else 0.1
         for point in _points_in_tissue(source, rng, int(rng.poisson(calcifications))):
             deposits.append(draw_calcification(point, rng))
@@ -267,7 +267,7 @@ class PatchSource:
 def _draw_one_microbleed(
     point: NDArray[np.float64], modality: Modality, grid: Grid, protocol: Protocol, rng: np.random.Generator
 ) -> Deposit:
-    """Draw one of four kinds: as in people, evenly over all sizes, blunt ones, and spots that know no physics."""
+    """Draw one of four kinds: realistic, uniform over all sizes, blunt, or a plain spot without physics."""
     kind = rng.random()
     if kind < BLUNT_SHARE:
         return draw_blunt_microbleed(point, protocol, rng)
@@ -279,13 +279,13 @@ def _draw_one_microbleed(
 
 
 def _for_patch(protocol: Protocol, rng: np.random.Generator) -> Protocol:
-    """Leave what bias correction leaves of the coil's shading; make some noisier."""
+    """Reduce the coil's shading to what remains after bias correction, and make some patches noisier."""
     snr = float(np.exp(rng.uniform(*np.log(NOISY_SNR)))) if rng.random() < NOISY_SHARE else protocol.snr
     return replace(protocol, bias=0.4 * protocol.bias, snr=snr)
 
 
 def _padded(patch: SimulatedPatch, slices: int) -> SimulatedPatch:
-    """Fill a patch of few thick slices to the full height with what is no brain."""
+    """Pad a patch of few thick slices to the full number of slices, outside the brain."""
     across, along, drawn = patch.grid.shape
     missing = slices - drawn
     before = missing // 2
@@ -314,10 +314,10 @@ def _patch_grid(center_mm: NDArray[np.float64], protocol: Protocol, size: Shape,
 
 
 def _points_in_tissue(source: SampledTissue, rng: np.random.Generator, count: int) -> Iterator[NDArray[np.float64]]:
-    """World points in tissue and at least 1 mm below the brain's hull; fewer than asked where there is no room.
+    """Yield world points in tissue, at least 1 mm below the brain's hull; fewer than asked if there is no room.
 
-    Most microbleeds are lobar, so the cortex gets more of them: there the edge of the brain, sulcal veins and voids
-    look alike.
+    The cortex gets more of them, since most microbleeds are lobar, and since the edge of the brain, sulcal veins and
+    flow voids look similar there.
     """
     if count == 0:
         return

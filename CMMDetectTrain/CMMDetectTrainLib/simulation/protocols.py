@@ -1,4 +1,4 @@
-"""Acquisition protocols: published ones by name, and random draws between and beyond them."""
+"""Acquisition protocols: published ones by name, and random ones."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ class Protocol:
     Attributes
     ----------
     field_t : field strength, T
-    te_ms, tr_ms, flip_deg : of the spoiled gradient echo
+    te_ms, tr_ms, flip_deg : echo time, repetition time and flip angle of the spoiled gradient echo
     spacing_mm : voxel spacing (i, j in plane; k between slices)
-    shape : matrix
-    three_dimensional : phase-encoded slices (else selective excitation)
-    snr : white matter signal over the standard deviation of the noise in one channel
-    resolution : share of in-plane k-space that was acquired along i and j; the rest is filled with zeros
-    apodization : 0 none (ringing) to 1 full Hann window over the acquired k-space
+    shape : voxels along i, j and k
+    three_dimensional : whether slices are phase-encoded (3D), instead of selectively excited (2D)
+    snr : signal of white matter over the standard deviation of the noise in one channel
+    resolution : acquired share of k-space along i and j; the rest is filled with zeros
+    apodization : from 0 (none, with ringing) to 1 (full Hann window over the acquired k-space)
     tilt_deg : largest angle between slice normal and the main field
-    swi_filter : 'hann', 'gaussian' (unwrapped phase: only what is fine stays) or 'none' (vendor magnitude)
-    swi_width_mm : full width of the high-pass filter's low-pass partner in space
+    swi_filter : high-pass filter of the phase: 'hann', 'gaussian' or 'none' (magnitude without phase mask)
+    swi_width_mm : full width in space of the low-pass filter that the high-pass filter subtracts
     swi_power : how often the phase mask is applied
     swi_mask : 'linear', 'triangular', 'tanh' or 'symmetric'
-    qsm_method : 'true' (susceptibility smoothed to the voxel) or 'tkd' (inverted from the field)
-    qsm_blur_vox : additional smoothing
+    qsm_method : 'true' (true susceptibility) or 'tkd' (inverted from the field)
+    qsm_blur_vox : standard deviation of additional Gaussian smoothing
     bias : standard deviation of the logarithm of the receive field
     ghost : amplitude of a motion ghost relative to the image
-    slice_resolution : as ``resolution``, between the slices of a 3D acquisition
-    noise_spread : how uneven the noise is (parallel imaging); 0 even
-    contrast : exponent on the signals of tissues relative to white matter's; 1 as in the tables of relaxation times
+    slice_resolution : as ``resolution``, along k of a 3D acquisition
+    noise_spread : spatial variation of the noise (parallel imaging), standard deviation of its logarithm; 0 for none
+    contrast : exponent on the signals of tissues relative to that of white matter; 1 for tabulated relaxation times
     """
 
     name: str
@@ -145,19 +145,19 @@ PRESETS: Mapping[str, Protocol] = {
 }
 # field T, (TE low, high) ms
 FIELDS = ((1.5, (22.0, 42.0), 0.25), (3.0, (9.0, 32.0), 0.60), (7.0, (8.0, 20.0), 0.15))
-#: Random draws with a 3D excitation. SWI and QSM are hardly ever made of a 2D one, whose slices are of 4 mm and more;
-#: T2* is, as often as not. Without a modality: for a scan that all three are made of.
+#: Share of random protocols that are 3D. 2D acquisitions, mostly with slices of 4 mm and more, are rare for SWI and
+#: QSM but as common as 3D for T2*. None is for scans from which all three modalities are made.
 THREE_DIMENSIONAL = {Modality.SWI: 0.9, Modality.T2STAR: 0.5, Modality.QSM: 0.95, None: 0.5}
 HEAD_MM = (200.0, 235.0, 150.0)
 
 
 def find_protocol(name: str) -> Protocol:
-    """Give the preset of that name.
+    """Return the preset with a name.
 
     Raises
     ------
     InputError
-        If there is none.
+        If there is no such preset.
     """
     try:
         return PRESETS[name.lower()]
@@ -166,13 +166,13 @@ def find_protocol(name: str) -> Protocol:
 
 
 def draw_protocol(rng: np.random.Generator, preset: str | None = None, modality: Modality | None = None) -> Protocol:
-    """Draw a protocol: a preset with its own random quality, or, without a name, one that nobody published.
+    """Draw a protocol: a preset with random quality and processing, or a random one.
 
     Parameters
     ----------
     rng : random number generator
-    preset : see `find_protocol`
-    modality : of a random draw, what will be made of it; None for all three
+    preset : name of a preset, see `find_protocol`; None for a random protocol
+    modality : modality to be made with a random protocol; None for all three
     """
     if preset is not None:
         return _with_random_quality(find_protocol(preset), rng)
@@ -199,7 +199,7 @@ def draw_protocol(rng: np.random.Generator, preset: str | None = None, modality:
 
 
 def draw_protocol_like(protocol: Protocol, rng: np.random.Generator) -> Protocol:
-    """Draw another protocol with the same voxels and the same kind of excitation."""
+    """Draw another random protocol with the same voxels and kind of excitation."""
     while (other := draw_protocol(rng)).three_dimensional != protocol.three_dimensional:
         pass
     return replace(
@@ -212,7 +212,7 @@ def draw_protocol_like(protocol: Protocol, rng: np.random.Generator) -> Protocol
 
 
 def draw_spacing(rng: np.random.Generator, three_dimensional: bool) -> tuple[float, float, float]:
-    """Draw voxel spacings: 0.4-1.2 mm in plane; slices of 0.7-3.2 mm in 3D, of 2-6 mm, mostly thick ones, in 2D."""
+    """Draw voxel spacings: 0.4-1.2 mm in plane; slices of 0.7-3.2 mm in 3D, or of 2-6 mm, mostly thick, in 2D."""
     in_plane = float(rng.uniform(0.4, 1.2))
     through = rng.uniform(max(0.7, in_plane), 3.2) if three_dimensional else rng.triangular(2.0, 5.5, 6.0)
     ratio = float(rng.uniform(0.9, 1.1)) if rng.random() < 0.15 else 1.0
@@ -243,7 +243,7 @@ def _with_random_processing(protocol: Protocol, rng: np.random.Generator) -> Pro
 
 
 def _draw_resolution(rng: np.random.Generator, in_plane_mm: float) -> tuple[float, float]:
-    """Scanners interpolate small voxels more often: nobody acquires 0.4 mm at 5 mm slices."""
+    """Draw the acquired share of k-space, which is lower for small voxels, since scanners interpolate these."""
     if rng.random() < 0.4:
         return 1.0, 1.0
     low = float(np.clip(in_plane_mm / 1.1, 0.5, 0.9))

@@ -1,4 +1,4 @@
-"""Quantitative susceptibility maps in ppm, true ones and such as an inversion of the field leaves."""
+"""Quantitative susceptibility maps in ppm, from the true susceptibility or by inversion of the field."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ TKD_THRESHOLD = 0.19
 def invert_field(
     field_ppm: Array, spacing_mm: Triple, b0_direction: Triple, threshold: float = TKD_THRESHOLD
 ) -> Array:
-    """Truncated k-space division: chi = F^-1[ sign(D) / max(|D|, threshold) F(field) ], in ppm.
+    """Return chi = F^-1[ sign(D) / max(|D|, threshold) F(field) ] in ppm (truncated k-space division).
 
     Parameters
     ----------
-    field_ppm : (I, J, K) field of the brain, 0 outside
+    field_ppm : (I, J, K) field in the brain, 0 outside
     spacing_mm, b0_direction : see `dipole_kernel`
-    threshold : the smaller, the sharper and the more streaks
+    threshold : a lower one gives a sharper map with more streaks
     """
     i, j, k = (scipy.fft.next_fast_len(int(size * 1.15), real=True) for size in field_ppm.shape)
     kernel = dipole_kernel((i, j, k), spacing_mm, b0_direction)
@@ -42,14 +42,14 @@ def susceptibility_map(
     protocol: Protocol,
     rng: np.random.Generator,
 ) -> Array:
-    """Make a QSM as a pipeline would give it: masked with an eroded rim, referenced to its mean, smoothed, noisy.
+    """Make a QSM as from a pipeline: within an eroded mask, relative to its median, smoothed and noisy.
 
     Parameters
     ----------
-    chi_ppm : true susceptibility
-    field_ppm : measured local field with its noise (used by the method 'tkd')
-    brain : mask
-    grid, protocol : of the scan
+    chi_ppm : (I, J, K) true susceptibility
+    field_ppm : (I, J, K) measured local field with its noise (used by the method 'tkd')
+    brain : (I, J, K) mask
+    grid, protocol : grid and protocol of the scan
     rng : random number generator
 
     Returns
@@ -61,7 +61,7 @@ def susceptibility_map(
     if not inside.any():
         inside = brain
     if protocol.qsm_method == "tkd":
-        # background field removal takes away what lies outside the mask (the sinuses), almost to the end
+        # background field removal subtracts the field of the sinuses outside the mask almost completely
         beyond = dipole_field(np.where(inside, np.float32(0.0), chi_ppm), grid.spacing_mm, grid.b0_direction, 1.2)
         field_ppm = field_ppm - np.float32(rng.uniform(0.85, 1.0)) * beyond
         threshold = float(np.exp(rng.uniform(np.log(0.09), np.log(0.27))))

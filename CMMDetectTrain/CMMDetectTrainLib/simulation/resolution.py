@@ -1,4 +1,4 @@
-"""From the fine grid to the scan's voxels: k-space crop in plane, k-space crop or slice profile through plane."""
+"""From fine grids to voxels: k-space crop in plane, and k-space crop or slice profile through plane."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Factors = tuple[int, int, int]
 
 @lru_cache(maxsize=64)
 def kspace_crop_matrix(size: int, factor: int) -> NDArray[np.float32]:
-    """Sample ``size`` voxels from ``size * factor`` fine ones by keeping the center of k-space.
+    """Return the matrix that samples ``size`` voxels from ``size * factor`` fine ones by cropping k-space.
 
     Returns
     -------
-    matrix : (size, size * factor); a constant keeps its value, edges ring (Gibbs)
+    matrix : (size, size * factor); constants keep their value, edges ring (Gibbs)
 
     >>> bool(np.allclose(kspace_crop_matrix(8, 4).sum(axis=1), 1.0, atol=1e-5))
     True
@@ -30,7 +30,7 @@ def kspace_crop_matrix(size: int, factor: int) -> NDArray[np.float32]:
     # fine voxel f lies at (f + 1/2) / factor - 1/2 of the coarse grid
     shift = np.exp(-2j * np.pi * frequency / size * (0.5 / factor - 0.5))
     if size % 2 == 0:
-        kept[frequency == -size // 2] *= 0.0  # no partner at +Nyquist: keeping it would leave an imaginary part
+        kept[frequency == -size // 2] *= 0.0  # it has no partner at +Nyquist, so it would leave an imaginary part
     coarse = np.fft.ifft(kept * shift[:, None], axis=0) / factor
     matrix = coarse.real.astype(np.float32)
     matrix.flags.writeable = False
@@ -39,7 +39,7 @@ def kspace_crop_matrix(size: int, factor: int) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=64)
 def slice_profile_matrix(size: int, factor: int) -> NDArray[np.float32]:
-    """Average ``factor`` fine voxels to one slice, as a selective two-dimensional excitation does.
+    """Return the matrix that averages ``factor`` fine voxels to one slice, as a 2D excitation does.
 
     >>> slice_profile_matrix(2, 2).tolist()
     [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
@@ -50,13 +50,13 @@ def slice_profile_matrix(size: int, factor: int) -> NDArray[np.float32]:
 
 
 def to_voxels(fine: NDArray[np.float32], factors: Factors, three_dimensional: bool) -> NDArray[np.float32]:
-    """Bring a real fine-grid array to the scan's voxels.
+    """Bring a real array on a fine grid to the voxels of the scan.
 
     Parameters
     ----------
     fine : (I * fi, J * fj, K * fk)
     factors : fi, fj, fk
-    three_dimensional : k-space crop also through plane; else a slice profile
+    three_dimensional : whether k-space is cropped through plane too, instead of averaging over a slice profile
 
     Returns
     -------
@@ -70,7 +70,7 @@ def to_voxels(fine: NDArray[np.float32], factors: Factors, three_dimensional: bo
 
 
 def acquire_kspace(signal: NDArray[np.complex64], protocol: Protocol) -> NDArray[np.complex64]:
-    """Zero the part of k-space that the protocol does not acquire and apodize the rest; the array may be changed."""
+    """Zero the part of k-space that is not acquired and apodize the rest; ``signal`` may be overwritten."""
     for axis, share in _filtered_axes(protocol):
         weight = _kspace_weight(signal.shape[axis], share, protocol.apodization)
         spectrum = scipy.fft.fft(signal, axis=axis, overwrite_x=True)
@@ -80,12 +80,12 @@ def acquire_kspace(signal: NDArray[np.complex64], protocol: Protocol) -> NDArray
 
 
 def acquire_piece(signal: NDArray[np.complex64], protocol: Protocol) -> NDArray[np.complex64]:
-    """Do as `acquire_kspace`, but for a piece of a scan: its opposite borders do not reach each other."""
+    """Filter a piece of a scan as `acquire_kspace` does, but without wrapping around its borders."""
     for axis, share in _filtered_axes(protocol):
         size = signal.shape[axis]
         kernel = np.fft.ifft(_kspace_weight(4 * size, share, protocol.apodization)).real
         matrix = kernel[np.abs(np.subtract.outer(np.arange(size), np.arange(size)))]
-        # near the border part of the kernel hangs over: what is left of it keeps a constant
+        # near the border, the kernel is cut off and renormalized, so that constants keep their value
         matrix /= matrix.sum(axis=1, keepdims=True)
         moved = np.tensordot(matrix.astype(np.complex64), signal, axes=(1, axis))
         signal = np.moveaxis(moved, 0, axis)
@@ -93,7 +93,7 @@ def acquire_piece(signal: NDArray[np.complex64], protocol: Protocol) -> NDArray[
 
 
 def _filtered_axes(protocol: Protocol) -> list[tuple[int, float]]:
-    """Axes that are phase or frequency encoded, and the share of their k-space that is acquired."""
+    """Return the encoded axes that need filtering, with the acquired share of their k-space."""
     through = (protocol.slice_resolution,) if protocol.three_dimensional else ()
     shares = (*protocol.resolution, *through)
     return [(axis, share) for axis, share in enumerate(shares) if share < 1.0 or protocol.apodization]
@@ -107,12 +107,12 @@ def _kspace_weight(size: int, share: float, apodization: float) -> NDArray[np.fl
 
 
 def extended(image: NDArray[np.complex64], widths: tuple[int, int, int]) -> NDArray[np.complex64]:
-    """Continue a complex image beyond its borders: the magnitude mirrored, the phase going on as it came.
+    """Extend a complex image beyond its borders, with mirrored magnitude and linearly continued phase.
 
     Parameters
     ----------
     image : (I, J, K)
-    widths : voxels to add at both ends of each axis
+    widths : number of voxels to add at both ends of each axis
 
     >>> ramp = np.exp(0.1j * np.arange(8)).reshape(8, 1, 1).astype(np.complex64)
     >>> [round(float(angle), 2) for angle in np.angle(extended(ramp, (2, 0, 0))[:3, 0, 0])]

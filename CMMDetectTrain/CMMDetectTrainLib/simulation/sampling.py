@@ -1,4 +1,4 @@
-"""Tissue brought to the voxels of a grid: slab by slab for a scan, or once for several patches of one place."""
+"""Tissue sampled on a grid: in slabs for a scan, or once for several patches of one piece."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .tissues import PARENCHYMA
 
 Array = NDArray[np.float32]
 CHUNK_POINTS = 120_000
-#: Share of brain tissue in a voxel that is tissue and not CSF.
+#: Least share of brain tissue in a voxel that counts as tissue.
 LEAST_TISSUE = 0.5
 
 
 class TissueSource(Interface):
-    """What the scanner needs to know about a body; `Head`, `FreeTissue` and `SampledTissue` are such."""
+    """What the scanner needs to know about a body, as provided by `Head`, `FreeTissue` and `SampledTissue`."""
 
     @property
     def chi_ppm(self) -> dict[str, float]:
@@ -40,14 +40,14 @@ class TissueSource(Interface):
 
 @dataclass(frozen=True)
 class SampledTissue:
-    """A piece of a body on one grid, so that acquiring it again costs little.
+    """A piece of a body sampled on one grid, so that it can be acquired repeatedly at little cost.
 
     Attributes
     ----------
     source : the body
-    grid : the only one that can be asked for
-    shares : tissues that occur and their share, averaged over thin slices
-    depth : (I, J, K) mm below the brain's hull, negative outside
+    grid : the only grid for which it can be evaluated
+    shares : tissues that occur and their shares, (I, J, K), averaged over thin slices
+    depth : (I, J, K) depth in mm below the brain's hull, negative outside
     """
 
     source: TissueSource
@@ -84,7 +84,7 @@ class SampledTissue:
 
 
 def sample_tissue(source: TissueSource, grid: Grid, thin_slice_mm: float) -> SampledTissue:
-    """Sample a source on a grid, averaged over thin slices."""
+    """Sample a source on a grid, averaged over thin slices of about ``thin_slice_mm``."""
     shares: dict[str, Array] = {}
     for slab, tissue, share in mean_fractions(source, grid, thin_slice_mm):
         if share.any():
@@ -93,9 +93,9 @@ def sample_tissue(source: TissueSource, grid: Grid, thin_slice_mm: float) -> Sam
 
 
 def tissue_on(source: TissueSource, grid: Grid) -> NDArray[np.bool_]:
-    """Which voxels of a grid hold more brain tissue than CSF and membranes.
+    """Return which voxels of a grid contain more brain tissue than CSF and membranes.
 
-    A microbleed lies there: what is dark in a sulcus or in a ventricle is a vessel or calcium, and hardly ever one.
+    Microbleeds lie only there: a dark spot in a sulcus or ventricle is almost always a vessel or a calcification.
     """
     share = np.zeros(grid.shape, np.float32)
     for tissue, part in source.fractions(grid):
@@ -105,7 +105,7 @@ def tissue_on(source: TissueSource, grid: Grid) -> NDArray[np.bool_]:
 
 
 def mean_fractions(source: TissueSource, grid: Grid, thin_slice_mm: float) -> Iterator[tuple[slice, str, Array]]:
-    """Share of every tissue in some slices at a time, averaged over slices of about ``thin_slice_mm``."""
+    """Yield slabs, tissues and their shares there, averaged over thin slices of about ``thin_slice_mm``."""
     thin = 1 if isinstance(source, SampledTissue) else max(1, round(grid.spacing_mm[2] / thin_slice_mm))
     for slab in _slabs(grid, 0 if isinstance(source, SampledTissue) else thin):
         layers = grid.block((0, 0, slab.start), (*grid.shape[:2], slab.stop - slab.start)).refined((1, 1, thin))
@@ -116,7 +116,7 @@ def mean_fractions(source: TissueSource, grid: Grid, thin_slice_mm: float) -> It
 
 
 def depth_of(source: TissueSource, grid: Grid) -> Array:
-    """Distance of all voxels to the brain's hull, negative outside, computed some slices at a time."""
+    """Return the depth in mm of all voxels below the brain's hull, negative outside, computed in slabs."""
     if isinstance(source, SampledTissue):
         return source.depth_on(grid)
     depth = np.empty(grid.shape, np.float32)
@@ -126,7 +126,7 @@ def depth_of(source: TissueSource, grid: Grid) -> Array:
 
 
 def _slabs(grid: Grid, thin: int) -> Iterator[slice]:
-    """Ranges of slices that hold about `CHUNK_POINTS` points: few calls for patches, little memory for scans."""
+    """Yield slabs of about `CHUNK_POINTS` points: few calls for patches, little memory for scans."""
     step = max(1, CHUNK_POINTS // (grid.shape[0] * grid.shape[1] * thin)) if thin else grid.shape[2]
     for first in range(0, grid.shape[2], step):
         yield slice(first, min(first + step, grid.shape[2]))

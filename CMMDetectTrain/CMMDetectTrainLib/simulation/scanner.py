@@ -1,4 +1,4 @@
-"""The acquisition: tissues, vessels and deposits in, a noisy complex image out."""
+"""Simulated acquisition: a noisy complex image of tissues, vessels and deposits."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from .tissues import TISSUES, spoiled_gradient_echo
 Array = NDArray[np.float32]
 ComplexArray = NDArray[np.complex64]
 HALF_HEAD_MM = 110.0
-#: Half the phase across a voxel, in rad, that costs less than 1 % of the signal.
+#: Half the phase across a voxel, in rad, that reduces the signal by less than 1 %.
 SLIGHT_DEPHASING = 0.24
 BRAIN_TISSUES = frozenset(TISSUES) - {"air", "bone", "marrow", "fat", "muscle", "blood"}
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """What an acquisition leaves behind.
+    """Result of an acquisition; all arrays are (I, J, K).
 
     Attributes
     ----------
-    image : (I, J, K) complex, with noise
-    local_field_ppm : field of what is in the brain, without noise and without wraps
+    image : complex image, with noise
+    local_field_ppm : field of the sources in the brain, without noise or phase wraps
     chi_ppm : true susceptibility, averaged over voxels
     brain : mask
-    depth_mm : below the brain's hull, negative outside
-    noise : standard deviation in one channel, units of ``image``
+    depth_mm : depth below the brain's hull, negative outside
+    noise : standard deviation of the noise in one channel, units of ``image``
     tissue_signal : median magnitude of the brain's tissue without shading or noise, units of ``image``
-    vessels : change of the signal by vessels, complex factor
-    magnitude : of tissue alone, without shading, noise, vessels and deposits
+    vessels : effect of vessels on the signal, complex factor
+    magnitude : magnitude of tissue alone, without shading, noise, vessels and deposits
     """
 
     image: ComplexArray
@@ -68,11 +68,11 @@ def expose(
     Parameters
     ----------
     source : tissues
-    vessels : all that can be seen
-    deposits : what microbleeds and their like do to the signal
-    grid, protocol : of the scan
+    vessels : visible vessels
+    deposits : effect of microbleeds and other deposits on the signal
+    grid, protocol : grid and protocol of the scan
     rng : random number generator
-    detail : where to spend time
+    detail : level of detail
     """
     magnitude, chi = _tissue_magnitude(source, grid, protocol, rng, detail.thin_slice_mm)
     depth = depth_of(source, grid)
@@ -99,13 +99,13 @@ def expose(
 def receive(
     signal: ComplexArray, protocol: Protocol, noise: float, rng: np.random.Generator, piece: bool = False
 ) -> ComplexArray:
-    """Shade by the coil, add noise and a ghost, keep the acquired part of k-space.
+    """Apply coil shading, noise, a motion ghost and the k-space filter.
 
     Parameters
     ----------
     signal : (I, J, K)
-    protocol : says all this
-    noise : standard deviation in one channel
+    protocol : decides all of these
+    noise : standard deviation of the noise in one channel
     rng : random number generator
     piece : whether the signal is only a piece of a scan
     """
@@ -114,13 +114,13 @@ def receive(
     grain = rng.standard_normal(shape, dtype=np.float32).view(np.complex64)[..., 0]
     grain *= np.float32(noise)
     if protocol.noise_spread:
-        # parallel imaging: noisier where the coils see alike
+        # parallel imaging is noisier where the sensitivities of coils are similar
         grain *= np.exp(np.abs(smooth_noise(signal.shape, protocol.noise_spread, rng)))
     signal += grain
     if protocol.ghost:
         size = signal.shape[1]
         moved = np.arange(size) + int(size * rng.uniform(0.2, 0.5))
-        # what lies beside a piece is not known: its mirror image, so that no seam crosses it
+        # a piece continues as its mirror image, so that the ghost has no seam
         moved = np.where(moved < size, moved, 2 * size - 1 - moved) if piece else moved % size
         signal += signal[:, moved] * np.complex64(protocol.ghost * np.exp(2j * np.pi * rng.random()))
     return acquire_piece(signal, protocol) if piece else acquire_kspace(signal, protocol)
@@ -134,7 +134,7 @@ def _turned(magnitude: Array, phase: Array) -> ComplexArray:
 
 
 def _typical(magnitude: Array, brain: NDArray[np.bool_]) -> float:
-    """Median of the brain's magnitude, from every second voxel along each axis if that is enough."""
+    """Return the median magnitude in the brain, from every second voxel along each axis if these are enough."""
     thin = (slice(None, None, 2),) * 3
     if np.count_nonzero(brain[thin]) > 1000:
         magnitude, brain = magnitude[thin], brain[thin]
@@ -144,7 +144,7 @@ def _typical(magnitude: Array, brain: NDArray[np.bool_]) -> float:
 def _tissue_magnitude(
     source: TissueSource, grid: Grid, protocol: Protocol, rng: np.random.Generator, thin_slice_mm: float
 ) -> tuple[Array, Array]:
-    """Magnitude and susceptibility of tissue."""
+    """Return magnitude and susceptibility of tissue."""
     signals = _tissue_signals(protocol, rng)
     magnitude, chi = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
     for slab, tissue, share in mean_fractions(source, grid, thin_slice_mm):
@@ -156,7 +156,7 @@ def _tissue_magnitude(
 
 
 def _tissue_signals(protocol: Protocol, rng: np.random.Generator) -> dict[str, np.float32]:
-    """Signal of every tissue, relaxation and density varied by some percent from scan to scan."""
+    """Draw the signal of each tissue; relaxation and density vary by some percent from scan to scan."""
     signals = {
         name: rng.normal(1.0, 0.03)
         * spoiled_gradient_echo(
@@ -172,7 +172,7 @@ def _tissue_signals(protocol: Protocol, rng: np.random.Generator) -> dict[str, n
 
 
 def _texture(grid: Grid, rng: np.random.Generator) -> Array:
-    """Structure of tissue that no map has: some percent, fine and often drawn out along one axis, and coarser."""
+    """Draw a texture of tissue of some percent: fine, often elongated along one axis, and coarse."""
     widths = 0.7 * np.exp(rng.normal(0.0, 0.4, 3)) / np.array(grid.spacing_mm)
     fine = ndimage.gaussian_filter(rng.standard_normal(grid.shape, dtype=np.float32), widths, truncate=2.5)
     coarse = slowly_varying(grid, lambda points: rng.standard_normal((len(points), 1), dtype=np.float32), 4.0)[..., 0]
@@ -184,7 +184,7 @@ def _texture(grid: Grid, rng: np.random.Generator) -> Array:
 
 
 def _background_field(source: TissueSource, grid: Grid) -> Array:
-    """Field of air and bone in ppm on the scan's grid."""
+    """Return the field of air and bone in ppm on the grid of the scan."""
     field, affine = source.background_field()
     from_world = np.linalg.inv(affine)
 
@@ -196,7 +196,7 @@ def _background_field(source: TissueSource, grid: Grid) -> Array:
 
 
 def _local_field(chi_ppm: Array, grid: Grid, mirror_vox: int) -> Array:
-    """Field of what is in the brain; beyond the border of a piece of a scan its mirror image goes on."""
+    """Return the field of the sources in the brain; a piece of a scan is mirrored at its borders."""
     wide = np.pad(chi_ppm, mirror_vox, mode="reflect")
     field = dipole_field(wide, grid.spacing_mm, grid.b0_direction, padding=1.2)
     inner = slice(mirror_vox, -mirror_vox or None)
@@ -204,7 +204,7 @@ def _local_field(chi_ppm: Array, grid: Grid, mirror_vox: int) -> Array:
 
 
 def _dephasing(phase: Array) -> Array:
-    """Signal that a linear phase across the voxel leaves, from the phase at voxel centers."""
+    """Return the share of signal left by dephasing in voxels, for a linear phase between their centers."""
     left = np.ones(phase.shape, np.float32)
     for axis in range(3):
         if phase.shape[axis] > 1:
@@ -225,7 +225,7 @@ def _small_things(vessels: Segments, grid: Grid, protocol: Protocol, detail: Det
 
 
 def _coil_phase(grid: Grid, rng: np.random.Generator) -> Array:
-    """Phase that is left of the coils: constant, linear and quadratic, some rad over a head."""
+    """Draw the phase of the coils: constant, linear and quadratic terms, some rad over a head."""
     halves = [0.5 * size * step / HALF_HEAD_MM for size, step in zip(grid.shape, grid.spacing_mm, strict=True)]
     i, j, k = np.ix_(*(np.linspace(-h, h, n, dtype=np.float32) for h, n in zip(halves, grid.shape, strict=True)))
     a = rng.uniform(-np.pi, np.pi, 5).astype(np.float32)
@@ -233,7 +233,7 @@ def _coil_phase(grid: Grid, rng: np.random.Generator) -> Array:
 
 
 def _shading(shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> Array:
-    """Receive field: exponential of a smooth random field, brighter near the coils."""
+    """Draw the receive field: the exponential of a smooth random field, brighter near the coils."""
     logarithm = smooth_noise(shape, strength, rng)
     strength *= rng.uniform(0.0, 1.5)
     first, second = (np.linspace(-1, 1, size, dtype=np.float32) for size in shape[:2])
@@ -243,7 +243,7 @@ def _shading(shape: tuple[int, ...], strength: float, rng: np.random.Generator) 
 
 
 def smooth_noise(shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> Array:
-    """Random field of that standard deviation at 4 x 4 x 3 nodes, smooth between them."""
+    """Draw a random field of standard deviation ``strength`` at 4 x 4 x 3 nodes, smooth between them."""
     lattice = rng.normal(0.0, strength, (4, 4, 3)).astype(np.float32)
     for axis, size in enumerate(shape):
         lattice = np.moveaxis(np.tensordot(_smooth_steps(lattice.shape[axis], size), lattice, axes=(1, axis)), 0, axis)
@@ -251,7 +251,7 @@ def smooth_noise(shape: tuple[int, ...], strength: float, rng: np.random.Generat
 
 
 def _smooth_steps(nodes: int, size: int) -> Array:
-    """Matrix (size, nodes) that interpolates smoothly between nodes."""
+    """Return the matrix (size, nodes) of smooth interpolation between nodes."""
     position = np.linspace(0.0, nodes - 1.0, size)
     low = np.minimum(position.astype(int), nodes - 2)
     part = position - low

@@ -1,4 +1,4 @@
-"""One draw of everything: a head, its vessels, microbleeds and mimics, scanned once, in all three modalities."""
+"""Simulation of one scan: a head with vessels, microbleeds and mimics, acquired once, in all three modalities."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SimulatedScan:
-    """One acquisition with its truth.
+    """A simulated scan with its truth.
 
     Attributes
     ----------
-    protocol : how it was acquired
-    grid : of all arrays
-    images : by modality, (I, J, K) float32; magnitudes in scanner units, QSM in ppm
-    phase : (I, J, K) rad, wrapped
-    truth : by modality
+    protocol : its acquisition protocol
+    grid : grid of all arrays
+    images : image of each modality, (I, J, K) float32; magnitudes in scanner units, QSM in ppm
+    phase : (I, J, K) wrapped phase, rad
+    truth : truth of each modality
     brain : (I, J, K) mask
-    tissue_signal : what ordinary tissue measures on the magnitude images, without shading
-    age_years : of the person
+    tissue_signal : signal of ordinary tissue on the magnitude images, without shading
+    age_years : age of the person
     """
 
     protocol: Protocol
@@ -55,7 +55,7 @@ class SimulatedScan:
     age_years: float
 
     def scan(self, modality: Modality, name: str = "simulated") -> Scan:
-        """Give one modality as a `Scan`, as if read from a file."""
+        """Return the image of one modality as a `Scan`, as if read from a file."""
         return Scan(self.images[modality], self.grid.affine, modality, name)
 
 
@@ -66,9 +66,9 @@ def simulate_scan(protocol: Protocol, seed: int, lesions: int | None = None, det
     Parameters
     ----------
     protocol : see `find_protocol` and `draw_protocol`
-    seed : the same seed gives the same scan, byte by byte
+    seed : the same seed gives the same scan, byte for byte
     lesions : number of microbleeds; None draws it
-    detail : where to spend time
+    detail : level of detail
     """
     rng = np.random.default_rng(seed)
     head = draw_head(rng)
@@ -85,7 +85,7 @@ def simulate_scan(protocol: Protocol, seed: int, lesions: int | None = None, det
 
 
 def _show(deposits: list[Deposit], head: Head, grid: Grid, protocol: Protocol, detail: Detail) -> list[Shown]:
-    """Compute what deposits do to a scan; those that reach no voxel are left out."""
+    """Compute the effects of deposits on a scan; deposits that do not reach the grid are left out."""
     shown = []
     for deposit in deposits:
         modulation = modulation_of_deposit(deposit, grid, protocol, detail)
@@ -103,7 +103,7 @@ def _develop(
     rng: np.random.Generator,
     age_years: float,
 ) -> SimulatedScan:
-    """Make the three modalities and their truth out of one acquisition."""
+    """Make the images of the three modalities and their truth from one acquisition."""
     gain = np.float32(np.exp(rng.uniform(np.log(60.0), np.log(1500.0))) / exposure.tissue_signal)
     images = {modality: make_image(exposure, modality, grid, protocol, rng) for modality in Modality}
     truth = {
@@ -136,11 +136,11 @@ def make_image(
 
     Parameters
     ----------
-    exposure : acquired
-    modality : of the image
-    grid, protocol : of the exposure
+    exposure : the acquisition
+    modality : modality of the image
+    grid, protocol : grid and protocol of the acquisition
     rng : random number generator
-    margin_vox : a piece of a scan is extended this far in plane before it is filtered
+    margin_vox : width by which a piece of a scan is extended in plane before filtering
     """
     if modality is Modality.T2STAR:
         return np.abs(exposure.image).astype(np.float32)
@@ -154,14 +154,14 @@ def make_image(
 
 
 def view_of(exposure: Exposure, modality: Modality, image: Array) -> View:
-    """Tell what can be seen in an image of one modality, in units of the exposure or in ppm."""
+    """Return the view of an image of one modality, which is in units of the exposure or in ppm."""
     tissue = np.float32(exposure.tissue_signal)
     relative = image / tissue if modality.lesions_are_dark else image
     return View(modality, relative, exposure.magnitude / tissue, exposure.brain)
 
 
 def _qsm(exposure: Exposure, grid: Grid, protocol: Protocol, rng: np.random.Generator) -> Array:
-    """Susceptibility from the field with the noise that the phase has there."""
+    """Make a QSM from the field with the noise of the phase."""
     magnitude = np.maximum(np.abs(exposure.image), np.float32(exposure.noise))
     spread = exposure.noise / magnitude / abs(phase_per_ppm(protocol.field_t, protocol.te_ms))
     field = exposure.local_field_ppm + (spread * rng.standard_normal(grid.shape)).astype(np.float32)

@@ -17,13 +17,13 @@ Array = NDArray[np.float32]
 
 
 def susceptibility_weighted(image: ComplexArray, spacing_mm: Triple, protocol: Protocol) -> Array:
-    """Make an SWI out of a complex image.
+    """Make an SWI from a complex image.
 
     Parameters
     ----------
     image : (I, J, K)
-    spacing_mm : of the voxels
-    protocol : says filter, width, power and mask
+    spacing_mm : voxel spacing
+    protocol : decides filter, width, power and mask
 
     Returns
     -------
@@ -37,7 +37,7 @@ def susceptibility_weighted(image: ComplexArray, spacing_mm: Triple, protocol: P
 
 
 def highpass_phase(image: ComplexArray, spacing_mm: Triple, kind: str, width_mm: float) -> Array:
-    """Phase of the image relative to its own low-pass, slice by slice: angle(S conj(LP(S))), in rad.
+    """Return the phase of an image relative to its low-pass, slice by slice: angle(S conj(LP(S))), in rad.
 
     ``hann`` keeps the central k-space of 2 / ``width_mm`` cycles per mm under a Hann window, as scanners do;
     ``gaussian`` weighs neighbors in space.
@@ -56,7 +56,7 @@ def highpass_phase(image: ComplexArray, spacing_mm: Triple, kind: str, width_mm:
 
 
 def phase_mask(phase: Array, kind: str = "linear") -> Array:
-    """Weight from 0 to 1: dark where the phase is that of veins (negative here).
+    """Return weights from 0 to 1 that are low where the phase is that of veins (negative here).
 
     >>> phase_mask(np.float32([-np.pi, -np.pi / 2, 0.0, 1.0])).round(2).tolist()
     [0.0, 0.5, 1.0, 1.0]
@@ -70,14 +70,14 @@ def phase_mask(phase: Array, kind: str = "linear") -> Array:
 
 
 def darkening(factor: ComplexArray, spacing_mm: Triple, modality: Modality, protocol: Protocol) -> Array:
-    """Share of a magnitude (T2*) or of an SWI that a complex factor leaves of even tissue.
+    """Return the share of the signal of uniform tissue that a complex factor leaves on T2* magnitude or SWI.
 
     Parameters
     ----------
-    factor : (I, J, K) a block of the scan, about 1 at its border
-    spacing_mm : of the voxels
-    modality : of the image
-    protocol : says how an SWI is filtered
+    factor : (I, J, K) complex factor on a block of the scan, about 1 at its border
+    spacing_mm : voxel spacing
+    modality : modality of the image
+    protocol : decides how an SWI is filtered
     """
     share = np.abs(factor).astype(np.float32)
     if modality is not Modality.SWI or protocol.swi_filter == "none":

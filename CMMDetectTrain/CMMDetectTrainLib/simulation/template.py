@@ -1,4 +1,4 @@
-"""The MNI152 tissue maps that nilearn's wheel carries, and what follows from them: depth, ventricles, regions."""
+"""The MNI152 tissue maps in nilearn's wheel, and maps derived from them: depth, ventricles, sulci, regions."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ REGIONS = (
 
 @dataclass(frozen=True)
 class Nucleus:
-    """A deep nucleus as an ellipsoid in MNI mm; most exist left and right.
+    """A deep nucleus on both sides, as an ellipsoid in MNI mm.
 
     Attributes
     ----------
     tissue : name in `TISSUES`
-    center_mm, axes_mm : of the right one
-    turn_deg : rotation about the S axis that moves its front end outward if negative, inward if positive
+    center_mm, axes_mm : center and semi-axes of the right one
+    turn_deg : rotation about the S axis; if positive, its anterior end is moved medially
     gray_only : whether only gray matter of the template belongs to it
     """
 
@@ -65,12 +65,12 @@ class Template:
     Attributes
     ----------
     gray, white : (I, J, K) probabilities, 1 mm
-    affine : (4, 4) of these maps to MNI mm
-    depth_mm : 2 mm grid; distance to the brain's hull, negative outside
-    ventricle_mm : 2 mm grid; distance to the lateral and third ventricles
-    sulcal : 2 mm grid; smooth share of CSF
-    regions : 2 mm grid; index into `REGIONS`
-    coarse_affine : (4, 4) of the 2 mm grid
+    affine : (4, 4) from voxels of these maps to MNI mm
+    depth_mm : depth below the brain's hull, negative outside, on the 2 mm grid
+    ventricle_mm : distance to the lateral and third ventricles, on the 2 mm grid
+    sulcal : smoothed share of CSF, on the 2 mm grid
+    regions : index into `REGIONS`, on the 2 mm grid
+    coarse_affine : (4, 4) from voxels of the 2 mm grid to MNI mm
     """
 
     gray: Array
@@ -83,45 +83,45 @@ class Template:
     coarse_affine: NDArray[np.float64]
 
     def at(self, coarse_map: NDArray[np.generic], points_mm: Array, order: int = 0) -> Array:
-        """Look up a 2 mm map at MNI points (N, 3); beyond its edge its last value goes on."""
+        """Interpolate a map on the 2 mm grid at MNI points (N, 3); beyond its border, with the nearest value."""
         index = to_voxel(self.coarse_affine, points_mm).T
         return ndimage.map_coordinates(coarse_map, index, order=order, mode="nearest", output=np.float32)
 
     def tissue_at(self, points_mm: Array) -> tuple[Array, Array]:
-        """Gray and white matter probability at MNI points (N, 3)."""
+        """Return the probabilities of gray and white matter at MNI points (N, 3)."""
         index = to_voxel(self.affine, points_mm).T.astype(np.float32)
         gray = ndimage.map_coordinates(self.gray, index, order=1, output=np.float32)
         return gray, ndimage.map_coordinates(self.white, index, order=1, output=np.float32)
 
     @cached_property
     def voxels_by_region(self) -> tuple[NDArray[np.int64], ...]:
-        """Voxels of the 2 mm grid of every region (see `REGIONS`), (N, 3), at least 2 mm below the brain's hull."""
+        """Voxels (N, 3) of the 2 mm grid in each of the `REGIONS`, more than 2 mm below the brain's hull."""
         deep = self.depth_mm > 2.0
         return tuple(np.argwhere((self.regions == region) & deep) for region in range(len(REGIONS)))
 
     @cached_property
     def feet_mm(self) -> Array:
-        """Point of the brain's hull that lies above every voxel of the 2 mm grid, (I, J, K, 3) MNI mm."""
+        """Nearest point of the brain's hull to each voxel of the 2 mm grid, (I, J, K, 3) MNI mm."""
         smooth = ndimage.gaussian_filter(self.depth_mm, 1.5)
         upward = np.stack(np.gradient(smooth), axis=-1)
         upward /= np.maximum(np.linalg.norm(upward, axis=-1, keepdims=True), 1e-3)
         points = to_world(self.coarse_affine, np.moveaxis(np.indices(smooth.shape), 0, -1))
-        # the 2 mm grid runs along the axes of MNI space, perhaps backward
+        # the 2 mm grid runs along the axes of MNI space, perhaps in reverse
         signs = np.sign(np.diag(self.coarse_affine)[:3])
         return (points - self.depth_mm[..., None] * upward * signs).astype(np.float32)
 
     def height_above_mm(self, level_mm: float) -> Array:
-        """Height of every voxel of the 2 mm grid above a level of the S axis, mm."""
+        """Return the height in mm of each voxel of the 2 mm grid above a level of the S axis."""
         heights = self.coarse_affine[2, 2] * np.arange(self.regions.shape[2]) + self.coarse_affine[2, 3] - level_mm
         return np.broadcast_to(heights.astype(np.float32), self.regions.shape)
 
     @cached_property
     def midplane_depth_mm(self) -> Array:
-        """Depth below the hull on the 2 mm grid, widened across the mid-plane, for what runs along it."""
+        """Depth below the hull on the 2 mm grid, dilated across the mid-plane, for structures that run along it."""
         return np.asarray(ndimage.maximum_filter(self.depth_mm, (9, 1, 1)), dtype=np.float32)
 
     def slopes_of(self, values: Array) -> tuple[Array, Array, Array]:
-        """Slope along the three axes of a map on the 2 mm grid, smoothed."""
+        """Return the smoothed gradient of a map on the 2 mm grid, along its three axes."""
         i, j, k = (part.astype(np.float32) for part in np.gradient(ndimage.gaussian_filter(values, 1.0)))
         return i, j, k
 
@@ -136,7 +136,7 @@ class Template:
         return self.slopes_of(ndimage.gaussian_filter(self.depth_mm, 1.5))
 
     def points_of(self, chosen: NDArray[np.bool_]) -> Array:
-        """MNI mm of chosen voxels of the 2 mm grid."""
+        """Return the MNI points (N, 3) of chosen voxels of the 2 mm grid."""
         return to_world(self.coarse_affine, np.argwhere(chosen)).astype(np.float32)
 
     def random_points(self, chosen: NDArray[np.bool_], rng: np.random.Generator, count: int) -> Array:
@@ -177,7 +177,7 @@ def load_template() -> Template:
 
 
 def inside_nucleus(points_mm: Array, nucleus: Nucleus, scale: float = 1.0) -> Array:
-    """Distance of MNI points (..., 3) from a nucleus' center, in units of its surface; left and right alike."""
+    """Return the distance of MNI points (..., 3) from the center of a nucleus, which is 1 at its surface."""
     angle = np.deg2rad(nucleus.turn_deg)
     x = np.abs(points_mm[..., 0]) - np.float32(nucleus.center_mm[0])
     y = points_mm[..., 1] - np.float32(nucleus.center_mm[1])
@@ -193,7 +193,7 @@ def _signed_depth_mm(brain: NDArray[np.bool_]) -> Array:
     inner = (slice(16, -16),) * 3
     hull = ndimage.binary_fill_holes(ndimage.binary_closing(padded, iterations=6)[inner] | brain)
     inside = ndimage.distance_transform_edt(hull, sampling=COARSE_MM)
-    # skull and scalp do not follow the brain's dents
+    # skull and scalp do not follow the concavities of the brain
     smooth_hull = ndimage.gaussian_filter(ndimage.binary_closing(padded, iterations=12).astype(np.float32), 3.0) > 0.45
     outside = ndimage.distance_transform_edt(~(smooth_hull[inner] | hull), sampling=COARSE_MM)
     return np.asarray(ndimage.gaussian_filter(inside - outside, 0.7), dtype=np.float32)
@@ -206,12 +206,12 @@ def _ventricles(brain: Array, depth: Array, mni: Array) -> NDArray[np.bool_]:
 
 
 def below_tentorium(points_mm: Array) -> NDArray[np.bool_]:
-    """Which MNI points (..., 3) lie below the tentorium, as long as they lie behind the temporal lobes' tips."""
+    """Return which MNI points (..., 3) lie below the tentorium; valid behind the tips of the temporal lobes."""
     return np.asarray(points_mm[..., 2] < -8 - 0.3 * np.abs(points_mm[..., 0]))
 
 
 def _regions(gray: Array, white: Array, mni: Array) -> NDArray[np.uint8]:
-    """Label the 2 mm grid; borders are planes and ellipsoids, enough to say lobar, deep or infratentorial."""
+    """Label the 2 mm grid with planes and ellipsoids, enough to distinguish lobar, deep and infratentorial."""
     x, y, z = np.abs(mni[..., 0]), mni[..., 1], mni[..., 2]
     brain = gray + white > 0.6
     regions = np.where(gray > white, 2, 1)

@@ -1,4 +1,4 @@
-"""What tissues are made of: susceptibility, relaxation, proton density, and their gradient-echo signal."""
+"""Magnetic properties of tissues, and their gradient-echo signal."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FIELDS_T = (1.5, 3.0, 7.0)
 
 @dataclass(frozen=True)
 class Tissue:
-    """Properties of one tissue.
+    """Properties of a tissue.
 
     Attributes
     ----------
     chi_ppm : susceptibility
-    t1_ms, t2star_ms : at 1.5, 3 and 7 T
+    t1_ms, t2star_ms : T1 and T2* at 1.5, 3 and 7 T
     density : proton density relative to water
     """
 
@@ -27,7 +27,7 @@ class Tissue:
     density: float
 
     def relaxation_ms(self, field_t: float) -> tuple[float, float]:
-        """T1 and T2* at a field strength, interpolated over its logarithm.
+        """Return T1 and T2* at a field strength, interpolated over its logarithm.
 
         >>> TISSUES["white"].relaxation_ms(3.0)
         (1084.0, 53.0)
@@ -61,14 +61,14 @@ TISSUES: Mapping[str, Tissue] = {
     "blood": Tissue(0.30, (1440, 1600, 2000), (70, 25, 8), 0.85),
 }
 IRON_RICH = ("caudate", "putamen", "pallidum", "red_nucleus", "nigra", "dentate")
-#: What microbleeds lie in: a brain without its CSF, membranes and vessels.
+#: Tissues that contain microbleeds: the brain without CSF, membranes and vessels.
 PARENCHYMA = ("gray", "white", "white_lesion", "thalamus", *IRON_RICH)
 
 
 def spoiled_gradient_echo(
     tissue: Tissue, field_t: float, te_ms: float, tr_ms: float, flip_deg: float, r2star_scale: float = 1.0
 ) -> float:
-    """Steady-state magnitude of a spoiled gradient echo, relative to a proton density of 1.
+    """Return the steady-state magnitude of a spoiled gradient echo, relative to a proton density of 1.
 
     S = PD sin(a) (1 - E1) / (1 - cos(a) E1) exp(-TE R2*), E1 = exp(-TR / T1).
     """

@@ -1,4 +1,4 @@
-"""What a simulated scan really holds: one record a microbleed and a mimic, and their masks on the scan's grid."""
+"""Truth of a simulated scan: records of its microbleeds and mimics, and their masks on its grid."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from .truth_files import Truth, TruthRecord
 
 Array = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
-#: A voxel belongs to the apparent lesion if less than this share of the tissue's signal is left.
+#: A voxel belongs to the apparent lesion if less than this share of the tissue's signal is left,
 APPARENT_SHARE = 0.75
-#: ... or, on QSM, if its susceptibility differs by more than this.
+#: or, on QSM, if its susceptibility differs by more than this.
 APPARENT_PPM = 0.1
 LEAST_CONTRAST_TO_NOISE = 3.0
-#: ... and it is visible if the image shows this part of the contrast that it would have in even tissue,
+#: A lesion is visible if the image shows at least this share of the contrast that it has in uniform tissue,
 LEAST_CONTRAST_LEFT = 0.25
-#: and more than the ring around it varies, in its deviations (`contrast_to_ring`).
+#: and at least this contrast in standard deviations of the surrounding ring (`contrast_to_ring`).
 LEAST_DEVIATIONS = 2.0
 NEIGHBORS = np.ones((3, 3, 3), bool)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A deposit, where it lies and what it does to the scan."""
+    """A deposit with its region and its effect on the scan."""
 
     deposit: Deposit
     region: str
@@ -46,13 +46,13 @@ class Shown:
 
 @dataclass(frozen=True)
 class View:
-    """What can be seen in a scan of one modality.
+    """A scan of one modality, as needed to decide what is visible.
 
     Attributes
     ----------
-    modality : masks and visibility depend on it
+    modality : modality of the image
     image : (I, J, K) relative to the signal of ordinary tissue, or ppm
-    tissue : (I, J, K) magnitude without deposits, relative to ordinary tissue's
+    tissue : (I, J, K) magnitude without deposits, relative to that of ordinary tissue
     brain : (I, J, K) mask
     """
 
@@ -70,15 +70,15 @@ def tell_truth(
     grid: Grid,
     protocol: Protocol,
 ) -> Truth:
-    """Collect what a scan of one modality shows.
+    """Collect the truth of a scan of one modality.
 
     Parameters
     ----------
     view : the scan
-    shown : deposits
-    places : mimics of the anatomy and their regions
-    vessels : change of the signal by vessels; None if not known
-    grid, protocol : of the scan
+    shown : its deposits
+    places : mimics of the normal anatomy and their regions
+    vessels : effect of vessels on the signal, complex factor; None if unknown
+    grid, protocol : grid and protocol of the scan
     """
     microbleeds, mimics = np.zeros(grid.shape, np.uint16), np.zeros(grid.shape, np.uint16)
     records: list[TruthRecord] = []
@@ -100,7 +100,7 @@ def tell_truth(
 
 
 def apparent_weight(modulation: Modulation, grid: Grid, modality: Modality, protocol: Protocol) -> Array:
-    """How much a deposit changes voxels, as the signal left (1 none); on QSM on the scale of `APPARENT_PPM`."""
+    """Return the share of signal that a deposit leaves in voxels; QSM is scaled so that the same threshold applies."""
     if modality is Modality.QSM:
         return np.float32(1.0) - np.abs(modulation.chi_ppm) * np.float32((1.0 - APPARENT_SHARE) / APPARENT_PPM)
     factor = acquire_kspace(modulation.factor - np.complex64(1.0), protocol) + np.complex64(1.0)
@@ -108,7 +108,7 @@ def apparent_weight(modulation: Modulation, grid: Grid, modality: Modality, prot
 
 
 def apparent_mask(weight: Array, window: tuple[slice, slice, slice], deposit: Deposit, grid: Grid) -> BoolArray:
-    """Voxels of a block in which a deposit is seen: dark, without holes, in one piece with its center."""
+    """Return the mask of a deposit: dark voxels of a block, with holes filled, connected with its center."""
     dark = ndimage.binary_fill_holes(weight < APPARENT_SHARE)
     distance = _distance_mm(deposit.center_mm, window, grid)
     near = distance <= 0.5 * deposit.true_diameter_mm + 0.6 * max(grid.spacing_mm)
@@ -117,15 +117,15 @@ def apparent_mask(weight: Array, window: tuple[slice, slice, slice], deposit: De
 
 
 def _is_visible(weight: Array, mask: BoolArray, item: Shown, view: View, grid: Grid, protocol: Protocol) -> bool:
-    """Whether the mask is not empty and a reader would see its contrast where it lies."""
+    """Whether the mask is not empty and its contrast to the surroundings is visible."""
     if not mask.any():
         return False
-    # slices may be thick, and hold other things: it is looked at in the one that it changes most
+    # slices may be thick and contain other structures: judge the slice that the deposit changes most
     change = 1.0 - weight
     most = int(np.argmax((change * mask).sum(axis=(0, 1))))
     window = item.modulation.window
     image, brain = view.image[window][..., most], view.brain[window][..., most]
-    # calcium is dark on QSM too
+    # calcifications are dark on QSM, too
     strength = -image if view.modality.lesions_are_dark or item.deposit.moment < 0.0 else image
     seen, varies = contrast_to_ring(strength, mask[..., most], brain, grid.spacing_mm[0])
     if seen < LEAST_DEVIATIONS * varies:
@@ -139,7 +139,7 @@ def _is_visible(weight: Array, mask: BoolArray, item: Shown, view: View, grid: G
 def _place_mask(
     place: Place, vessels: NDArray[np.complex64] | None, modality: Modality, grid: Grid, protocol: Protocol
 ) -> tuple[tuple[slice, slice, slice], BoolArray]:
-    """Mask of a mimic of the anatomy: dark voxels of a vessel, else a ball."""
+    """Return the mask of a mimic of the normal anatomy: dark voxels of a vessel, or a sphere."""
     of_vessel = place.kind in ("end_on_vein", "vessel_branch", "sulcal_vessel") and vessels is not None
     reach = np.ceil((3.0 if of_vessel else 0.5 * place.diameter_mm) / np.array(grid.spacing_mm)).astype(int) + 1
     center = np.round(to_voxel(grid.affine, place.center_mm)).astype(int)
@@ -152,7 +152,7 @@ def _place_mask(
 
 
 def _distance_mm(center_mm: NDArray[np.float64], window: tuple[slice, slice, slice], grid: Grid) -> Array:
-    """Distance of the voxels of a window to a point."""
+    """Return the distance in mm of the voxels of a window from a point."""
     low = (window[0].start, window[1].start, window[2].start)
     i, j, k = (min(part.stop, size) - part.start for part, size in zip(window, grid.shape, strict=True))
     points = grid.block(low, (i, j, k)).points()

@@ -1,4 +1,4 @@
-"""The truth of a simulated scan as it is kept: a table with a row a microbleed and a mimic, and their label maps."""
+"""Files with the truth of a simulated scan: a table of its microbleeds and mimics, and their label maps."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class TruthRecord:
 
     Attributes
     ----------
-    id : 'cmb-0001' or 'mimic-0001'; the number is the label in the mask of microbleeds or of mimics
+    id : 'cmb-0001' or 'mimic-0001'; the number is the label in the label map of microbleeds or mimics
     kind : 'microbleed' or the mimic's name
-    region : name in `REGIONS`
+    region : name of a region, see `template.REGIONS`
     x, y, z : center, RAS mm
-    moment_ppm_mm3 : susceptibility times volume; None for what the anatomy itself makes
-    true_diameter_mm : of the sphere with the true volume (of a vessel: its caliber)
-    apparent_diameter_mm : of the circle with the area of the largest slice of the mask
-    volume_mm3 : of the mask
-    visible : whether this modality shows it, above noise and apart from dark surroundings
+    moment_ppm_mm3 : susceptibility times volume; None for mimics of the normal anatomy
+    true_diameter_mm : diameter of the sphere with the true volume, or caliber of a vessel
+    apparent_diameter_mm : diameter of the circle with the area of the mask in its largest slice
+    volume_mm3 : volume of the mask
+    visible : whether this modality shows it, distinct from noise and surroundings
     """
 
     id: str
@@ -47,12 +47,12 @@ class TruthRecord:
 
 @dataclass(frozen=True)
 class Truth:
-    """Truth of one scan of one modality.
+    """Truth of a scan of one modality.
 
     Attributes
     ----------
     records : microbleeds, then mimics
-    microbleeds, mimics : (I, J, K) label maps; the number of the record's id
+    microbleeds, mimics : (I, J, K) label maps with the number in the id of each record
     """
 
     records: tuple[TruthRecord, ...]
@@ -94,7 +94,7 @@ def read_truth(path: Path) -> tuple[TruthRecord, ...]:
     Raises
     ------
     InputError
-        If it cannot be read or is none.
+        If the file cannot be read or is not a truth table.
     """
     names = [field.name for field in fields(TruthRecord)]
     rows = read_tsv(path)

@@ -1,4 +1,4 @@
-"""Veins, sinuses and arteries of a head, drawn in the average brain's space. No vessel begins or ends thick."""
+"""Veins, sinuses and arteries of a head, drawn in template space. Vessels are thin where they end in tissue."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Line = tuple[tuple[float, float, float], ...]
 
 @dataclass(frozen=True)
 class Course:
-    """A vessel that everybody has, MNI mm of the right side.
+    """A vessel that everybody has, on the right side, in MNI mm.
 
     Attributes
     ----------
-    points_mm : along it
-    radius_mm : of it
-    paired : whether there is a left one
-    fades : whether its last part gets thin, since it goes on in branches too thin to be seen
+    points_mm : points along the vessel
+    radius_mm : its radius
+    paired : whether there is one on the left side, too
+    fades : whether its last part gets thin, since it continues in invisible branches
     """
 
     points_mm: Line
@@ -71,9 +71,9 @@ class Vessels:
 
     Attributes
     ----------
-    segments : all pieces
+    segments : N segments
     kind : (N,) index into `KINDS`
-    branch_points_mm : (M, 3) where a visible vein branches
+    branch_points_mm : (M, 3) points where visible veins branch
     """
 
     segments: Segments
@@ -86,16 +86,16 @@ KINDS = ("medullary", "cortical", "sulcal", "deep", "artery", "perivascular")
 
 @dataclass(frozen=True)
 class Growth:
-    """How one kind of vein grows.
+    """Parameters of the growth of one kind of vein.
 
     Attributes
     ----------
     step_mm : length of a segment
-    length_mm : (low, high)
-    persistence, pull, jitter : weights of the old direction, of the guide and of chance
-    branching : chance a step
+    length_mm : range of the length
+    persistence, pull, jitter : weights of the previous direction, of the guide and of noise
+    branching : probability of a branch per step
     taper : share of the radius left at the end
-    least_depth_mm : below the brain's hull, where it stops, thin
+    least_depth_mm : depth below the brain's hull at which it ends
     """
 
     step_mm: float
@@ -111,12 +111,12 @@ class Growth:
 MEDULLARY = Growth(3.5, (12, 42), 1.0, 0.25, 0.12, 0.08, 0.2, 4.0)
 CORTICAL = Growth(2.5, (5, 16), 1.0, 0.2, 0.15, 0.03, 0.3, 1.0)
 PERIVASCULAR = Growth(3.0, (4, 16), 1.0, 0.3, 0.1, 0.0, 0.7, 4.0)
-#: Over this length a vein fades out where it would begin or stop thick.
+#: Length over which a vein widens from its beginning and tapers toward its least depth.
 FADING_MM = 6.0
 
 
 def draw_vessels(head: Head, rng: np.random.Generator) -> Vessels:
-    """Draw a head's vessels: some hundred visible veins, more or fewer from person to person.
+    """Draw the vessels of a head: some hundred visible veins, whose number varies between people.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def draw_vessels(head: Head, rng: np.random.Generator) -> Vessels:
 
 
 def _blood(kind: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Array, Array]:
-    """Susceptibility above tissue and signal relative to it; arteries carry oxygenated blood that flows in."""
+    """Draw susceptibility and signal relative to tissue; arteries carry oxygenated blood that flows in."""
     venous = float(rng.uniform(0.2, 0.55))
     chi = venous * np.exp(rng.normal(0.0, 0.1, len(kind)))
     signal = np.full(len(kind), rng.uniform(0.7, 1.0))
@@ -157,7 +157,7 @@ def _blood(kind: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Array, Ar
     signal[artery] = rng.choice([rng.uniform(0.1, 0.6), rng.uniform(1.1, 2.2)])
     space = kind == KINDS.index("perivascular")
     chi[space] = 0.02
-    signal[space] = rng.uniform(0.55, 1.35)  # CSF, darker or brighter than tissue as the protocol has it
+    signal[space] = rng.uniform(0.55, 1.35)  # CSF is darker or brighter than tissue, depending on the protocol
     return chi.astype(np.float32), signal.astype(np.float32)
 
 
@@ -168,8 +168,8 @@ def _grow(
     growth: Growth,
     rng: np.random.Generator,
 ) -> Branching:
-    """Walk from every seed; branches start new walks."""
-    # an empty part each, since a head may have no seed of a kind
+    """Grow veins step by step from seeds (positions, directions, radii), with branches."""
+    # one empty part each, since a head may have no seeds of a kind
     starts, ends, branches = ([np.zeros((0, 3), np.float32)] for _ in range(3))
     radii = [np.zeros(0, np.float32)]
     position, direction, initial = seeds
@@ -207,7 +207,7 @@ def _grow(
 def _medullary_seeds(
     template: Template, rng: np.random.Generator, count: int, outward: Guide
 ) -> tuple[Array, Array, Array]:
-    """On the walls of the ventricles, heading away from them through the white matter."""
+    """Draw seeds on the walls of the ventricles that lead away from them through the white matter."""
     wall = (template.ventricle_mm > 1.0) & (template.ventricle_mm < 5.0) & (template.regions == 1)
     start = template.random_points(wall, rng, count)
     return start, outward(start), _radii(rng, count, 0.24, 0.45, 0.6)
@@ -216,7 +216,7 @@ def _medullary_seeds(
 def _cortical_seeds(
     template: Template, rng: np.random.Generator, count: int, inward: Guide
 ) -> tuple[Array, Array, Array]:
-    """In the cortex, heading inward."""
+    """Draw seeds in the cortex that lead inward."""
     cortex = (template.regions == 2) | (template.regions == 4)
     start = template.random_points(cortex, rng, count)
     return start, inward(start), _radii(rng, count, 0.15, 0.4, 0.35)
@@ -225,7 +225,7 @@ def _cortical_seeds(
 def _space_seeds(
     template: Template, rng: np.random.Generator, count: int, outward: Guide
 ) -> tuple[Array, Array, Array]:
-    """Perivascular spaces: in white matter and, more densely, in the basal ganglia."""
+    """Draw seeds of perivascular spaces in white matter and, more densely, in the basal ganglia."""
     inside = np.isin(template.regions, (1, 3)) & (template.depth_mm > 8.0)
     inside &= (template.regions == 3) | (template.height_above_mm(10.0) > 0.0)
     start = template.random_points(inside, rng, count)
@@ -249,7 +249,7 @@ def _unit(vectors: Array) -> Array:
 
 
 def _sagittal_sinus(template: Template) -> Course:
-    """Along the hull in the mid-plane, from the forehead to the confluence."""
+    """Return the superior sagittal sinus along the hull in the mid-plane, from the forehead to the confluence."""
     line = []
     for angle in np.deg2rad(np.linspace(15, 188, 40)):
         ray = (
@@ -267,7 +267,7 @@ def _sides(course: Course) -> tuple[float, ...]:
 
 
 def _fine(course: Course, side: float) -> NDArray[np.float64]:
-    """Points of a course at short distances, its corners rounded."""
+    """Return closely spaced points of a course with rounded corners."""
     corners = np.array(course.points_mm) * (side, 1, 1)
     fine = np.linspace(0, len(corners) - 1, 6 * len(corners))
     line = np.stack([np.interp(fine, np.arange(len(corners)), axis) for axis in corners.T], axis=1)
@@ -275,12 +275,12 @@ def _fine(course: Course, side: float) -> NDArray[np.float64]:
 
 
 def _course_of_sinuses(sinuses: tuple[Course, ...]) -> NDArray[np.float64]:
-    """Points along all of them, (N, 3)."""
+    """Return points along all sinuses, (N, 3) MNI mm."""
     return np.concatenate([_fine(course, side) for course in sinuses for side in _sides(course)])
 
 
 def _along(courses: tuple[Course, ...], rng: np.random.Generator) -> Branching:
-    """Draw vessels along their known course, left and right apart, with a random wobble."""
+    """Draw vessels along known courses, left and right separately, with random deviations."""
     starts, ends, radii = [], [], []
     for course in courses:
         for side in _sides(course):
