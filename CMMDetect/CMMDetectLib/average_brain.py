@@ -21,8 +21,8 @@ from .itk_threads import one_thread
 from .resources import shipped_folder
 from .scan import LPS_FROM_RAS, as_image, to_world
 
-#: MNI152 at 4 mm: 0 outside the brain; inside, the contrast of T2* (white matter darker than gray, CSF brightest).
 FILE = shipped_folder("AverageBrain", "average_brain_data") / "average_brain.nii.gz"
+"""MNI152 at 4 mm: 0 outside the brain; inside, the contrast of T2* (white matter darker than gray, CSF brightest)."""
 CENTER_MM, TOP_MM = (0.0, -22.0, 10.0), 80.0
 """Center of the average brain and height of its top, in MNI mm."""
 SKULL_MM = 8.0

@@ -20,26 +20,26 @@ from .head_grid import HEAD_MM, WORK_MM, BoolArray, FloatArray, Head, affine_on_
 
 Faces = NDArray[np.intp]
 
-#: BET's constants (Smith 2002): radii of curvature between which smoothing grows, distances inward within which the
-#: darkest and the brightest signal are searched, the fraction between the two at which the brain ends.
 CURVATURE_MM = (3.33, 10.0)
 SEARCH_MM = (20.0, 10.0)
 EDGE_FRACTION, STEP_FRACTION = 0.5, 0.05
+"""BET's constants (Smith 2002): radii of curvature between which smoothing grows, distances inward within which the
+darkest and the brightest signal are searched, the fraction between the two at which the brain ends."""
 COARSE_LEVEL, FINE_LEVEL = 3, 4
-#: The surface has converged when it moves by less than this, on average, in `CHECK_STEPS` steps.
 COARSE_TOLERANCE_MM, FINE_TOLERANCE_MM = 0.6, 0.25
 CHECK_STEPS, MOST_STEPS = 25, 300
-#: How far the surface may leave the field of view, so that a brain cut by it is not rounded off.
+"""The surface has converged when it moves by less than this, on average, in `CHECK_STEPS` steps."""
 OVERHANG_MM = 10.0
+"""How far the surface may leave the field of view, so that a brain cut by it is not rounded off."""
 CLOSING_MM, CLOSING_GRID_MM = 8.0, 3.0
 LEAST_DENT_MM = 1.0
-#: Distance outside or inside the average brain over which the edge fraction would change by 1, and how far it may fall
-#: (inside) and rise (outside).
 GUIDE_MM, MOST_EASED, MOST_HINDERED = 20.0, 0.35, 0.5
-#: Depth in the average brain from which a voxel counts as brain.
+"""Distance outside or inside the average brain over which the edge fraction would change by 1, and how far it may fall
+(inside) and rise (outside)."""
 CERTAIN_MM = 4.0
-#: Mean distance from the average brain's surface above which its registration is taken to have failed.
+"""Depth in the average brain from which a voxel counts as brain."""
 MOST_ASTRAY_MM = 12.0
+"""Mean distance from the average brain's surface above which its registration is taken to have failed."""
 
 
 def bet(array: FloatArray, spacing_mm: Sequence[float], affine: NDArray[np.float64] | None = None) -> BoolArray:
@@ -85,7 +85,7 @@ class _Surroundings:
         self.depth_mm = depth_mm
         pad = int(np.ceil((OVERHANG_MM + SEARCH_MM[0]) / WORK_MM)) + 1
         self._padded = np.pad(head.signal, pad, mode="edge")
-        #: How far from the center a vertex may go, along each axis.
+        # how far from the center a vertex may go, along each axis
         self.reach_mm = (np.array(head.signal.shape) * WORK_MM / 2 + OVERHANG_MM).astype(np.float32)
 
     def inward(self, vertices: FloatArray, normals: FloatArray) -> FloatArray:

@@ -17,9 +17,9 @@ from .head_grid import WORK_MM, BoolArray, FloatArray, largest_part, on_work_gri
 from .scan import Modality, Scan, read_mask, write_image
 
 METHODS = ("bet", "hd-bet")
-#: On an unmasked QSM: smallest natural logarithm of the ratio of noise variance to brain variance, and radius of the
-#: opening.
 QUIET_LOG_RATIO, QUIET_CORE_MM = 2.0, 8.0
+"""On an unmasked QSM: smallest natural logarithm of the ratio of noise variance to brain variance, and radius of the
+opening."""
 
 
 def extract_brain(scan: Scan, method: str = "bet") -> tuple[BoolArray, str]:

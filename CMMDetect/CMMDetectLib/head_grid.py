@@ -15,10 +15,10 @@ FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
 WORK_MM = 2.0
-#: A field of view with two sides shorter than this holds a piece of tissue, not a head.
 HEAD_MM = 90.0
-#: Spatial scale of the shading by the receive coils.
+"""A field of view with two sides shorter than this holds a piece of tissue, not a head."""
 SHADING_MM = 20.0
+"""Spatial scale of the shading by the receive coils."""
 
 
 def largest_part(mask: BoolArray) -> BoolArray:

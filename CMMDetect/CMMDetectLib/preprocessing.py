@@ -16,25 +16,26 @@ from .head_grid import HEAD_MM, WORK_MM, BoolArray, FloatArray, largest_part, on
 from .itk_threads import one_thread
 from .scan import Modality, Scan, translated
 
-#: Value of ordinary tissue in every prepared image, whatever the modality; 0 is outside the brain, 1 the strongest
-#: lesion.
 TISSUE_LEVEL = 0.25
-#: QSM above tissue, in ppm, that maps to 1.
+"""Value of ordinary tissue in every prepared image, whatever the modality; 0 is outside the brain, 1 the strongest
+lesion."""
 QSM_CEILING_PPM = 0.6
-#: Robust spread of susceptibility in a brain, in ppm: it tells ppm from ppb and calibrates other units.
+"""QSM above tissue, in ppm, that maps to 1."""
 QSM_SPREAD_PPM = 0.04
-#: Smallest and largest plausible volume of an extracted brain; in a small field of view, 5 % of it is enough.
+"""Robust spread of susceptibility in a brain, in ppm: it tells ppm from ppb and calibrates other units."""
 BRAIN_ML = (50.0, 2500.0)
-#: Share of a volume's border that has the value of a background.
+"""Smallest and largest plausible volume of an extracted brain; in a small field of view, 5 % of it is enough."""
 BACKGROUND_SHARE = 0.25
-#: Ripples that interpolation leaves in the background of a stripped scan, relative to its highest values.
+"""Share of a volume's border that has the value of a background."""
 RIPPLE = 0.05
+"""Ripples that interpolation leaves in the background of a stripped scan, relative to its highest values."""
 CROP_MARGIN_MM = 5.0
-#: Share of negative voxels in the brain above which an image is no magnitude; interpolation leaves a few at the edge.
 NEGATIVE_SHARE = 0.2
+"""Share of negative voxels in the brain above which an image is no magnitude; interpolation leaves a few at the
+edge."""
 BIAS_GRID_MM, BIAS_KNOTS_MM = 8.0, 80.0
-#: Below this volume a bias field cannot be told from anatomy.
 BIAS_MINIMUM_ML = 100.0
+"""Below this volume a bias field cannot be told from anatomy."""
 
 
 @dataclass(frozen=True)

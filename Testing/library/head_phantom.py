@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-#: Signal by tissue. SWI: CSF close to tissue, veins dark. T2*: CSF bright, veins gray. Skull and air are dark in both.
 SIGNALS: dict[str, dict[str, float]] = {
     "swi": {
         "scalp": 0.7,
@@ -33,6 +32,8 @@ SIGNALS: dict[str, dict[str, float]] = {
         "muscle": 0.5,
     },
 }
+"""Signal by tissue. SWI: CSF close to tissue, veins dark. T2*: CSF bright, veins gray. Skull and air are dark in
+both."""
 VOIDS_MM = ((30.0, 10.0, 20.0, 4.0), (-35.0, -30.0, 10.0, 2.5), (0.0, 20.0, 48.0, 3.0), (-58.0, 0.0, 5.0, 3.0))
 
 

@@ -29,8 +29,8 @@ Array = NDArray[np.float32]
 LATTICE_MM = 4.0
 FIELD_GRID_MM = 4.0
 FOLDED_SHARE = 0.75
-#: Everything farther than this outside the brain's hull is air.
 HEAD_REACH_MM = 32.0
+"""Everything farther than this outside the brain's hull is air."""
 VENTRICLE_CENTERS_MM = ((14.0, -5.0, 18.0), (-14.0, -5.0, 18.0))
 # name, center and semi-axes in MNI mm (of the right one), whether there is a left one
 CAVITIES = (

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from skimage.graph import MCP_Geometric
 
 Array = NDArray[np.float32]
-#: Cost of a path through the CSF of a sulcus, over the surface, and through the brain.
 IN_SULCUS, ON_SURFACE, IN_BRAIN = 1.0, 1.3, 15.0
-#: Standard deviation of the logarithm of the random factor on these costs, which makes the veins tortuous.
+"""Cost of a path through the CSF of a sulcus, over the surface, and through the brain."""
 UNEVENNESS = 0.7
-#: Radius of a branch before its first tributary.
+"""Standard deviation of the logarithm of the random factor on these costs, which makes the veins tortuous."""
 TWIG_MM = 0.24
-#: Where veins join, their radii to this power add up. It is 3 in Murray's law, but most tributaries are not drawn.
+"""Radius of a branch before its first tributary."""
 JOINING_POWER = 4.0
-#: A branch begins with this share of its radius and reaches all of it after this many voxels.
+"""Where veins join, their radii to this power add up. It is 3 in Murray's law, but most tributaries are not drawn."""
 FIRST_SHARE, GROWING_VOX = 0.3, 4
+"""A branch begins with this share of its radius and reaches all of it after this many voxels."""
 THICKEST_MM = 1.4
 VISIBLE_MM = 0.2
 

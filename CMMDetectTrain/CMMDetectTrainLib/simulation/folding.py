@@ -17,11 +17,11 @@ from CMMDetectLib.scan import to_voxel
 from .template import COARSE_MM, Template
 
 Array = NDArray[np.float32]
-#: Below this depth, the tissue borders are those of the template.
 DEEPEST_FOLD_MM = 22.0
+"""Below this depth, the tissue borders are those of the template."""
 EDGE_MM = 0.7
-#: Lower edge of the falx, y and z in MNI mm: above the corpus callosum, down to the crista galli and the tentorium.
 FALX_EDGE_MM = ((-95.0, -42.0, -32.0, 0.0, 28.0, 45.0, 62.0), (-15.0, 2.0, 18.0, 36.0, 30.0, 4.0, -14.0))
+"""Lower edge of the falx, y and z in MNI mm: above the corpus callosum, down to the crista galli and the tentorium."""
 
 
 @dataclass(frozen=True)

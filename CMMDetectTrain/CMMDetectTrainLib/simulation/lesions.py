@@ -18,7 +18,6 @@ from .sampling import tissue_on
 from .template import REGIONS
 from .tissues import TISSUES
 
-#: Distribution of microbleeds in public cohorts: 75-80 % lobar, 12-20 % deep, 7-15 % infratentorial.
 REGION_SHARES = {
     "subcortical_white_matter": 0.415,
     "cortex": 0.365,
@@ -27,29 +26,30 @@ REGION_SHARES = {
     "thalamus": 0.050,
     "brainstem": 0.030,
 }
+"""Distribution of microbleeds in public cohorts: 75-80 % lobar, 12-20 % deep, 7-15 % infratentorial."""
 REGION_SPREAD = 12.0
 MEDIAN_MOMENT = 3.5
-#: Below and above the median, in ppm mm3: 5 % are smaller than 1.2, 5 % larger than 17.
 SIGMAS_LOG_MOMENT = (0.65, 0.96)
+"""Below and above the median, in ppm mm3: 5 % are smaller than 1.2, 5 % larger than 17."""
 MOMENT_LIMITS = (0.6, 60.0)
 SHARE_WITHOUT = 0.4
 MOST_LESIONS = 80
 LEAST_DISTANCE_MM = 6.0
 REFERENCE_T_MS = 60.0
-#: Microbleeds of up to 10 mm are very rare, in people as in simulated scans, but readers notice them first. So that
-#: they are learned, this share of blunt microbleeds, spots and microbleeds of any size is large.
 LARGE_SHARE = 0.2
 LARGE_MM, LARGE_MOMENT = (5.0, 10.0), (60.0, 240.0)
+"""Microbleeds of up to 10 mm are very rare, in people as in simulated scans, but readers notice them first. So that
+they are learned, this share of blunt microbleeds, spots and microbleeds of any size is large."""
 BLUNT_MM = (1.8, 6.5)
-#: Plain spots: full width at half maximum, share of soft ones, exponents of soft and of firm edges (2 is a Gaussian),
-#: share of the signal lost at the center, and susceptibility added there on QSM.
 SPOT_MM = (1.6, 5.0)
 SOFT_SHARE = 0.65
 SOFT_EDGE, FIRM_EDGE = (1.6, 2.6), (2.6, 10.0)
 SPOT_DEPTH = (0.35, 0.95)
 SPOT_PPM = (0.1, 0.7)
-#: Shares of the depth of a spot that its shells have, from the outermost to the innermost.
+"""Plain spots: full width at half maximum, share of soft ones, exponents of soft and of firm edges (2 is a Gaussian),
+share of the signal lost at the center, and susceptibility added there on QSM."""
 SPOT_SHELLS = np.array([0.08, 0.25, 0.42, 0.58, 0.75, 0.92])
+"""Shares of the depth of a spot that its shells have, from the outermost to the innermost."""
 
 
 def draw_count(rng: np.random.Generator) -> int:

@@ -19,8 +19,6 @@ from .vasculature import KINDS, Vessels
 Array = NDArray[np.float32]
 MOST_OF_A_KIND = 12
 PIECES_OF_A_VEIN = 8
-#: Typical sites of calcification in MNI mm, most of them bilateral, and their frequency: pineal gland, choroid plexus,
-#: pallidum, falx (two sites), dentate nucleus.
 CALCIFIED_SITES = (
     (PINEAL_GLAND_MM, 0.3),
     (CHOROID_PLEXUS_MM, 0.3),
@@ -29,8 +27,10 @@ CALCIFIED_SITES = (
     ((0.0, 45.0, 40.0), 0.07),
     ((15.0, -57.0, -34.0), 0.07),
 )
-#: Frequency of all other sites, where magnitude images cannot distinguish calcium from iron.
+"""Typical sites of calcification in MNI mm, most of them bilateral, and their frequency: pineal gland, choroid plexus,
+pallidum, falx (two sites), dentate nucleus."""
 CALCIFIED_ELSEWHERE = 1.0 - sum(share for _, share in CALCIFIED_SITES)
+"""Frequency of all other sites, where magnitude images cannot distinguish calcium from iron."""
 
 
 @dataclass(frozen=True)

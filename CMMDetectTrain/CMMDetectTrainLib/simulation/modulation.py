@@ -65,7 +65,6 @@ class Detail:
     threads: int
 
 
-#: For whole scans: at least four times finer than the voxels, and finer still for deposits.
 FULL = Detail(
     Fineness((4, 4, 4), (0.15, 0.15, 0.4), 6_000_000, 0.08),
     Fineness((4, 4, 4), (0.25, 0.25, 0.6), 6_000_000, 0.08),
@@ -75,7 +74,7 @@ FULL = Detail(
     0,
     2,
 )
-#: For thousands of training patches.
+"""For whole scans: at least four times finer than the voxels, and finer still for deposits."""
 LEAN = Detail(
     Fineness((3, 3, 2), (0.25, 0.25, 0.7), 400_000, 0.15),
     Fineness((2, 2, 1), (0.4, 0.4, 1.6), 600_000, 0.15),
@@ -85,6 +84,7 @@ LEAN = Detail(
     6,
     1,
 )
+"""For thousands of training patches."""
 
 
 @dataclass(frozen=True)

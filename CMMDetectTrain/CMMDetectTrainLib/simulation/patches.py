@@ -36,30 +36,30 @@ from .truth_files import Truth
 from .vasculature import Vessels, draw_vessels
 
 Array = NDArray[np.float32]
-#: Patches of one piece of a head have the same modality and differ in protocol, deposits, vessels and noise.
 PATCHES_PER_PIECE = 5
+"""Patches of one piece of a head have the same modality and differ in protocol, deposits, vessels and noise."""
 PIECES_PER_HEAD = 5
 TALLEST_MM = 110.0
 LARGE_MIMIC_SHARE = 0.04
 BLUNT_SHARE = 0.15
 SPOT_SHARE = 0.4
 ANY_SIZE_SHARE = 0.25
-#: Share of the pieces of heads that lie at a typical site of calcification, and share of their patches that have one.
-#: On magnitude images, only the site shows that a calcification is not a microbleed.
 CALCIFIED_PIECES = 0.25
 CALCIFIED_PATCHES = 0.8
-#: Mean number of microbleeds beyond the first in a patch that has any: further examples cost hardly any time.
+"""Share of the pieces of heads that lie at a typical site of calcification, and share of their patches that have one.
+On magnitude images, only the site shows that a calcification is not a microbleed."""
 FURTHER_MICROBLEEDS = 2.5
-#: Density of deposits in the cortex, relative to that below it.
+"""Mean number of microbleeds beyond the first in a patch that has any: further examples cost hardly any time."""
 CORTEX_WEIGHT = 3.0
 CORTEX_MM = 6.0
+"""Density of deposits in the cortex, relative to that below it."""
 AWAY_MM = 8.0
-#: A voxel belongs to a vessel if the vessel changes its complex signal by more than this share.
 VESSEL_CHANGE = 0.25
-#: Share of the patches that are noisy whatever their protocol, and their range of SNR in white matter. A model that
-#: has never seen such noise takes soft, faint microbleeds for noise.
+"""A voxel belongs to a vessel if the vessel changes its complex signal by more than this share."""
 NOISY_SHARE = 0.125
 NOISY_SNR = (6.0, 25.0)
+"""Share of the patches that are noisy whatever their protocol, and their range of SNR in white matter. A model that
+has never seen such noise takes soft, faint microbleeds for noise."""
 
 
 @dataclass(frozen=True)

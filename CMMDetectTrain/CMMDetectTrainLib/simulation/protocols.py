@@ -145,9 +145,9 @@ PRESETS: Mapping[str, Protocol] = {
 }
 # field T, (TE low, high) ms
 FIELDS = ((1.5, (22.0, 42.0), 0.25), (3.0, (9.0, 32.0), 0.60), (7.0, (8.0, 20.0), 0.15))
-#: Share of random protocols that are 3D. 2D acquisitions, mostly with slices of 4 mm and more, are rare for SWI and
-#: QSM but as common as 3D for T2*. None is for scans from which all three modalities are made.
 THREE_DIMENSIONAL = {Modality.SWI: 0.9, Modality.T2STAR: 0.5, Modality.QSM: 0.95, None: 0.5}
+"""Share of random protocols that are 3D. 2D acquisitions, mostly with slices of 4 mm and more, are rare for SWI and
+QSM but as common as 3D for T2*. None is for scans from which all three modalities are made."""
 HEAD_MM = (200.0, 235.0, 150.0)
 
 

@@ -14,8 +14,8 @@ from .tissues import PARENCHYMA
 
 Array = NDArray[np.float32]
 CHUNK_POINTS = 120_000
-#: Least share of brain tissue in a voxel that counts as tissue.
 LEAST_TISSUE = 0.5
+"""Least share of brain tissue in a voxel that counts as tissue."""
 
 
 class TissueSource(Interface):

@@ -21,8 +21,8 @@ from .tissues import TISSUES, spoiled_gradient_echo
 Array = NDArray[np.float32]
 ComplexArray = NDArray[np.complex64]
 HALF_HEAD_MM = 110.0
-#: Half the phase across a voxel, in rad, that reduces the signal by less than 1 %.
 SLIGHT_DEPHASING = 0.24
+"""Half the phase across a voxel, in rad, that reduces the signal by less than 1 %."""
 BRAIN_TISSUES = frozenset(TISSUES) - {"air", "bone", "marrow", "fat", "muscle", "blood"}
 
 

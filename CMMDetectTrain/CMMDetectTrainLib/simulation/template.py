@@ -14,8 +14,6 @@ from CMMDetectLib.scan import to_voxel, to_world
 
 Array = NDArray[np.float32]
 COARSE_MM = 2
-#: Region names by label; 0 is outside the brain. Lobar: cortex and subcortical white matter. Deep: basal ganglia,
-#: thalamus. Infratentorial: cerebellum, brainstem.
 REGIONS = (
     "outside",
     "subcortical_white_matter",
@@ -25,6 +23,8 @@ REGIONS = (
     "thalamus",
     "brainstem",
 )
+"""Region names by label; 0 is outside the brain. Lobar: cortex and subcortical white matter. Deep: basal ganglia,
+thalamus. Infratentorial: cerebellum, brainstem."""
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,8 @@ TISSUES: Mapping[str, Tissue] = {
     "blood": Tissue(0.30, (1440, 1600, 2000), (70, 25, 8), 0.85),
 }
 IRON_RICH = ("caudate", "putamen", "pallidum", "red_nucleus", "nigra", "dentate")
-#: Tissues that contain microbleeds: the brain without CSF, membranes and vessels.
 PARENCHYMA = ("gray", "white", "white_lesion", "thalamus", *IRON_RICH)
+"""Tissues that contain microbleeds: the brain without CSF, membranes and vessels."""
 
 
 def spoiled_gradient_echo(

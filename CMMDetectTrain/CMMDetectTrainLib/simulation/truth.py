@@ -23,15 +23,15 @@ from .truth_files import Truth, TruthRecord
 
 Array = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
-#: A voxel belongs to the apparent lesion if less than this share of the tissue's signal is left,
 APPARENT_SHARE = 0.75
-#: or, on QSM, if its susceptibility differs by more than this.
+"""A voxel belongs to the apparent lesion if less than this share of the tissue's signal is left."""
 APPARENT_PPM = 0.1
+"""On QSM, a voxel belongs to the apparent lesion if its susceptibility differs by more than this."""
 LEAST_CONTRAST_TO_NOISE = 3.0
-#: A lesion is visible if the image shows at least this share of the contrast that it has in uniform tissue,
 LEAST_CONTRAST_LEFT = 0.25
-#: and at least this contrast in standard deviations of the surrounding ring (`contrast_to_ring`).
+"""A visible lesion has at least this share of the contrast that it would have in uniform tissue."""
 LEAST_DEVIATIONS = 2.0
+"""A visible lesion has at least this contrast, in standard deviations of the ring around it (`contrast_to_ring`)."""
 NEIGHBORS = np.ones((3, 3, 3), bool)
 
 

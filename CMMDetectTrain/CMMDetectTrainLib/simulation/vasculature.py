@@ -111,8 +111,8 @@ class Growth:
 MEDULLARY = Growth(3.5, (12, 42), 1.0, 0.25, 0.12, 0.08, 0.2, 4.0)
 CORTICAL = Growth(2.5, (5, 16), 1.0, 0.2, 0.15, 0.03, 0.3, 1.0)
 PERIVASCULAR = Growth(3.0, (4, 16), 1.0, 0.3, 0.1, 0.0, 0.7, 4.0)
-#: Length over which a vein widens from its beginning and tapers toward its least depth.
 FADING_MM = 6.0
+"""Length over which a vein widens from its beginning and tapers toward its least depth."""
 
 
 def draw_vessels(head: Head, rng: np.random.Generator) -> Vessels:
