@@ -10,6 +10,8 @@ Listener = Callable[[str, float, str], None]
 """Called with (step, fraction of the whole run, message). It ends the run by raising `CancelledError`."""
 Tick = Callable[[float], None]
 """Called with the finished fraction of the current step."""
+Report = Callable[[float, str], None]
+"""Called with (finished fraction, message) by a run without named steps."""
 
 
 STEPS = {

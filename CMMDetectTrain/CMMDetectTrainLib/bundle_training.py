@@ -185,7 +185,7 @@ class _Run:
         modalities = tuple(sorted({entry.modality for entry in self.entries}))
         ordered = (plan.simulated_patches, modalities, plan.seed, plan.processes)
         with self.progress.step("simulation") as tick:
-            return distributed.from_first(lambda: simulated_cases(shelves, *ordered, voxel=self.voxel, told=tick))
+            return distributed.from_first(lambda: simulated_cases(shelves, *ordered, voxel=self.voxel, tick=tick))
 
     def _describe(self, split: SplitCases, scans: Sequence[Case], training: NetworkTraining) -> BundleDescription:
         learnt = [case for case in scans if case.subject not in split.subjects]

@@ -75,7 +75,7 @@ def fit_calibration(records: Sequence[ScanRecord]) -> Calibration:
     return replace(alone, burden=_fit_burden(known, alone))
 
 
-def judged_anew(record: ScanRecord, settings: Settings, calibration: Calibration | None = None) -> ScanRecord:
+def reclassified(record: ScanRecord, settings: Settings, calibration: Calibration | None = None) -> ScanRecord:
     """Run stages 2 and 3 again over the candidates of a record, with other thresholds or another calibration.
 
     Parameters

@@ -171,7 +171,7 @@ def case_of_scan(
         # by content: a data set that was moved to another disk is still the same
         "files": entry.checksums(with_brain=given_brain),
         "brain": "given" if brain else brain_extraction,
-        **seen_key(voxel),
+        **channels_key(voxel),
     }
     shelf = shelves / entry.name
     if not (found := read_shelf(shelf, source)):
@@ -180,7 +180,7 @@ def case_of_scan(
     return replace(found[0], subject=entry.subject)
 
 
-def seen_key(voxel: NetworkVoxel) -> dict[str, Any]:
+def channels_key(voxel: NetworkVoxel) -> dict[str, Any]:
     """Part of a shelf's source: the channels, and the voxel size of the networks' grid where it is not the scan's."""
     known = {name: length_mm for name, length_mm in asdict(voxel).items() if length_mm is not None}
     return {"channels": CHANNELS, **known}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from CMMDetectLib.candidates import Candidate
 from CMMDetectLib.cli import OneLineParser, add_model_options, make_parser, progress_bar, run_command, tell
 from CMMDetectLib.job import DetectionJob, choose_method
+from CMMDetectLib.progress import Listener, Report
 from CMMDetectLib.scan import Modality, Scan
 from CMMDetectLib.wording import counted
 
@@ -57,7 +58,7 @@ def _demo(options: argparse.Namespace) -> None:
         return detector.detect(scan).candidates
 
     with progress_bar() as listener:
-        result = run_demo(Path(options.output), detect, options.seed, modality, _told(listener))
+        result = run_demo(Path(options.output), detect, options.seed, modality, _without_steps(listener))
     microbleeds, positives = counted(result.lesions, "microbleed"), counted(result.false_positives, "false positive")
     found = f"Found {result.found} of {microbleeds}, {positives}"
     tell(found, f"Written: {result.picture}, {result.table}")
@@ -105,12 +106,12 @@ def _simulate(options: argparse.Namespace) -> None:
                 options.count,
                 options.protocol,
                 options.seed,
-                _told(listener),
+                _without_steps(listener),
                 options.microbleeds,
             )
     tell(f"{counted(options.count, 'subject')} in {options.output}")
 
 
-def _told(listener: Callable[[str, float, str], None]) -> Callable[[float, str], None]:
+def _without_steps(listener: Listener) -> Report:
     """Adapt a listener to a run without named steps."""
     return lambda fraction, message: listener("", fraction, message)

@@ -11,12 +11,12 @@ import numpy as np
 
 from CMMDetectLib.candidates import Candidate, Stage, at_stage
 from CMMDetectLib.matching import Match, match_centers
+from CMMDetectLib.progress import Report
 from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.scan import Modality, Scan, replacing, to_voxel, write_image
 from CMMDetectLib.tables import write_tsv
 
 from .seeds import check_seed
-from .simulation.dataset import Progress
 from .simulation.protocols import find_protocol
 from .simulation.simulate import SimulatedScan, simulate_scan
 from .simulation.truth_files import TruthRecord, write_truth
@@ -55,7 +55,7 @@ def run_demo(
     detect: Detect,
     seed: int = 1,
     modality: Modality = Modality.SWI,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> DemoResult:
     """Simulate a scan with microbleeds, detect them and compare.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from CMMDetectLib.matching import shared_voxels
 from CMMDetectLib.network_grid import Shape
 from CMMDetectLib.networks import CandidateDetector, Student, Teacher
 from CMMDetectLib.paper_method import PaperMethod
+from CMMDetectLib.progress import Tick
 from CMMDetectLib.results import prepare_folder
 
 from .cases import NOT_JUDGED, Case
@@ -39,7 +40,7 @@ def candidate_places(
     threshold: float,
     compute: Compute,
     folder: Path,
-    told: Callable[[float], None] = lambda _: None,
+    tick: Tick = lambda _: None,
 ) -> list[Place]:
     """Run stage 1 over cases and return the patches around its true and false candidates.
 
@@ -51,7 +52,7 @@ def candidate_places(
     shape : shape of a patch in voxels
     threshold : Th_Cdet of the candidates
     folder : stores the result shelf by shelf, so that an interrupted search can be resumed
-    told : called with the finished fraction
+    tick : called with the finished fraction
     """
     prepare_folder(folder)
     key = {"detector": fingerprint(detector), "threshold": threshold}
@@ -68,7 +69,7 @@ def candidate_places(
         for case, candidates in zip(on_shelf, found, strict=True):
             places += [centered_place(case, (i, j, k), shape, bool(true)) for i, j, k, true in candidates]
         done += len(on_shelf)
-        told(done / len(cases))
+        tick(done / len(cases))
     return places
 
 

@@ -100,11 +100,11 @@ class RowTable:
     ----------
     path : the file; its rows from an earlier run are kept until they are replaced
     order : names of the rows in the order of the file; others follow
-    told : called with each new row
+    added : called with each new row
     """
 
-    def __init__(self, path: Path, order: Sequence[str], told: Callable[[Row], None]) -> None:
-        self._path, self._order, self._told = path, list(order), told
+    def __init__(self, path: Path, order: Sequence[str], added: Callable[[Row], None]) -> None:
+        self._path, self._order, self._added = path, list(order), added
         self._cells = {(cells["row"], cells["stage"]): cells for cells in _read_rows(path)}
         self.rows: list[Row] = []
 
@@ -115,7 +115,7 @@ class RowTable:
         self.rows = [*self.rows, row]
         if distributed.is_first():
             write_tsv(self._path, list(cells), (self._cells[key] for key in sorted(self._cells, key=self._place)))
-            self._told(row)
+            self._added(row)
 
     def ordered(self) -> list[Row]:
         """Return the rows of this run in the order of the file."""

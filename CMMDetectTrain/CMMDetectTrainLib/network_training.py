@@ -20,7 +20,7 @@ from . import distributed
 from .distillation import candidate_places, student_task
 from .patches import CLASSIFIER_PATCH_VOX, Place, Sampling, SplitPlaces
 from .splits import SplitCases, split_grid
-from .tasks import detector_task, look_only_at, start_from_detector, teacher_task
+from .tasks import detector_task, restrict_channels, start_from_detector, teacher_task
 from .training import EpochRecord, Task, Watch, fit
 from .training_plan import NETWORKS, TrainingPlan
 
@@ -95,7 +95,7 @@ class NetworkTraining:
                 f"the {name} is not to be trained, so it must come from a bundle that has one: give --from"
             )
         if set(self.plan.channels) != set(CHANNELS):
-            look_only_at(network, self.plan.channels)
+            restrict_channels(network, self.plan.channels)
         return network
 
     def _candidates(self, detector: CandidateDetector, split: SplitCases) -> SplitPlaces:
@@ -121,7 +121,7 @@ class NetworkTraining:
     def _fit(self, task: Task) -> None:
         with self.progress.step(task.name) as tick:
             watch = Watch(
-                told=lambda fraction, _: tick(fraction),
+                progressed=lambda fraction, _: tick(fraction),
                 finished=lambda record: self.reported(task.name, record),
                 should_stop=self.should_stop,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -14,9 +14,10 @@ from threadpoolctl import threadpool_limits
 
 from CMMDetectLib.network_grid import SCANS_OWN, NetworkVoxel, Shape
 from CMMDetectLib.preprocessing import TISSUE_LEVEL, PreparedScan, normalize_susceptibility
+from CMMDetectLib.progress import Tick
 from CMMDetectLib.scan import Modality, Scan
 
-from .cases import NOT_JUDGED, Case, CaseArrays, arrays_of, read_shelf, seen_key, write_shelf
+from .cases import NOT_JUDGED, Case, CaseArrays, arrays_of, channels_key, read_shelf, write_shelf
 from .patches import DETECTOR_PATCH_VOX
 from .simulation.patches import PatchSource, SimulatedPatch
 
@@ -35,7 +36,7 @@ def simulated_cases(
     seed: int,
     processes: int = 1,
     voxel: NetworkVoxel = SCANS_OWN,
-    told: Callable[[float], None] | None = None,
+    tick: Tick = lambda _: None,
 ) -> list[Case]:
     """Simulate patches, or read those simulated before.
 
@@ -48,7 +49,7 @@ def simulated_cases(
     count : number of patches, rounded up to whole shelves of `PATCHES_PER_SHELF`
     modalities : drawn with equal probability
     voxel : voxel size of the networks' grid
-    told : called with the fraction that is done
+    tick : called with the finished fraction
 
     Raises
     ------
@@ -60,8 +61,7 @@ def simulated_cases(
     cases = []
     for number, shelf in enumerate(_shelves(jobs, processes), 1):
         cases += shelf
-        if told is not None:
-            told(number / len(numbers))
+        tick(number / len(numbers))
     return cases
 
 
@@ -89,7 +89,7 @@ def _shelves(jobs: Sequence[_Job], processes: int) -> Iterator[list[Case]]:
 def _shelf(job: _Job) -> list[Case]:
     shelves, number, modalities, seed, voxel = job
     described = {"simulated": PATCHES_PER_SHELF, "seed": seed, "shelf": number, "modalities": list(modalities)}
-    described |= seen_key(voxel)
+    described |= channels_key(voxel)
     folder = shelves / f"simulated-{seed}-{number:05d}"
     if found := read_shelf(folder, described):
         return found

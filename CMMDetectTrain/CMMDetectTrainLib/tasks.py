@@ -38,7 +38,7 @@ def start_from_detector(network: Teacher | Student, detector: CandidateDetector)
     network.extractor.load_state_dict(detector.extractor.state_dict())
 
 
-def look_only_at(network: CandidateDetector | Teacher | Student, channels: Collection[str]) -> None:
+def restrict_channels(network: CandidateDetector | Teacher | Student, channels: Collection[str]) -> None:
     """Make a network permanently ignore all other channels, to measure what each contributes (table 1)."""
     weight = network.extractor.project.weight
     seen = torch.tensor([float(name in channels) for name in CHANNELS]).reshape(1, -1, 1, 1, 1)

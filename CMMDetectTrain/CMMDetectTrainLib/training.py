@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from CMMDetectLib.devices import Compute
 from CMMDetectLib.errors import InputError
+from CMMDetectLib.progress import Report
 from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.scan import replacing
 
@@ -119,12 +120,13 @@ class Watch:
 
     Attributes
     ----------
-    told : called with (fraction of the epochs, message); if it raises `CancelledError`, a checkpoint is written first
+    progressed : called with (fraction of the epochs, message); if it raises `CancelledError`, a checkpoint is written
+        first
     finished : called with the record of each finished epoch
     should_stop : returns True to end the training, after at least one epoch, with the best weights so far
     """
 
-    told: Callable[[float, str], None] = lambda *_: None
+    progressed: Report = lambda *_: None
     finished: Callable[[EpochRecord], None] = lambda _: None
     should_stop: Callable[[], bool] = lambda: False
 
@@ -244,7 +246,9 @@ class _Training:
             self._save()
         done = (self.state.epoch + self.state.step / steps) / self.schedule.epochs
         try:
-            self.watch.told(done, f"{self.task.name}, epoch {self.state.epoch + 1} of {self.schedule.epochs} at most")
+            self.watch.progressed(
+                done, f"{self.task.name}, epoch {self.state.epoch + 1} of {self.schedule.epochs} at most"
+            )
         except BaseException:
             self._save()
             raise

@@ -170,15 +170,15 @@ def read_epochs(path: Path) -> list[dict[str, Any]]:
         lines = beside(path, EPOCHS).read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-    told: dict[tuple[str, int], dict[str, Any]] = {}
+    epochs: dict[tuple[str, int], dict[str, Any]] = {}
     for line in lines:
         try:
             epoch = json.loads(line)
-            told[epoch["network"], epoch["epoch"]] = epoch
+            epochs[epoch["network"], epoch["epoch"]] = epoch
         except (ValueError, KeyError, TypeError):
             # the incomplete last line of a process that was killed
             continue
-    return list(told.values())
+    return list(epochs.values())
 
 
 def unfinished_jobs(models: Path) -> list[TrainingJob]:

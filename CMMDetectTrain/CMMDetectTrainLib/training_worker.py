@@ -39,8 +39,8 @@ def _do(path: Path) -> dict[str, Any]:
 def _train(job: TrainingJob, path: Path) -> dict[str, Any]:
     from .training_run import run_training
 
-    told = _Told(path)
-    result = run_training(job, told.listen, told.report, beside(path, STOP).exists)
+    reporter = _Reporter(path)
+    result = run_training(job, reporter.listen, reporter.report, beside(path, STOP).exists)
     files = {"bundle": str(result.bundle), "report": str(result.bundle / "validation" / "report.html")}
     if result.comparison is None:
         return {"files": files}
@@ -50,7 +50,7 @@ def _train(job: TrainingJob, path: Path) -> dict[str, Any]:
 def _estimate(job: TrainingJob, path: Path) -> dict[str, Any]:
     from .training_run import estimate_job
 
-    estimate, prepared = estimate_job(job, _Told(path).listen)
+    estimate, prepared = estimate_job(job, _Reporter(path).listen)
     return {
         "low_seconds": estimate.low_seconds,
         "high_seconds": estimate.high_seconds,
@@ -60,7 +60,7 @@ def _estimate(job: TrainingJob, path: Path) -> dict[str, Any]:
     }
 
 
-class _Told:
+class _Reporter:
     """Print the progress, record the epochs, and cancel when the file to pause exists."""
 
     def __init__(self, path: Path) -> None:

@@ -17,7 +17,7 @@ from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.progress import Tick
 from CMMDetectLib.results import prepare_folder
 
-from .calibration import calibration_figure, fit_calibration, judged_anew, measured_calibration
+from .calibration import calibration_figure, fit_calibration, measured_calibration, reclassified
 from .evaluation import evaluate_dataset, write_evaluation
 from .evaluation_set import ScanEntry
 from .metrics import Rule, ScanRecord
@@ -86,12 +86,12 @@ def validate(
             lambda _step, fraction, _message: tick((half + fraction) / 2),
         )
 
-    knee = _or_papers(choose_detection_threshold, detected(bundle.settings.th_detection, 0))
+    knee = _or_paper_threshold(choose_detection_threshold, detected(bundle.settings.th_detection, 0))
     th_detection = min(knee, PAPER_THRESHOLD)
     found = detected(th_detection, 1)
     calibration = fit_calibration(found)
     settings, calibrated = _choose(found, th_detection, calibration)
-    records = [judged_anew(record, settings) for record in calibrated]
+    records = [reclassified(record, settings) for record in calibrated]
     prepare_folder(output)
     shown = calibration_figure(found, calibrated)
     about = {"validation of": bundle.description.name}
@@ -114,14 +114,14 @@ def _choose(
 ) -> tuple[Settings, list[ScanRecord]]:
     """Choose Th_Cdisc, then the cut-offs; return the settings and the records with calibrated probabilities."""
     every = Settings(th_detection, 0.0, CutOffs())
-    calibrated = [judged_anew(record, every, calibration) for record in found]
-    settings = replace(every, th_discrimination=_or_papers(choose_discrimination_threshold, calibrated))
-    kept = [judged_anew(record, settings) for record in calibrated]
+    calibrated = [reclassified(record, every, calibration) for record in found]
+    settings = replace(every, th_discrimination=_or_paper_threshold(choose_discrimination_threshold, calibrated))
+    kept = [reclassified(record, settings) for record in calibrated]
     cutoffs = choose_cutoffs(*true_and_false(kept, Stage.DISCRIMINATION))
     return replace(settings, cutoffs=cutoffs), calibrated
 
 
-def _or_papers(choose: Callable[[Sequence[ScanRecord]], float], records: Sequence[ScanRecord]) -> float:
+def _or_paper_threshold(choose: Callable[[Sequence[ScanRecord]], float], records: Sequence[ScanRecord]) -> float:
     """Choose a threshold, or take the paper's if there is no lesion or no candidate to choose by."""
     try:
         return choose(records)

@@ -55,7 +55,7 @@ def train(cases: list[Case], width: int, batch: int, size: int, steps: int, comp
     sampling = Sampling(Augmentation(factor=batch * steps), most=batch * steps)
     task = detector_task(CandidateDetector(width), SplitPlaces(places, validation), sampling)
     told = [(time.perf_counter(), time.process_time())]
-    watch = Watch(told=lambda *_: told.append((time.perf_counter(), time.process_time())))
+    watch = Watch(progressed=lambda *_: told.append((time.perf_counter(), time.process_time())))
     with tempfile.TemporaryDirectory() as work:
         fit(task, Schedule(epochs=1, batch=batch), compute, Path(work), watch)
     return np.diff(np.array(told[: steps + 1]).T)

@@ -16,7 +16,7 @@ from CMMDetectLib.methods import Settings
 from CMMDetectLib.paper_method import PaperMethod
 from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import read_scan
-from CMMDetectTrainLib.calibration import calibration_figure, fit_calibration, judged_anew, measured_calibration
+from CMMDetectTrainLib.calibration import calibration_figure, fit_calibration, measured_calibration, reclassified
 from CMMDetectTrainLib.metrics import Finding, Lesion, ScanRecord
 from known_networks import thresholding_detector
 
@@ -147,7 +147,7 @@ def test_the_fit_learns_how_candidates_of_a_scan_go_together_and_other_scans_gai
     assert calibration.burden is not None and calibration.burden.microbleed_slope > 0.3
     found = burdened_records(seed=1)
     alone, together = (
-        [judged_anew(record, EVERY, item) for record in found]
+        [reclassified(record, EVERY, item) for record in found]
         for item in (replace(calibration, burden=None), calibration)
     )
     assert measured_calibration(together).brier < 0.9 * measured_calibration(alone).brier
@@ -157,8 +157,8 @@ def test_the_fit_learns_how_candidates_of_a_scan_go_together_and_other_scans_gai
 def test_candidates_of_one_scan_say_nothing_of_another():
     calibration = fit_calibration(burdened_records(seed=0))
     found = burdened_records(seed=1, scans=4)
-    together = [judged_anew(record, EVERY, calibration) for record in found]
-    assert together[2] == judged_anew(found[2], EVERY, calibration)
+    together = [reclassified(record, EVERY, calibration) for record in found]
+    assert together[2] == reclassified(found[2], EVERY, calibration)
 
 
 def test_too_few_scans_with_or_without_microbleeds_tell_nothing_of_how_candidates_go_together():
@@ -173,17 +173,17 @@ def test_candidates_judged_anew_get_the_probability_of_their_place_and_modality(
     place = Calibration(calcium_slopes={"t2star": -3.0})
     for modality, weight in (("t2star", -3.0), ("qsm", 0.0)):
         record = located_records(NEAR_CALCIUM, modality, 0.0)[0]
-        for before, after in zip(record.findings, judged_anew(record, EVERY, place).findings, strict=True):
+        for before, after in zip(record.findings, reclassified(record, EVERY, place).findings, strict=True):
             odds = log_odds(before.candidate.p_discrimination) + weight * (before.candidate.x < 30)
             assert after.candidate.p_discrimination == pytest.approx(probability(odds), abs=1e-5)
     nowhere = replace(record, groups={"modality": "t2star"}, brain=None)
-    assert judged_anew(nowhere, EVERY, place).findings == judged_anew(nowhere, EVERY).findings
+    assert reclassified(nowhere, EVERY, place).findings == reclassified(nowhere, EVERY).findings
 
 
 def test_candidates_judged_anew_get_the_probability_of_their_depth():
     depth = Calibration(edge_slopes={"swi": -2.0})
     record = located_records({"skull_distance_mm": 5.0}, "swi", 0.0)[0]
-    judged = judged_anew(record, EVERY, depth)
+    judged = reclassified(record, EVERY, depth)
     for before, after in zip(record.findings, judged.findings, strict=True):
         odds = log_odds(before.candidate.p_discrimination) - 2.0 * np.exp(-before.candidate.skull_distance_mm / 5.0)
         assert after.candidate.p_discrimination == pytest.approx(probability(odds), abs=1e-5)
@@ -193,7 +193,7 @@ def test_calibration_mends_the_probability_of_other_scans_too():
     calibration = fit_calibration(records(seed=0))
     found = records(seed=1)
     before = measured_calibration(found)
-    after = measured_calibration([judged_anew(record, EVERY, calibration) for record in found])
+    after = measured_calibration([reclassified(record, EVERY, calibration) for record in found])
     assert before.error > 0.15 and after.error < 0.02
     assert after.brier < before.brier
 
@@ -236,7 +236,7 @@ def test_candidates_are_judged_anew_by_all_stages():
         candidate = Candidate(id="a", x=0, y=0, z=0, **scores, volume_mm3=4.0, rejected_by="discrimination")
         record = ScanRecord(name="a", subject="a", findings=(Finding(candidate=candidate),))
         cutoffs = CutOffs(min_volume_mm3=settings.get("volume", 2.5))
-        return judged_anew(record, Settings(0.1, 0.3, cutoffs), Calibration(offset=-2)).findings[0].candidate
+        return reclassified(record, Settings(0.1, 0.3, cutoffs), Calibration(offset=-2)).findings[0].candidate
 
     assert judge(0.5).p_discrimination == pytest.approx(1 / (1 + np.exp(2)))
     assert (judge(0.5).stage, judge(0.5).rejected_by) == (Stage.DETECTION, "discrimination")
@@ -246,7 +246,7 @@ def test_candidates_are_judged_anew_by_all_stages():
 
 def test_the_figure_shows_both_lines_and_needs_candidates():
     found = records(scans=3)
-    figure = calibration_figure(found, [judged_anew(item, EVERY) for item in found])
+    figure = calibration_figure(found, [reclassified(item, EVERY) for item in found])
     assert figure is not None
     assert "<svg" in figure.svg and "calibrated Brier" in figure.caption
     assert calibration_figure([], []) is None

@@ -28,7 +28,7 @@ def content(cases):
 
 def test_shelves_are_filled_and_found_again(tmp_path):
     told = []
-    cases = simulated_cases(tmp_path, 4, (Modality.SWI,), seed=1, told=told.append)
+    cases = simulated_cases(tmp_path, 4, (Modality.SWI,), seed=1, tick=told.append)
     assert told == [0.5, 1.0]
     assert len(cases) == 6  # whole shelves
     assert len({case.name for case in cases}) == 6

@@ -15,7 +15,7 @@ import pytest
 from CMMDetectLib.scan import Modality, to_voxel
 from CMMDetectTrainLib.simulation.anatomy import draw_head
 from CMMDetectTrainLib.simulation.deposits import Blob, Deposit
-from CMMDetectTrainLib.simulation.grid import Grid, lay_grid
+from CMMDetectTrainLib.simulation.grid import Grid, draw_grid
 from CMMDetectTrainLib.simulation.lesions import (
     REGION_SHARES,
     core_signal,
@@ -31,7 +31,7 @@ from CMMDetectTrainLib.simulation.lesions import (
 from CMMDetectTrainLib.simulation.modulation import LEAN, modulation_of_deposit
 from CMMDetectTrainLib.simulation.protocols import PRESETS, Protocol
 from CMMDetectTrainLib.simulation.template import REGIONS
-from CMMDetectTrainLib.simulation.truth import Shown, View, apparent_mask, apparent_weight, tell_truth
+from CMMDetectTrainLib.simulation.truth import Shown, View, apparent_mask, apparent_weight, collect_truth
 
 
 def places(moment: float, diameter_mm: float, count: int = 10) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -88,7 +88,7 @@ def test_statistics_of_200_lesions_are_those_of_public_cohorts(capsys: pytest.Ca
     head = draw_head(np.random.default_rng(1), age_years=70)
     protocol = Protocol("statistics", te_ms=20.0, spacing_mm=(0.5, 0.5, 0.8), shape=(400, 480, 200))
     rng = np.random.default_rng(7)
-    grid = lay_grid(protocol, rng)
+    grid = draw_grid(protocol, rng)
     lesions = [lesion for _ in range(20) for lesion in draw_microbleeds(head, grid, protocol, rng, 10)]
     assert len(lesions) == 200
     volumes, diameters = sizes(lesions[::2], protocol)
@@ -205,7 +205,7 @@ def is_visible(modality: Modality, background: np.ndarray, chi_ppm: float = 1.0,
     else:
         image[modulation.window] += modulation.chi_ppm
     view = View(modality, image, EVEN, np.full(grid.shape, in_brain))
-    return tell_truth(view, [Shown(deposit, "cortex", modulation)], (), None, grid, protocol).records[0].visible
+    return collect_truth(view, [Shown(deposit, "cortex", modulation)], (), None, grid, protocol).records[0].visible
 
 
 def test_a_microbleed_in_a_void_or_a_dark_band_cannot_be_seen() -> None:
@@ -236,7 +236,7 @@ def test_no_microbleed_lies_in_a_sulcus_or_a_ventricle() -> None:
     rng = np.random.default_rng(1)
     region = REGIONS.index("cortex")
     assert not all(lies_in_tissue(head, draw_position(head, region, rng)) for _ in range(40))
-    grid = lay_grid(PRESETS["ukbb"], rng)
+    grid = draw_grid(PRESETS["ukbb"], rng)
     lesions = draw_microbleeds(head, grid, PRESETS["ukbb"], rng, 40)
     assert len(lesions) == 40
     assert all(lies_in_tissue(head, lesion.center_mm) for lesion in lesions)

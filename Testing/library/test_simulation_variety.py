@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from CMMDetectLib.scan import Modality, to_voxel
 from CMMDetectTrainLib.simulation import patches as patches_module
 from CMMDetectTrainLib.simulation.anatomy import Head, draw_head
-from CMMDetectTrainLib.simulation.appearance import Appearance, draw_appearance, treat
+from CMMDetectTrainLib.simulation.appearance import Appearance, apply_appearance, draw_appearance
 from CMMDetectTrainLib.simulation.freeform import draw_free_vessels
 from CMMDetectTrainLib.simulation.grid import Grid
 from CMMDetectTrainLib.simulation.mimics import CALCIFIED_SITES, draw_mimics, through_plane_veins
@@ -183,7 +183,7 @@ def test_each_treatment_does_what_it_says() -> None:
 
     def treated(modality: Modality = Modality.SWI, **how: object) -> np.ndarray:
         before = image.copy()
-        result = treat(image, 100.0, depth, modality, Appearance(**how))  # type: ignore[arg-type]
+        result = apply_appearance(image, 100.0, depth, modality, Appearance(**how))  # type: ignore[arg-type]
         np.testing.assert_array_equal(image, before)
         return result
 

@@ -9,7 +9,7 @@ from CMMDetectLib.networks import CandidateDetector, Student, Teacher
 from CMMDetectTrainLib.augmentation import NONE
 from CMMDetectTrainLib.losses import segmentation_loss
 from CMMDetectTrainLib.patches import Sampling, SplitPlaces, grid_places
-from CMMDetectTrainLib.tasks import detector_task, look_only_at, start_from_detector, teacher_task
+from CMMDetectTrainLib.tasks import detector_task, restrict_channels, start_from_detector, teacher_task
 from CMMDetectTrainLib.training import Schedule, fingerprint, fit
 from training_cases import CPU, QUICK, cube, make_case
 
@@ -66,7 +66,7 @@ def test_a_network_without_the_radial_symmetry_transform_never_looks_at_it(tmp_p
     case = make_case(tmp_path, shape=(32, 32, 16), balls=[(8, 8, 8)])
     places = grid_places(case, cube(16))
     network = CandidateDetector(2)
-    look_only_at(network, ["image", "with_vessels"])
+    restrict_channels(network, ["image", "with_vessels"])
     fit(
         detector_task(network, SplitPlaces(places, places), Sampling(NONE)),
         replace(QUICK, epochs=2),

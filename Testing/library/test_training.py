@@ -18,7 +18,7 @@ from CMMDetectLib.errors import CancelledError, InputError, OutputError
 from CMMDetectLib.networks import CandidateDetector
 from CMMDetectTrainLib.augmentation import NONE
 from CMMDetectTrainLib.patches import PatchSet, Sampling, SplitPlaces, draw_epoch, grid_places
-from CMMDetectTrainLib.tasks import detector_task, look_only_at
+from CMMDetectTrainLib.tasks import detector_task, restrict_channels
 from CMMDetectTrainLib.training import CHECKPOINT, Schedule, Task, Watch, fingerprint, fit
 from test_distributed import HERE, PATHS
 from training_cases import CPU, QUICK, candidate_task, cube, make_case, new_student
@@ -144,7 +144,7 @@ def test_a_running_mean_goes_on_after_an_interruption_as_if_nothing_had_been(tmp
             raise CancelledError("stopped by the user")
 
     with pytest.raises(CancelledError):
-        fit(candidate_task(tmp_path, new_student()), averaged, CPU, tmp_path / "work", Watch(told=cancelled))
+        fit(candidate_task(tmp_path, new_student()), averaged, CPU, tmp_path / "work", Watch(progressed=cancelled))
     again = candidate_task(tmp_path, new_student())
     fit(again, averaged, CPU, tmp_path / "work")
     assert fingerprint(again.network) == fingerprint(whole.network)
@@ -171,7 +171,7 @@ def test_a_cancelled_training_goes_on_as_if_nothing_had_been(tmp_path, uninterru
             raise CancelledError("stopped by the user")
 
     with pytest.raises(CancelledError):
-        fit(candidate_task(tmp_path, new_student()), QUICK, CPU, tmp_path / "work", Watch(told=told))
+        fit(candidate_task(tmp_path, new_student()), QUICK, CPU, tmp_path / "work", Watch(progressed=told))
     task = candidate_task(tmp_path, new_student())
     records = fit(task, QUICK, CPU, tmp_path / "work")
     assert (fingerprint(task.network), curve(records)) == uninterrupted
@@ -190,7 +190,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(tmp_path, uninterrupte
     state = torch.load(checkpoint, weights_only=True)["state"]
     task = candidate_task(tmp_path, new_student())
     steps = []
-    records = fit(task, QUICK, CPU, tmp_path / "work", Watch(told=lambda *_: steps.append(1)))
+    records = fit(task, QUICK, CPU, tmp_path / "work", Watch(progressed=lambda *_: steps.append(1)))
     assert (fingerprint(task.network), curve(records)) == uninterrupted
     assert 0 < len(steps) < 15, state  # it went on and did not begin again: 3 epochs of 4 steps and a validation
 
@@ -209,7 +209,7 @@ def test_a_finished_training_is_not_trained_again(tmp_path, uninterrupted):
     for _ in range(2):
         task = candidate_task(tmp_path, new_student())
         steps = []
-        records = fit(task, QUICK, CPU, tmp_path / "work", Watch(told=lambda *_, steps=steps: steps.append(1)))
+        records = fit(task, QUICK, CPU, tmp_path / "work", Watch(progressed=lambda *_, steps=steps: steps.append(1)))
         assert (fingerprint(task.network), curve(records)) == uninterrupted
     assert not steps
 
@@ -223,7 +223,7 @@ def test_a_finished_training_can_be_made_longer(tmp_path, uninterrupted):
 
 def test_stop_and_keep_best_ends_in_the_middle_of_an_epoch_and_for_good(tmp_path):
     steps = []
-    watch = Watch(told=lambda *_: steps.append(1), should_stop=lambda: len(steps) > 6)
+    watch = Watch(progressed=lambda *_: steps.append(1), should_stop=lambda: len(steps) > 6)
     task = candidate_task(tmp_path, new_student())
     records = fit(task, QUICK, CPU, tmp_path / "work", watch)
     assert len(records) == 1
@@ -241,7 +241,13 @@ def test_a_training_is_not_stopped_before_there_is_something_to_keep(tmp_path):
 
 def test_progress_is_told_to_the_end(tmp_path):
     told = []
-    fit(candidate_task(tmp_path, new_student()), QUICK, CPU, tmp_path, Watch(told=lambda *news: told.append(news)))
+    fit(
+        candidate_task(tmp_path, new_student()),
+        QUICK,
+        CPU,
+        tmp_path,
+        Watch(progressed=lambda *news: told.append(news)),
+    )
     fractions = [fraction for fraction, _ in told]
     assert fractions == sorted(fractions)
     assert fractions[0] == pytest.approx(1 / 12) and fractions[-1] == pytest.approx(1)
@@ -291,13 +297,13 @@ def test_a_network_whose_data_or_first_weights_changed_is_trained_anew(tmp_path)
         candidate_task(tmp_path, image_only()),
     ):
         steps = []
-        fit(task, schedule, CPU, tmp_path / "work", Watch(told=lambda *_, steps=steps: steps.append(1)))
+        fit(task, schedule, CPU, tmp_path / "work", Watch(progressed=lambda *_, steps=steps: steps.append(1)))
         assert len(steps) >= 4
 
 
 def image_only():
     network = new_student()
-    look_only_at(network, ["image"])
+    restrict_channels(network, ["image"])
     return network
 
 

@@ -23,7 +23,13 @@ from training_cases import CPU, QUICK, candidate_task, new_student
 def alone(folder: Path) -> None:
     """Train slowly, with a checkpoint after each step."""
     schedule = Schedule(**{**vars(QUICK), "checkpoint_minutes": 0.0})
-    fit(candidate_task(folder, new_student()), schedule, CPU, folder / "work", Watch(told=lambda *_: time.sleep(0.02)))
+    fit(
+        candidate_task(folder, new_student()),
+        schedule,
+        CPU,
+        folder / "work",
+        Watch(progressed=lambda *_: time.sleep(0.02)),
+    )
 
 
 def linear_task() -> Task:

@@ -56,7 +56,9 @@ def draw_appearance(rng: np.random.Generator) -> Appearance:
     )
 
 
-def treat(image: Array, tissue_signal: float, depth_mm: Array, modality: Modality, appearance: Appearance) -> Array:
+def apply_appearance(
+    image: Array, tissue_signal: float, depth_mm: Array, modality: Modality, appearance: Appearance
+) -> Array:
     """Apply post-processing to an image.
 
     Parameters

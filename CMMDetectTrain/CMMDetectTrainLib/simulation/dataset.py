@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import cycle
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 
 from CMMDetectLib.candidates import write_json
 from CMMDetectLib.errors import InputError, OutputError
+from CMMDetectLib.progress import Report
 from CMMDetectLib.results import prepare_folder
 from CMMDetectLib.scan import Modality, write_image
 from CMMDetectLib.tables import write_tsv
@@ -26,7 +27,6 @@ from .protocols import Protocol, draw_protocol, find_protocol
 from .simulate import SimulatedScan, simulate_scan
 from .truth_files import write_truth
 
-Progress = Callable[[float, str], None]
 FOLDERS = {Modality.SWI: ("swi", "swi"), Modality.T2STAR: ("anat", "T2starw"), Modality.QSM: ("anat", "Chimap")}
 RANDOM = "random"
 DESCRIPTION = "dataset_description.json"
@@ -40,7 +40,7 @@ def simulate_dataset(
     count: int = 1,
     protocols: Sequence[str] = (RANDOM,),
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     microbleeds: Sequence[int | None] = (None,),
 ) -> None:
     """Write a data set of simulated scans with their truth.

@@ -68,17 +68,17 @@ def pial_veins(head: Head, count: int, sinuses_mm: NDArray[np.float64], rng: np.
     from skimage.graph import MCP_Geometric
 
     sources_mm = _sources(head, count, rng)
-    labor = _labor(head, rng)
-    ways = MCP_Geometric(labor)
-    total_labor, _ = ways.find_costs(_voxels(head.template, sinuses_mm, labor > 0.0))
-    sources = _voxels(head.template, sources_mm, np.isfinite(total_labor))
+    cost = _costs(head, rng)
+    ways = MCP_Geometric(cost)
+    total_cost, _ = ways.find_costs(_voxels(head.template, sinuses_mm, cost > 0.0))
+    sources = _voxels(head.template, sources_mm, np.isfinite(total_cost))
     supply = np.exp(0.5 * rng.standard_normal(len(sources)))
-    onward, flow, past = _gather(ways, sources, supply, labor.shape)
+    onward, flow, past = _gather(ways, sources, supply, cost.shape)
     node = np.flatnonzero(flow)
     place = np.full(flow.shape, -1)
     place[node] = np.arange(len(node))
     onward, flow, past = place[onward[node]], flow[node], past[node]
-    points = _smooth_courses(_points(head, node, labor.shape, rng), onward, flow)
+    points = _smooth_courses(_points(head, node, cost.shape, rng), onward, flow)
     leads = np.flatnonzero(onward != np.arange(len(node)))
     radius = np.minimum(TWIG_MM * flow ** (1.0 / JOINING_POWER), THICKEST_MM) * np.clip(
         past / GROWING_VOX, FIRST_SHARE, 1.0
@@ -107,15 +107,15 @@ def _sulci(head: Head, csf: NDArray[np.bool_], least_height_mm: float) -> NDArra
     return np.asarray(own | csf & (head.template.depth_mm > DEEPEST_FOLD_MM))
 
 
-def _labor(head: Head, rng: np.random.Generator) -> NDArray[np.float64]:
+def _costs(head: Head, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return the cost of each voxel of the template's 2 mm grid; negative where no vein may run."""
     template, depth = head.template, head.template.depth_mm
     sulcus = _sulci(head, template.sulcal > 0.35, 0.5)
-    labor = np.where(sulcus, IN_SULCUS, IN_BRAIN)
-    labor[depth < 1.5] = ON_SURFACE
-    labor *= np.exp(UNEVENNESS * _unit_noise(depth.shape, rng))
-    labor[(depth < -4.0) | (template.ventricle_mm < 5.0)] = -1.0
-    return labor
+    cost = np.where(sulcus, IN_SULCUS, IN_BRAIN)
+    cost[depth < 1.5] = ON_SURFACE
+    cost *= np.exp(UNEVENNESS * _unit_noise(depth.shape, rng))
+    cost[(depth < -4.0) | (template.ventricle_mm < 5.0)] = -1.0
+    return cost
 
 
 def _unit_noise(shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -80,7 +80,7 @@ class Grid:
         return axes[0][:, None, None] + axes[1][None, :, None] + (axes[2] + origin)[None, None]
 
 
-def lay_grid(protocol: Protocol, rng: np.random.Generator) -> Grid:
+def draw_grid(protocol: Protocol, rng: np.random.Generator) -> Grid:
     """Draw the grid of a scan of a head at the origin: tilt of the slices, center and directions of the axes."""
     angles = rng.uniform(-protocol.tilt_deg, protocol.tilt_deg, 2) * (1.0, 0.3)
     tilt = Rotation.from_euler("xy", angles, degrees=True).as_matrix()

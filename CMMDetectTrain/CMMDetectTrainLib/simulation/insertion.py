@@ -19,7 +19,7 @@ from .modulation import modulation_of_deposit
 from .protocols import Protocol
 from .resolution import acquire_kspace
 from .swi import darkening
-from .truth import Shown, View, tell_truth
+from .truth import Shown, View, collect_truth
 from .truth_files import Truth
 
 Array = NDArray[np.float32]
@@ -108,7 +108,7 @@ def insert_deposits(
     level = np.median(scan.array[brain]) if scan.modality.lesions_are_dark else 1.0
     signal = np.clip(scan.array / np.float32(level), 0.0, 2.0).astype(np.float32)
     view = View(scan.modality, array / np.float32(level), signal, brain)
-    truth = tell_truth(view, shown, (), None, grid, protocol)
+    truth = collect_truth(view, shown, (), None, grid, protocol)
     new_phase = None if turned is None else np.angle(turned).astype(np.float32)
     return Insertion(replace(scan, array=array), new_phase, truth)
 

@@ -14,7 +14,7 @@ from CMMDetectLib.network_grid import SCANS_OWN, NetworkVoxel, Shape
 from CMMDetectLib.scan import Modality
 
 from .anatomy import Head, draw_head
-from .appearance import draw_appearance, treat
+from .appearance import apply_appearance, draw_appearance
 from .deposits import Deposit, Segments
 from .freeform import draw_free_vessels, draw_tissue
 from .grid import Grid
@@ -29,9 +29,9 @@ from .mimics import draw_calcification, draw_calcified_site, draw_cavernoma, dra
 from .modulation import LEAN, modulation_of_deposit
 from .protocols import Protocol, draw_protocol, draw_protocol_like
 from .sampling import SampledTissue, sample_tissue, tissue_on
-from .scanner import expose
+from .scanner import acquire
 from .simulate import make_image, view_of
-from .truth import Shown, tell_truth
+from .truth import Shown, collect_truth
 from .truth_files import Truth
 from .vasculature import Vessels, draw_vessels
 
@@ -52,7 +52,7 @@ FURTHER_MICROBLEEDS = 2.5
 """Mean number of microbleeds beyond the first in a patch that has any: further examples cost hardly any time."""
 CORTEX_WEIGHT = 3.0
 CORTEX_MM = 6.0
-"""Density of deposits in the cortex, relative to that below it."""
+"""Density of deposits up to this depth below the hull, in the cortex, relative to that below it."""
 AWAY_MM = 8.0
 VESSEL_CHANGE = 0.25
 """A voxel belongs to a vessel if the vessel changes its complex signal by more than this share."""
@@ -216,26 +216,26 @@ class PatchSource:
             modulation = modulation_of_deposit(deposit, grid, protocol, LEAN)
             if modulation is not None:
                 shown.append(Shown(deposit, "unknown", modulation))
-        exposure = expose(source, vessels, [item.modulation for item in shown], grid, protocol, rng, LEAN)
-        image = make_image(exposure, modality, grid, protocol, rng, margin_vox=12)
+        acquisition = acquire(source, vessels, [item.modulation for item in shown], grid, protocol, rng, LEAN)
+        image = make_image(acquisition, modality, grid, protocol, rng, margin_vox=12)
         appearance = draw_appearance(rng)
-        image = treat(image, exposure.tissue_signal, exposure.depth_mm, modality, appearance)
-        truth = tell_truth(view_of(exposure, modality, image), shown, (), None, grid, protocol)
+        image = apply_appearance(image, acquisition.tissue_signal, acquisition.depth_mm, modality, appearance)
+        truth = collect_truth(view_of(acquisition, modality, image), shown, (), None, grid, protocol)
         gain, level = 1.0, 0.0
         if modality is not Modality.QSM:
             level = float(np.exp(rng.uniform(np.log(60.0), np.log(1500.0))))
-            gain = level / exposure.tissue_signal
+            gain = level / acquisition.tissue_signal
         # a brain mask never ends exactly at the hull
         rim_mm = rng.normal(0.0, 0.8) if appearance.stripped_mm is None else appearance.stripped_mm
         patch = SimulatedPatch(
             image=image * np.float32(gain),
-            brain=exposure.depth_mm > -rim_mm,
+            brain=acquisition.depth_mm > -rim_mm,
             tissue_signal=level,
             truth=truth,
             modality=modality,
             grid=grid,
             protocol=protocol,
-            vessels=np.abs(exposure.vessels - np.complex64(1.0)) > VESSEL_CHANGE,
+            vessels=np.abs(acquisition.vessels - np.complex64(1.0)) > VESSEL_CHANGE,
         )
         return _padded(patch, self._shape(protocol)[2])
 

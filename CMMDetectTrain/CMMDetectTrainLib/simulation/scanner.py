@@ -27,7 +27,7 @@ BRAIN_TISSUES = frozenset(TISSUES) - {"air", "bone", "marrow", "fat", "muscle", 
 
 
 @dataclass(frozen=True)
-class Exposure:
+class Acquisition:
     """Result of an acquisition; all arrays are (I, J, K).
 
     Attributes
@@ -54,7 +54,7 @@ class Exposure:
     magnitude: Array
 
 
-def expose(
+def acquire(
     source: TissueSource,
     vessels: Segments,
     deposits: Iterable[Modulation],
@@ -62,7 +62,7 @@ def expose(
     protocol: Protocol,
     rng: np.random.Generator,
     detail: Detail = FULL,
-) -> Exposure:
+) -> Acquisition:
     """Acquire one scan.
 
     Parameters
@@ -93,7 +93,7 @@ def expose(
     factor *= _turned(magnitude, phase)
     noise = float(tissue_signal / protocol.snr)
     image = receive(factor, protocol, noise, rng, piece=detail.mirror_vox > 0)
-    return Exposure(image, local, chi + small_chi, brain, depth, noise, tissue_signal, vessel_factor, magnitude)
+    return Acquisition(image, local, chi + small_chi, brain, depth, noise, tissue_signal, vessel_factor, magnitude)
 
 
 def receive(

@@ -13,16 +13,16 @@ from CMMDetectLib.scan import Modality, Scan
 from .anatomy import Head, draw_head
 from .deposits import Deposit, Segments
 from .dipole import phase_per_ppm
-from .grid import Grid, lay_grid
+from .grid import Grid, draw_grid
 from .lesions import draw_microbleeds
 from .mimics import Place, draw_mimics, find_places, through_plane_veins
 from .modulation import FULL, Detail, modulation_of_deposit
 from .protocols import Protocol
 from .qsm import susceptibility_map
 from .resolution import extended
-from .scanner import Exposure, expose
+from .scanner import Acquisition, acquire
 from .swi import susceptibility_weighted
-from .truth import Shown, View, tell_truth
+from .truth import Shown, View, collect_truth
 from .truth_files import Truth
 from .vasculature import draw_vessels
 
@@ -72,16 +72,16 @@ def simulate_scan(protocol: Protocol, seed: int, lesions: int | None = None, det
     """
     rng = np.random.default_rng(seed)
     head = draw_head(rng)
-    grid = lay_grid(protocol, rng)
+    grid = draw_grid(protocol, rng)
     vessels = draw_vessels(head, rng)
     through, through_places = through_plane_veins(head, grid, rng)
     deposits = [*draw_microbleeds(head, grid, protocol, rng, lesions), *draw_mimics(head, grid, rng)]
     shown = _show(deposits, head, grid, protocol, detail)
     all_vessels = Segments.joined([vessels.segments, through])
-    exposure = expose(head, all_vessels, [item.modulation for item in shown], grid, protocol, rng, detail)
+    acquisition = acquire(head, all_vessels, [item.modulation for item in shown], grid, protocol, rng, detail)
     places = [*through_places, *find_places(head, vessels, grid, rng)]
     named = [(place, head.region_at(place.center_mm)) for place in places]
-    return _develop(exposure, shown, named, grid, protocol, rng, head.age_years)
+    return _develop(acquisition, shown, named, grid, protocol, rng, head.age_years)
 
 
 def _show(deposits: list[Deposit], head: Head, grid: Grid, protocol: Protocol, detail: Detail) -> list[Shown]:
@@ -95,7 +95,7 @@ def _show(deposits: list[Deposit], head: Head, grid: Grid, protocol: Protocol, d
 
 
 def _develop(
-    exposure: Exposure,
+    acquisition: Acquisition,
     shown: list[Shown],
     places: list[tuple[Place, str]],
     grid: Grid,
@@ -104,10 +104,12 @@ def _develop(
     age_years: float,
 ) -> SimulatedScan:
     """Make the images of the three modalities and their truth from one acquisition."""
-    gain = np.float32(np.exp(rng.uniform(np.log(60.0), np.log(1500.0))) / exposure.tissue_signal)
-    images = {modality: make_image(exposure, modality, grid, protocol, rng) for modality in Modality}
+    gain = np.float32(np.exp(rng.uniform(np.log(60.0), np.log(1500.0))) / acquisition.tissue_signal)
+    images = {modality: make_image(acquisition, modality, grid, protocol, rng) for modality in Modality}
     truth = {
-        modality: tell_truth(view_of(exposure, modality, image), shown, places, exposure.vessels, grid, protocol)
+        modality: collect_truth(
+            view_of(acquisition, modality, image), shown, places, acquisition.vessels, grid, protocol
+        )
         for modality, image in images.items()
     }
     images[Modality.SWI] *= gain
@@ -116,53 +118,53 @@ def _develop(
         protocol,
         grid,
         images,
-        np.angle(exposure.image).astype(np.float32),
+        np.angle(acquisition.image).astype(np.float32),
         truth,
-        exposure.brain,
-        float(gain * exposure.tissue_signal),
+        acquisition.brain,
+        float(gain * acquisition.tissue_signal),
         age_years,
     )
 
 
 def make_image(
-    exposure: Exposure,
+    acquisition: Acquisition,
     modality: Modality,
     grid: Grid,
     protocol: Protocol,
     rng: np.random.Generator,
     margin_vox: int = 0,
 ) -> Array:
-    """Make the image of one modality, in units of the exposure or in ppm.
+    """Make the image of one modality, in units of the acquisition or in ppm.
 
     Parameters
     ----------
-    exposure : the acquisition
+    acquisition : the acquisition
     modality : modality of the image
     grid, protocol : grid and protocol of the acquisition
     rng : random number generator
     margin_vox : width by which a piece of a scan is extended in plane before filtering
     """
     if modality is Modality.T2STAR:
-        return np.abs(exposure.image).astype(np.float32)
+        return np.abs(acquisition.image).astype(np.float32)
     if modality is Modality.QSM:
-        return _qsm(exposure, grid, protocol, rng)
+        return _qsm(acquisition, grid, protocol, rng)
     if margin_vox == 0:
-        return susceptibility_weighted(exposure.image, grid.spacing_mm, protocol)
+        return susceptibility_weighted(acquisition.image, grid.spacing_mm, protocol)
     inner = slice(margin_vox, -margin_vox)
-    wide = extended(exposure.image, (margin_vox, margin_vox, 0))
+    wide = extended(acquisition.image, (margin_vox, margin_vox, 0))
     return susceptibility_weighted(wide, grid.spacing_mm, protocol)[inner, inner]
 
 
-def view_of(exposure: Exposure, modality: Modality, image: Array) -> View:
-    """Return the view of an image of one modality, which is in units of the exposure or in ppm."""
-    tissue = np.float32(exposure.tissue_signal)
+def view_of(acquisition: Acquisition, modality: Modality, image: Array) -> View:
+    """Return the view of an image of one modality, which is in units of the acquisition or in ppm."""
+    tissue = np.float32(acquisition.tissue_signal)
     relative = image / tissue if modality.lesions_are_dark else image
-    return View(modality, relative, exposure.magnitude / tissue, exposure.brain)
+    return View(modality, relative, acquisition.magnitude / tissue, acquisition.brain)
 
 
-def _qsm(exposure: Exposure, grid: Grid, protocol: Protocol, rng: np.random.Generator) -> Array:
+def _qsm(acquisition: Acquisition, grid: Grid, protocol: Protocol, rng: np.random.Generator) -> Array:
     """Make a QSM from the field with the noise of the phase."""
-    magnitude = np.maximum(np.abs(exposure.image), np.float32(exposure.noise))
-    spread = exposure.noise / magnitude / abs(phase_per_ppm(protocol.field_t, protocol.te_ms))
-    field = exposure.local_field_ppm + (spread * rng.standard_normal(grid.shape)).astype(np.float32)
-    return susceptibility_map(exposure.chi_ppm, field, exposure.brain, grid, protocol, rng)
+    magnitude = np.maximum(np.abs(acquisition.image), np.float32(acquisition.noise))
+    spread = acquisition.noise / magnitude / abs(phase_per_ppm(protocol.field_t, protocol.te_ms))
+    field = acquisition.local_field_ppm + (spread * rng.standard_normal(grid.shape)).astype(np.float32)
+    return susceptibility_map(acquisition.chi_ppm, field, acquisition.brain, grid, protocol, rng)

@@ -62,7 +62,7 @@ class View:
     brain: BoolArray
 
 
-def tell_truth(
+def collect_truth(
     view: View,
     shown: Iterable[Shown],
     places: Iterable[tuple[Place, str]],

@@ -22,7 +22,7 @@ from targets import FALSE_A_SCAN, swept_scores
 from CMMDetectLib.calibration import Calibration
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.methods import Settings
-from CMMDetectTrainLib.calibration import fit_calibration, judged_anew, measured_calibration
+from CMMDetectTrainLib.calibration import fit_calibration, measured_calibration, reclassified
 from CMMDetectTrainLib.evaluation import read_record
 from CMMDetectTrainLib.metrics import ScanRecord, count
 from CMMDetectTrainLib.thresholds import froc, tpr_at
@@ -59,7 +59,7 @@ def judged_by_others(records: Sequence[ScanRecord], fit: Callable[..., Calibrati
     subjects = sorted({record.subject for record in records})
     part = {subject: number % PARTS for number, subject in enumerate(subjects)}
     fitted = [fit([item for item in records if part[item.subject] != number]) for number in range(PARTS)]
-    return [judged_anew(record, EVERY, fitted[part[record.subject]]) for record in records]
+    return [reclassified(record, EVERY, fitted[part[record.subject]]) for record in records]
 
 
 def row(name: str, records: Sequence[ScanRecord]) -> str:

@@ -26,7 +26,7 @@ from CMMDetectLib.errors import CMMDetectError, InputError
 from CMMDetectLib.methods import Settings
 from CMMDetectLib.paper_method import PaperMethod
 from CMMDetectLib.postprocessing import CutOffs
-from CMMDetectTrainLib.calibration import fit_calibration, judged_anew
+from CMMDetectTrainLib.calibration import fit_calibration, reclassified
 from CMMDetectTrainLib.evaluation import evaluate_dataset
 from CMMDetectTrainLib.evaluation_set import find_scans
 from CMMDetectTrainLib.metrics import ScanRecord
@@ -64,7 +64,7 @@ def release(trained: ModelBundle, options: argparse.Namespace) -> ModelBundle:
     every = replace(settings, th_discrimination=0.0)
     found = [record for folder, subjects in sets.items() for record in detected(trained, folder, subjects, every)]
     calibration = fit_calibration(found)
-    records = [judged_anew(record, settings, calibration) for record in found]
+    records = [reclassified(record, settings, calibration) for record in found]
     measured = {
         "measured_on": "the validation and calibration subjects, by which the probability was calibrated",
         **stage_metrics(summarize(records, settings)),
