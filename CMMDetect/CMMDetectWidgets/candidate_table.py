@@ -9,7 +9,7 @@ from CMMDetectLib.review_records import Certainty, Mimic, Origin, Verdict, moved
 COLUMNS = (_("No."), _("Stage"), _("p"), _("mm"), _("Verdict"), _("Certainty"), _("Note"))
 COLUMN_TIPS = (
     _("Name of the candidate; with r it was added by the reader"),
-    _("Last stage that the candidate passed, or why it was taken out"),
+    _("Last stage that the candidate passed, or why it was removed"),
     _("Probability of stage 2, which weighs the scan's other candidates too; of stage 1 where stage 2 gave none"),
     _("Diameter in millimeters"),
     _("Your decision"),

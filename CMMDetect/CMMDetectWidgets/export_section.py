@@ -76,7 +76,7 @@ class ExportSection:
         undecided = [item for item in at_stage(session.visible, Stage.FINAL) if item.verdict == Verdict.UNDECIDED]
         if undecided:
             text = _(
-                "Training takes whatever is not accepted for healthy: judge the final candidates first."
+                "Training takes everything not accepted as healthy: judge the final candidates first."
                 " Not judged yet: {count}."
             )
             self._say(text.format(count=len(undecided)))

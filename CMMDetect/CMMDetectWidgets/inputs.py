@@ -153,7 +153,7 @@ def _problemOfVolume(volume):
     if image is None:
         return _("The scan is empty. Load it again.")
     if image.GetNumberOfScalarComponents() != 1:
-        return _("The scan has colors or vectors. One gray value a voxel is needed.")
+        return _("The scan has colors or vectors. One gray value per voxel is needed.")
     if min(image.GetDimensions()) < 2:
         return _("The scan is one 2D slice. A 3D volume is needed.")
     low, high = PLAUSIBLE_SPACING_MM
@@ -164,7 +164,7 @@ def _problemOfVolume(volume):
         return _("Every voxel of the scan has the same value. There is no image in it.")
     transform = volume.GetParentTransformNode()
     if transform is not None and not transform.IsTransformToWorldLinear():
-        return _("The scan is bent by a transform. Harden the transform in the Data module first.")
+        return _("The scan is warped by a transform. Harden the transform in the Data module first.")
     if not is_right_angled(affine_of(volume)):
         return _("A transform has sheared the scan. Resample it to a right-angled grid first.")
     return ""

@@ -179,7 +179,7 @@ class ReviewKeeper:
         if _isNewer(session.run, self.session.run):
             self.session.take_run(_unread(session), session.run)
         if decided and not session.reader:
-            text = _("You go on with your own review. What was decided without a name stays in {file}.")
+            text = _("Your own review is continued. Decisions made without a name stay in {file}.")
             self._say(text.format(file=session.save.path.name))
 
     def _begin(self, session, scan, volume, folder, labels=None):

@@ -6,8 +6,8 @@ from slicer.i18n import tr as _
 
 SHORTCUTS = {
     "accept": ("Y", _("Accept: it is a microbleed")),
-    "reject": ("N", _("Reject: it is none")),
-    "undecided": ("U", _("Undecided: take the verdict back")),
+    "reject": ("N", _("Reject: it is not a microbleed")),
+    "undecided": ("U", _("Undecided: clear the verdict")),
     "previous": (",", _("Previous candidate")),
     "next": (".", _("Next candidate")),
     "nextUndecided": ("J", _("Next candidate without a verdict; starts again at the end")),
@@ -15,7 +15,7 @@ SHORTCUTS = {
     "add": ("A", _("Add: click in a slice view on a microbleed that was missed")),
     "undo": ("Ctrl+Z", _("Undo")),
     "redo": ("Ctrl+Y", _("Redo")),
-    "slab": ("S", _("Slab of least intensity (QSM: greatest) on or off")),
+    "slab": ("S", _("Minimum intensity projection (QSM: maximum) of a slab on or off")),
     "hide": ("H", _("Hold down to hide all markings")),
 }
 """Key and description of each action."""

@@ -17,7 +17,7 @@ COLUMNS = (_("Case"), _("Microbleeds"), _("Status"), _("Reader"), _("Points"), _
 TIPS = (
     _("Name of the scan: its subject and its contrast"),
     _("Number of labels"),
-    _("Cases to check are not learnt from"),
+    _("Cases to check are not used for training"),
     _("Who marked the points"),
     _("Where the points came from"),
     _("What to look at"),
@@ -126,7 +126,7 @@ class DatasetSection:
 
     def _onRemove(self, _checked=False):
         case = self._chosen()
-        kept = "" if case.copied else _(" The scan itself stays.")
+        kept = "" if case.copied else _(" The scan itself is kept.")
         question = _("Delete the labels of {case} from the data set?{kept}").format(case=case.name, kept=kept)
         if slicer.util.confirmOkCancelDisplay(question):
             self._change(lambda case: remove_case(self.folder, case.name))

@@ -13,11 +13,11 @@ from CMMDetectTrainLib.training_job import read_comparison
 from .plots import Plot
 from .simple_table import SimpleTable
 
-COLUMNS = (_("Model"), _("Made"), _("Size"), _("Learnt from"))
+COLUMNS = (_("Model"), _("Created"), _("Size"), _("Trained on"))
 TIPS = (
     _("Name of the model; the one in bold is what CMMDetect uses"),
-    _("Day on which it was made"),
-    _("Room on the disk, with what is left of its training"),
+    _("Date of its creation"),
+    _("Size on disk, including working files of its training"),
     _("What it was trained on"),
 )
 METRICS = {
@@ -118,7 +118,7 @@ class ModelsSection:
         self._do(lambda: self._shelf().choose(name), _("CMMDetect now uses {name}.").format(name=name))
 
     def _onUseShipped(self, _checked=False):
-        self._do(lambda: self._shelf().choose(None), _("CMMDetect now uses what it comes with."))
+        self._do(lambda: self._shelf().choose(None), _("CMMDetect now uses the model that it comes with."))
 
     def _onReport(self, _checked=False):
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(_reportOf(self._model()))))

@@ -84,7 +84,7 @@ def correctedRegions(labels, names, scan, opened=False):
     if opened:
         message = _("These are the labels in the data set. Correct them, and save the case again.")
         return Regions(tuple(rows), tuple(positions), message, "")
-    message = _("These regions were corrected by hand and stay. Grow again makes new ones at the points.")
+    message = _("These regions were corrected by hand and are kept. Grow again makes new ones at the points.")
     return Regions(tuple(rows), tuple(positions), message, "corrected by hand")
 
 

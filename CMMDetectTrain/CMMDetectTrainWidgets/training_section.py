@@ -220,7 +220,7 @@ class TrainingSection:
 
     def _onResume(self, _checked=False):
         job = self._chosenUnfinished()
-        self._run(job, lambda: write_job(job), _("Going on"))
+        self._run(job, lambda: write_job(job), _("Resuming"))
 
     def _onDiscard(self, _checked=False):
         job = self._chosenUnfinished()
@@ -281,11 +281,13 @@ class TrainingSection:
 
     def _drawCurves(self, only=None):
         for network in [only] if only else CURVES:
-            told = sorted((each for each in self._epochs if each["network"] == network), key=_identity)
-            if told:
+            finished = sorted((each for each in self._epochs if each["network"] == network), key=_identity)
+            if finished:
                 name, color = CURVES[network]
-                epochs = [each["epoch"] for each in told]
-                training, validation = ([each[key] for each in told] for key in ("training_loss", "validation_loss"))
+                epochs = [each["epoch"] for each in finished]
+                training, validation = (
+                    [each[key] for each in finished] for key in ("training_loss", "validation_loss")
+                )
                 self._curves.draw(_("{network}, training").format(network=name), epochs, training, color, True)
                 self._curves.draw(_("{network}, validation").format(network=name), epochs, validation, color)
         if self._ui.curvesButton.checked:
@@ -303,7 +305,7 @@ class TrainingSection:
             self._ui.trainingStepLabel.setText("")
             self._ui.estimateLabel.setText(_estimateText(news) if outcome == "done" else message)
         elif outcome == "cancelled" and not job.finished:
-            self._ui.trainingStepLabel.setText(_("Paused. Resume goes on from here, also after Slicer was closed."))
+            self._ui.trainingStepLabel.setText(_("Paused. It can be resumed from here, even after Slicer was closed."))
         elif outcome == "error":
             self._ui.trainingStepLabel.setText(message)
         else:
