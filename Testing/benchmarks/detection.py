@@ -22,13 +22,11 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / part) for part in ("CMMDetect", "CMMDetectTrain", "Testing/library")]
 
-from CMMDetectLib.bundle import BundleDescription, write_bundle  # noqa: E402
+from CMMDetectLib.bundle import write_bundle  # noqa: E402
 from CMMDetectLib.devices import choose_compute  # noqa: E402
 from CMMDetectLib.networks import Student  # noqa: E402
-from CMMDetectLib.postprocessing import CutOffs  # noqa: E402
-from CMMDetectLib.scan import Modality  # noqa: E402
 from head_phantom import head  # noqa: E402
-from known_networks import thresholding_detector  # noqa: E402
+from known_networks import thresholding_detector, untrained_description  # noqa: E402
 
 CASES = {
     "256x288x48": ((256, 288, 48), (0.8, 0.8, 3.0), "at most 20 s, 4 GB"),
@@ -51,18 +49,7 @@ def write_scan(folder: Path, shape: tuple[int, int, int], spacing_mm: tuple[floa
 def write_model(folder: Path, width: int) -> Path:
     """Write a bundle of untrained networks."""
     torch.manual_seed(0)
-    description = BundleDescription(
-        name="benchmark",
-        version="0",
-        created="",
-        license="Apache-2.0",
-        width=width,
-        modality=tuple(Modality),
-        trained_on="nothing",
-        th_detection=0.5,
-        th_discrimination=0.3,
-        cutoffs=CutOffs(),
-    )
+    description = untrained_description("benchmark", width, th_detection=0.5)
     networks = {"detector": thresholding_detector(width, level=0.7), "student": Student(width)}
     return write_bundle(folder / "model", description, networks).folder
 

@@ -9,11 +9,9 @@ import pytest
 from torch import manual_seed, set_num_threads
 
 import phantoms
-from CMMDetectLib.bundle import BundleDescription, ModelBundle, write_bundle
+from CMMDetectLib.bundle import ModelBundle, write_bundle
 from CMMDetectLib.networks import CandidateDetector, Student, Teacher
-from CMMDetectLib.postprocessing import CutOffs
-from CMMDetectLib.scan import Modality
-from known_networks import unbiased
+from known_networks import unbiased, untrained_description
 from small_scans import SPACING_MM, stripped_brain
 
 set_num_threads(1)  # the networks of the tests are so small that threads only wait for each other
@@ -49,16 +47,5 @@ def small_bundle(tmp_path: Path) -> ModelBundle:
     """A bundle of narrow, untrained networks; a threshold of 0.3 lets them mark something."""
     manual_seed(5)
     networks = {"detector": unbiased(CandidateDetector(4)), "student": Student(4), "teacher": Teacher(4)}
-    description = BundleDescription(
-        name="test",
-        version="0",
-        created="2026-01-01",
-        license="Apache-2.0",
-        width=4,
-        modality=tuple(Modality),
-        trained_on="nothing",
-        th_detection=0.3,
-        th_discrimination=0.3,
-        cutoffs=CutOffs(),
-    )
+    description = untrained_description("test", 4)
     return write_bundle(tmp_path / "bundle", description, networks)

@@ -1,11 +1,14 @@
-"""Networks whose result is known without training."""
+"""Networks whose result is known without training, and descriptions of their bundles."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from CMMDetectLib.bundle import BundleDescription
 from CMMDetectLib.networks import CandidateDetector
+from CMMDetectLib.postprocessing import CutOffs
+from CMMDetectLib.scan import Modality
 
 STEEPNESS = 12.0
 
@@ -43,3 +46,18 @@ def unbiased(network: Network) -> Network:
             if name.endswith("segmentor.logits.bias"):
                 parameter.zero_()
     return network
+
+
+def untrained_description(name: str, width: int, **changes: Any) -> BundleDescription:
+    """Describe a bundle of untrained networks for all modalities, with thresholds that many candidates reach."""
+    usual = {
+        "version": "0",
+        "created": "2026-01-01",
+        "license": "Apache-2.0",
+        "modality": tuple(Modality),
+        "trained_on": "nothing",
+        "th_detection": 0.3,
+        "th_discrimination": 0.3,
+        "cutoffs": CutOffs(),
+    }
+    return BundleDescription(name=name, width=width, **{**usual, **changes})

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from CMMDetectLib.bundle import SHIPPED_BUNDLE, BundleDescription, read_bundle, write_bundle
+from CMMDetectLib.bundle import SHIPPED_BUNDLE, read_bundle, write_bundle
 from CMMDetectLib.channels import CHANNELS, PAPER_CHANNELS
 from CMMDetectLib.cli import EXIT_INPUT
 from CMMDetectLib.networks import CandidateDetector, Student
-from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib import bundle_training
 from CMMDetectTrainLib.bundle_training import NETWORKS, TrainingPlan
@@ -23,6 +22,7 @@ from CMMDetectTrainLib.metrics import Rule, score_scan
 from CMMDetectTrainLib.simulation.patches import PatchSource
 from CMMDetectTrainLib.thresholds import froc, tpr_at
 from CMMDetectTrainLib.training_job import work_folder
+from known_networks import untrained_description
 from training_cases import write_scan
 
 TRAINED_ON, HELD_OUT = range(1, 10), range(10, 13)
@@ -257,18 +257,7 @@ def write_simulated_set(folder: Path) -> None:
 
 def write_untrained(folder: Path) -> Path:
     torch.manual_seed(1)
-    description = BundleDescription(
-        name="untrained",
-        version="0",
-        created="2026-01-01",
-        license="Apache-2.0",
-        width=WIDTH,
-        modality=(Modality.SWI,),
-        trained_on="nothing",
-        th_detection=0.3,
-        th_discrimination=0.3,
-        cutoffs=CutOffs(),
-    )
+    description = untrained_description("untrained", WIDTH, modality=(Modality.SWI,))
     return write_bundle(folder, description, {"detector": CandidateDetector(WIDTH), "student": Student(WIDTH)}).folder
 
 

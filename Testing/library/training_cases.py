@@ -9,17 +9,16 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from CMMDetectLib.bundle import BundleDescription, ModelBundle, write_bundle
+from CMMDetectLib.bundle import ModelBundle, write_bundle
 from CMMDetectLib.devices import Compute
 from CMMDetectLib.networks import Student, Teacher
-from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib.augmentation import Augmentation
 from CMMDetectTrainLib.cases import NOT_JUDGED, Case, CaseArrays, read_shelf, write_shelf
 from CMMDetectTrainLib.distillation import student_task
 from CMMDetectTrainLib.patches import Sampling, SplitPlaces, centered_place
 from CMMDetectTrainLib.training import Schedule, Task
-from known_networks import thresholding_detector
+from known_networks import thresholding_detector, untrained_description
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 SPACING_MM = (1.0, 1.0, 2.0)
@@ -114,17 +113,6 @@ def write_start(folder: Path, level: float = 0.6) -> ModelBundle:
     """A bundle whose stage 1 finds the balls of `write_scan`; student and teacher know nothing."""
     # of width 2 the student has one node before its logits, which must not be off for every patch
     torch.manual_seed(9)
-    description = BundleDescription(
-        name="start",
-        version="3",
-        created="2026-01-01",
-        license="Apache-2.0",
-        width=2,
-        modality=tuple(Modality),
-        trained_on="nothing",
-        th_detection=0.3,
-        th_discrimination=0.3,
-        cutoffs=CutOffs(),
-    )
+    description = untrained_description("start", 2, version="3")
     networks = {"detector": thresholding_detector(2, level), "student": Student(2), "teacher": Teacher(2)}
     return write_bundle(folder, description, networks)

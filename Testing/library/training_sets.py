@@ -9,13 +9,12 @@ import numpy as np
 from torch import manual_seed
 
 import phantoms
-from CMMDetectLib.bundle import BundleDescription, ModelBundle, write_bundle
+from CMMDetectLib.bundle import ModelBundle, write_bundle
 from CMMDetectLib.networks import Student
-from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.scan import Modality, Scan, to_world
 from CMMDetectTrainLib.case_list import NewCase, add_case
 from CMMDetectTrainLib.training_job import TrainingJob
-from known_networks import thresholding_detector
+from known_networks import thresholding_detector, untrained_description
 
 SPACING_MM = (1.5, 1.5, 3.0)
 SHAPE = (60, 72, 24)
@@ -52,18 +51,7 @@ def write_training_set(folder: Path, microbleeds: Sequence[int] = (2, 2, 1, 2)) 
 def known_bundle(folder: Path) -> ModelBundle:
     """A bundle whose stage 1 marks what is bright; its student knows nothing."""
     manual_seed(3)
-    description = BundleDescription(
-        name="known",
-        version="1",
-        created="2026-01-01",
-        license="Apache-2.0",
-        width=WIDTH,
-        modality=tuple(Modality),
-        trained_on="nothing",
-        th_detection=0.5,
-        th_discrimination=0.01,
-        cutoffs=CutOffs(),
-    )
+    description = untrained_description("known", WIDTH, version="1", th_detection=0.5, th_discrimination=0.01)
     networks = {"detector": thresholding_detector(WIDTH, 0.8), "student": Student(WIDTH)}
     return write_bundle(folder, description, networks)
 
