@@ -142,11 +142,25 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", choices=METHODS, help=methods)
 
 
+def add_compute_options(parser: argparse._ActionsContainer, device_help: str = "where the networks run") -> None:
+    """Add the options of `choose_compute`."""
+    parser.add_argument("--device", choices=DEVICES, default="auto", help=f"{device_help} (default: auto)")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="numeric precision of the networks (default: auto)"
+    )
+
+
+def add_scan_options(parser: argparse._ActionsContainer) -> None:
+    """Add the scan and the options of `read_scan`."""
+    parser.add_argument("scan", help="NIfTI or NRRD file, or a folder with one DICOM series")
+    parser.add_argument("--modality", help=f"{', '.join(Modality)}; read from a BIDS name when not given")
+    parser.add_argument("--echo", type=int, metavar="N", help="which volume of a 4D multi-echo file, from 1")
+
+
 def add_method_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose a method and its thresholds; named like the fields of `DetectionJob`."""
     add_model_options(parser)
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="numeric precision of the networks")
+    add_compute_options(parser)
     parser.add_argument(
         "--th-detection", type=float, metavar="X", help="threshold of stage 1, 0 to 1; default: the method's own"
     )
@@ -163,10 +177,8 @@ def method_job(options: argparse.Namespace) -> DetectionJob:
 
 def _add_detect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     parser = commands.add_parser("detect", help="find the microbleeds of one scan")
-    parser.add_argument("scan", help="NIfTI or NRRD file, or a folder with one DICOM series")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument("--modality", help=f"{', '.join(Modality)}; read from a BIDS name when not given")
-    parser.add_argument("--echo", type=int, metavar="N", help="which volume of a 4D multi-echo file, from 1")
+    add_scan_options(parser)
     parser.add_argument(
         "--mask", metavar="FILE", help="brain mask on the scan's grid; default: from --brain-extraction"
     )

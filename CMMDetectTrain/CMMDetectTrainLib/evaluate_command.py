@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from CMMDetectLib.brain_extraction import METHODS as BRAIN_EXTRACTIONS
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.cli import OneLineParser, add_method_options, method_job, progress_bar, tell
 from CMMDetectLib.file_names import check_there
 from CMMDetectLib.job import choose_method
 from CMMDetectLib.progress import Listener
-from CMMDetectLib.scan import Modality, name_of
+from CMMDetectLib.scan import name_of
 from CMMDetectLib.wording import counted
 
-from .command_texts import BRAIN_MASKS, DATASET, explained
+from .command_options import add_brain_options, add_modality_option, add_subjects_option
+from .command_texts import DATASET, explained
 from .extras import training_packages
 from .metrics import Rule
 
@@ -38,10 +38,9 @@ def add_evaluate(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     )
     parser.add_argument("dataset", help="folder with scans and <scan>_microbleeds.nii.gz")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for metrics and report")
-    parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
-    parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
-    parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="(default: bet)")
-    parser.add_argument("--brain-masks", action="store_true", help=BRAIN_MASKS)
+    add_modality_option(parser)
+    add_subjects_option(parser)
+    add_brain_options(parser)
     add_method_options(parser)
     parser.set_defaults(run=_evaluate)
 

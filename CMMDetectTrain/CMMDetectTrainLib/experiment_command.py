@@ -10,13 +10,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from CMMDetectLib.brain_extraction import METHODS as BRAIN_EXTRACTIONS
-from CMMDetectLib.cli import OneLineParser, progress_bar, tell
-from CMMDetectLib.devices import DEVICES, PRECISIONS, choose_compute
+from CMMDetectLib.cli import OneLineParser, add_compute_options, progress_bar, tell
+from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.errors import InputError
-from CMMDetectLib.scan import Modality
 
-from .command_texts import BRAIN_MASKS, DATASET, explained
+from .command_options import add_brain_options, add_modality_option, add_subjects_option, tell_epoch
+from .command_texts import DATASET, explained
 from .extras import training_packages
 from .train_command import add_training_options, plan_of
 
@@ -68,12 +67,10 @@ def _add_generalization(kinds: argparse._SubParsersAction[OneLineParser]) -> Non
     parser.add_argument(
         "--methods", nargs="+", choices=METHODS, default=["paper"], help="compared on the same scans (default: paper)"
     )
-    parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
-    parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="numeric precision of the networks")
-    parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="(default: bet)")
-    parser.add_argument("--brain-masks", action="store_true", help=BRAIN_MASKS)
+    add_modality_option(parser)
+    add_subjects_option(parser)
+    add_compute_options(parser)
+    add_brain_options(parser)
     parser.set_defaults(run=_generalization)
 
 
@@ -83,7 +80,7 @@ def _sentence(about: str) -> str:
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for models, rows and report")
-    parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
+    add_modality_option(parser)
     add_training_options(parser)
     parser.set_defaults(start=None, name=None, networks=None, no_distillation=False)
 
@@ -171,15 +168,8 @@ def _run(
     """Run an experiment in one process or several, with one line of output per row, after the notes."""
     from . import distributed
     from .experiments import REPORT, ROWS, Bench, RowTable
-    from .training import EpochRecord
 
     output = Path(options.output)
-
-    def reported(network: str, record: EpochRecord) -> None:
-        if distributed.is_first():
-            losses = f"loss {record.training_loss:.4f}, validation {record.validation_loss:.4f}"
-            tell(f"{network} epoch {record.epoch + 1}: {losses}, {record.seconds:.0f} s")
-
     with distributed.joined(), progress_bar() if distributed.is_first() else nullcontext() as listener:
         if distributed.is_first():
             tell(*notes)
@@ -190,7 +180,7 @@ def _run(
             brain_extraction=options.brain_extraction,
             given_brain=options.brain_masks,
             listener=listener,
-            reported=reported,
+            reported=tell_epoch,
             parts=parts,
         )
         experiment(bench)

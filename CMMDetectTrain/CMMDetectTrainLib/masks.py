@@ -14,12 +14,12 @@ from scipy import ndimage
 
 from CMMDetectLib import __version__
 from CMMDetectLib.candidates import sphere_diameter, write_json
-from CMMDetectLib.cli import OneLineParser, tell
+from CMMDetectLib.cli import OneLineParser, add_scan_options, tell
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.orientation import canonical_turn
 from CMMDetectLib.region_growing import GrowthSettings
 from CMMDetectLib.results import LABELS, all_or_none, is_detection
-from CMMDetectLib.scan import Modality, Scan, read_scan, replacing, stem_of, write_image
+from CMMDetectLib.scan import Scan, read_scan, replacing, stem_of, write_image
 from CMMDetectLib.tables import MISSING, write_tsv
 from CMMDetectLib.wording import counted
 
@@ -76,11 +76,9 @@ def add_masks(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     """Add ``cmmdetect masks``."""
     usual = GrowthSettings()
     parser = commands.add_parser("masks", help="grow the microbleeds at annotated points", **explained(MASKS, POINTS))
-    parser.add_argument("scan", help="NIfTI or NRRD file, or a folder with one DICOM series")
-    parser.add_argument("coordinates", help="file with the points, in one of the formats below")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="label map (.nii.gz) to write")
-    parser.add_argument("--modality", help=f"{', '.join(Modality)}; read from a BIDS name when not given")
-    parser.add_argument("--echo", type=int, metavar="N", help="which volume of a 4D multi-echo file, from 1")
+    add_scan_options(parser)
+    parser.add_argument("coordinates", help="file with the points, in one of the formats below")
     parser.add_argument(
         "--in-plane-vox",
         type=int,

@@ -9,24 +9,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from CMMDetectLib.brain_extraction import METHODS as BRAIN_EXTRACTIONS
 from CMMDetectLib.bundle import SHIPPED_BUNDLE
 from CMMDetectLib.channels import CHANNELS, PAPER_CHANNELS
-from CMMDetectLib.cli import OneLineParser, progress_bar, tell
-from CMMDetectLib.devices import DEVICES, PRECISIONS, choose_compute
+from CMMDetectLib.cli import OneLineParser, add_compute_options, progress_bar, tell
+from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.file_names import check_there
-from CMMDetectLib.scan import Modality, name_of
+from CMMDetectLib.scan import name_of
 from CMMDetectLib.wording import counted
 
-from .command_texts import BRAIN_MASKS, DATASET, explained
+from .command_options import add_brain_options, add_modality_option, add_subjects_option, tell_epoch
+from .command_texts import DATASET, explained
 from .extras import training_packages
 from .seeds import check_seed
 from .training_job import FINE_TUNING_RATE, work_folder
 
 if TYPE_CHECKING:
     from .bundle_training import TrainedBundle, TrainingPlan
-    from .training import EpochRecord
 
 Number = TypeVar("Number", int, float)
 
@@ -62,8 +61,8 @@ def add_train(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="resume an interrupted training, with the same options")
     parser.add_argument("--name", help="name of the bundle (default: that of its folder)")
-    parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
-    parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
+    add_modality_option(parser)
+    add_subjects_option(parser)
     parser.add_argument("--networks", nargs="+", metavar="NAME", help="train only these: detector, teacher, student")
     parser.add_argument("--no-distillation", action="store_true", help="train the student without the teacher")
     add_training_options(parser, fine_tunes=True)
@@ -82,14 +81,8 @@ def add_training_options(parser: argparse.ArgumentParser, fine_tunes: bool = Fal
     _add_patches(parser.add_argument_group("training patches"))
     _add_schedule(parser.add_argument_group("schedule"), fine_tunes)
     group = parser.add_argument_group("processor and brain")
-    group.add_argument(
-        "--device", choices=DEVICES, default="auto", help="where the networks are trained (default: auto)"
-    )
-    group.add_argument(
-        "--precision", choices=PRECISIONS, default="auto", help="numeric precision of the networks (default: auto)"
-    )
-    group.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="(default: bet)")
-    group.add_argument("--brain-masks", action="store_true", help=BRAIN_MASKS)
+    add_compute_options(group, "where the networks are trained")
+    add_brain_options(group)
 
 
 def _add_validation(group: argparse._ArgumentGroup) -> None:
@@ -216,20 +209,12 @@ def _train(options: argparse.Namespace) -> None:
     check_brains(entries, plan.given_brain)
     _check_resume(output, options.resume)
     notes = left_out(dataset, entries, *chosen)
-
-    def report(network: str, record: EpochRecord) -> None:
-        if distributed.is_first():
-            tell(
-                f"{network} epoch {record.epoch + 1}: loss {record.training_loss:.4f}, "
-                f"validation {record.validation_loss:.4f}, {record.seconds:.0f} s"
-            )
-
     with distributed.joined():
         if distributed.is_first():
             tell(*notes)
         compute = choose_compute(options.device, options.precision)
         with progress_bar() if distributed.is_first() else nullcontext() as listener:
-            trained = train_bundle(entries, plan, output, compute, listener, report)
+            trained = train_bundle(entries, plan, output, compute, listener, tell_epoch)
         if distributed.is_first():
             _tell_result(trained, output)
 
