@@ -82,16 +82,19 @@ def _installTorch():
     return logic.installTorch(askConfirmation=True, torchVersionRequirement=TORCH_REQUIREMENT) is not None
 
 
-def _installRequirements():
-    """Install the small packages besides PyTorch: with Slicer's own dialog if it has one, else after a question."""
+def installedBySlicer(requirements, requester):
+    """Install a requirements file after Slicer's own dialog; False if this Slicer has none (before 5.12)."""
     try:
         import slicer.packaging as packaging
     except ImportError:
-        packaging = None
-    if packaging is not None:
-        packaging.pip_ensure(packaging.load_requirements(str(REQUIREMENTS)), requester="CMMDetect")
-        return
-    if importlib.util.find_spec("safetensors") is not None:
+        return False
+    packaging.pip_ensure(packaging.load_requirements(str(requirements)), requester=requester)
+    return True
+
+
+def _installRequirements():
+    """Install the small packages besides PyTorch."""
+    if installedBySlicer(REQUIREMENTS, "CMMDetect") or importlib.util.find_spec("safetensors") is not None:
         return
     question = _(
         "To read the models, CMMDetect needs the small package 'safetensors' (below 1 MB). It is downloaded from the"

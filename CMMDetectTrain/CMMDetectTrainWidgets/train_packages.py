@@ -6,7 +6,7 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
-from CMMDetectWidgets.installation import failuresInOneLine, installNetworks, networksReady
+from CMMDetectWidgets.installation import failuresInOneLine, installedBySlicer, installNetworks, networksReady
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "CMMDetectTrain-requirements.txt"
 PACKAGES = ("matplotlib", "sklearn", "threadpoolctl")
@@ -36,12 +36,7 @@ def installTraining():
 
 
 def _installRequirements():
-    try:
-        import slicer.packaging as packaging
-    except ImportError:
-        packaging = None
-    if packaging is not None:
-        packaging.pip_ensure(packaging.load_requirements(str(REQUIREMENTS)), requester="CMMDetectTrain")
+    if installedBySlicer(REQUIREMENTS, "CMMDetectTrain"):
         return
     question = _(
         "To draw the report of a training, CMMDetectTrain needs the packages 'matplotlib' and 'scikit-learn' (about"
