@@ -5,11 +5,11 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
 
 
-def inpaint(image: Floats, hole: Bools, mask: Bools) -> Floats:
+def inpaint(image: FloatArray, hole: BoolArray, mask: BoolArray) -> FloatArray:
     """Fill the hole from its rim inward, each voxel with the mean of its valid neighbors among the 26.
 
     Valid are voxels of the mask outside the hole and voxels that were filled before, never the background. As in the

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
 
 FOOT = 0.65  # of a peak's height; a vein stays that bright along its course, however beaded its slices look
 SHOULDER = 0.75  # of the height; a spot that ends above it is a lesion on a vein, not an uneven end of the vein
@@ -17,8 +17,8 @@ TOUCHING = np.stack([np.zeros((3, 3, 3)), np.ones((3, 3, 3)), np.zeros((3, 3, 3)
 
 
 def isolated_peaks(
-    image: Floats, peaks: NDArray[np.intp], ball: Bools, voxel: Sequence[float], on_vessel: bool = True
-) -> Bools:
+    image: FloatArray, peaks: NDArray[np.intp], ball: BoolArray, voxel: Sequence[float], on_vessel: bool = True
+) -> BoolArray:
     """The voxels of the peaks that do not continue as a vessel or a sulcus does.
 
     Parameters
@@ -55,13 +55,15 @@ def isolated_peaks(
     return isolated[tuple(slice(m, m + n) for m, n in zip(margin, image.shape, strict=True))]
 
 
-def _isolated_bodies(windows: Floats, within: Bools, ball: Bools, voxel: Sequence[float], on_vessel: bool) -> Bools:
+def _isolated_bodies(
+    windows: FloatArray, within: BoolArray, ball: BoolArray, voxel: Sequence[float], on_vessel: bool
+) -> BoolArray:
     """The bodies of the peaks in the middle of the windows; empty where a peak is not isolated."""
     middle = tuple(n // 2 for n in ball.shape)
     top = windows[(slice(None), *middle)]
     base = np.minimum(np.median(windows[:, ball], axis=1), top)
 
-    def body_above(part: float) -> Bools:
+    def body_above(part: float) -> BoolArray:
         threshold = base + np.float32(part) * (top - base)
         labels, _ = ndimage.label((windows >= threshold[:, None, None, None]) & within, TOUCHING)
         return labels == labels[(slice(None), *middle)][:, None, None, None]
@@ -72,7 +74,7 @@ def _isolated_bodies(windows: Floats, within: Bools, ball: Bools, voxel: Sequenc
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     foot, shoulder = body_above(FOOT), body_above(SHOULDER)
     reaches = foot[:, rim]
-    ends: Bools = reaches.sum(axis=1) == 0
+    ends: BoolArray = reaches.sum(axis=1) == 0
     is_one_sided = np.linalg.norm(reaches @ direction, axis=1) > ONE_SIDED * reaches.sum(axis=1)
     ends_higher = on_vessel & is_one_sided & (shoulder[:, rim].sum(axis=1) == 0)
     body = np.where(ends[:, None, None, None], foot, shoulder)

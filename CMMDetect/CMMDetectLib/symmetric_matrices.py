@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+FloatArray = NDArray[np.float32]
 
 
-def eigenvalues(matrix: Floats) -> Floats:
+def eigenvalues(matrix: FloatArray) -> FloatArray:
     """Eigenvalues, (d, N), ascending, of (d, d, N) symmetric matrices with d = 2 or 3, in closed form.
 
     >>> eigenvalues(np.diag([2.0, -1.0, 5.0])[..., None].astype(np.float32)).ravel().round(3).tolist()
@@ -27,7 +27,7 @@ def eigenvalues(matrix: Floats) -> Floats:
     return np.stack([lowest, 3 * mean - lowest - highest, highest])
 
 
-def eigenvector(matrix: Floats, values: Floats, which: int) -> Floats:
+def eigenvector(matrix: FloatArray, values: FloatArray, which: int) -> FloatArray:
     """Unit eigenvectors, (d, N), of the eigenvalue with index ``which``.
 
     The product of (A - v I) over the other eigenvalues v projects onto them.

@@ -10,11 +10,11 @@ from scipy import ndimage
 from .clusters import TOUCHING
 
 Lengths = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+BoolArray = NDArray[np.bool_]
 
 
 def segment_lengths_mm(
-    vessels: Bools, gap: Bools, spacing_mm: Sequence[float], axes: Sequence[int], bloom: Sequence[float]
+    vessels: BoolArray, gap: BoolArray, spacing_mm: Sequence[float], axes: Sequence[int], bloom: Sequence[float]
 ) -> tuple[Lengths, Lengths]:
     """Measure, at every voxel, the length of the vessel segment that it belongs to.
 

@@ -21,7 +21,7 @@ from .isolated_peaks import isolated_peaks
 from .symmetric_matrices import eigenvalues, eigenvector
 from .vessel_segments import segment_lengths_mm
 
-Floats = NDArray[np.float32]
+FloatArray = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
 RIM_MM = 2.0  # no vessels are sought this close to the mask's edge, where partial volume with air looks like a sheet
@@ -95,7 +95,7 @@ class _Level:
     """One scale: the smoothed image and its median curvature (sigma^2 times the Laplacian)."""
 
     sigma_mm: float
-    image: Floats
+    image: FloatArray
     noise: float
     stands_out: NDArray[np.bool_]
 
@@ -104,16 +104,16 @@ class _Level:
 class _Ridges:
     """Features of the candidate voxels at the scale of the strongest curvature, except for `vesselness`."""
 
-    vesselness: Floats  # highest over the scales, in [0, 1]
-    strength: Floats  # strongest curvature, times sigma^2
-    roundness: Floats  # weakest curvature, times sigma^2
-    roundness_in_slices: Floats  # the same with the slice axis counted in slices
+    vesselness: FloatArray  # highest over the scales, in [0, 1]
+    strength: FloatArray  # strongest curvature, times sigma^2
+    roundness: FloatArray  # weakest curvature, times sigma^2
+    roundness_in_slices: FloatArray  # the same with the slice axis counted in slices
     level: NDArray[np.intp]  # number of the scale
 
 
 def remove_vessels(
-    image: Floats, mask: NDArray[np.bool_], spacing_mm: Sequence[float], bloom_axis: int | None = None
-) -> tuple[Floats, NDArray[np.bool_]]:
+    image: FloatArray, mask: NDArray[np.bool_], spacing_mm: Sequence[float], bloom_axis: int | None = None
+) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Find vessels and sulci and replace them by inpainted tissue.
 
     Parameters
@@ -165,7 +165,7 @@ def remove_vessels(
     return inpaint(image, vessels, mask), vessels
 
 
-def _find_vessels(image: Floats, mask: NDArray[np.bool_], grid: _Grid) -> NDArray[np.bool_]:
+def _find_vessels(image: FloatArray, mask: NDArray[np.bool_], grid: _Grid) -> NDArray[np.bool_]:
     core = _without_rim(mask, grid)
     if not core.any():
         return core
@@ -197,7 +197,7 @@ def _without_rim(mask: NDArray[np.bool_], grid: _Grid) -> NDArray[np.bool_]:
     return ndimage.minimum_filter(mask.view(np.uint8), size, mode="nearest").view(bool)
 
 
-def _level(values: Floats, core: NDArray[np.bool_], sigma_mm: float, grid: _Grid) -> _Level:
+def _level(values: FloatArray, core: NDArray[np.bool_], sigma_mm: float, grid: _Grid) -> _Level:
     smooth = smooth_inside(values, core, grid.in_voxels(sigma_mm))
     curvature = np.zeros_like(smooth)
     for axis in grid.axes:
@@ -220,7 +220,7 @@ def _candidates(levels: list[_Level], core: NDArray[np.bool_], grid: _Grid) -> I
     return np.flatnonzero(chosen)
 
 
-def _measure(level: _Level, index: Indices, grid: _Grid) -> tuple[Floats, ...]:
+def _measure(level: _Level, index: Indices, grid: _Grid) -> tuple[FloatArray, ...]:
     """Vesselness, strength, roundness and roundness in slices at one scale."""
     hessian = _hessian(level, index, grid)
     values = eigenvalues(hessian)
@@ -236,7 +236,7 @@ def _measure(level: _Level, index: Indices, grid: _Grid) -> tuple[Floats, ...]:
     return vesselness, strength, np.maximum(ratio, 0) * strength, np.maximum(ratio_in_slices, 0) * strength
 
 
-def _ratio_in_slices(hessian: Floats, grid: _Grid) -> Floats:
+def _ratio_in_slices(hessian: FloatArray, grid: _Grid) -> FloatArray:
     """Ratio of weakest to strongest curvature with the slice axis measured in slices; 0 if only a plane is resolved.
 
     On SWI the lobes of its dipole field extend into the slices above and below a microbleed, which makes it as many
@@ -249,7 +249,9 @@ def _ratio_in_slices(hessian: Floats, grid: _Grid) -> Floats:
     return np.where(values[0] < 0, values[-1] / np.minimum(values[0], np.float32(-1e-30)), 0)
 
 
-def _is_ridge(level: _Level, index: Indices, hessian: Floats, values: Floats, grid: _Grid) -> NDArray[np.bool_]:
+def _is_ridge(
+    level: _Level, index: Indices, hessian: FloatArray, values: FloatArray, grid: _Grid
+) -> NDArray[np.bool_]:
     """Whether the image falls off to both sides within `REACH` and is about level along the structure."""
     image, strength = level.image.ravel(), -values[0]
     across, along = eigenvector(hessian, values, 0), eigenvector(hessian, values, len(values) - 1)
@@ -266,7 +268,7 @@ def _is_ridge(level: _Level, index: Indices, hessian: Floats, values: Floats, gr
     return is_narrow & (np.abs(rise) < SLOPE * strength)
 
 
-def _hessian(level: _Level, index: Indices, grid: _Grid) -> Floats:
+def _hessian(level: _Level, index: Indices, grid: _Grid) -> FloatArray:
     """(d, d, N) second differences, times sigma^2."""
     image, count = level.image.ravel(), len(grid.axes)
     step = [(grid.strides[axis], level.sigma_mm / grid.spacing_mm[axis]) for axis in grid.axes]
@@ -280,14 +282,14 @@ def _hessian(level: _Level, index: Indices, grid: _Grid) -> Floats:
     return hessian
 
 
-def _strongest(measured: list[tuple[Floats, ...]]) -> _Ridges:
+def _strongest(measured: list[tuple[FloatArray, ...]]) -> _Ridges:
     vesselness, *others = (np.stack(values) for values in zip(*measured, strict=True))
     level = others[0].argmax(axis=0)
     strength, roundness, in_slices = (values[level, np.arange(level.size)] for values in others)
     return _Ridges(vesselness.max(axis=0), strength, roundness, in_slices, level)
 
 
-def _coherence(image: Floats, index: Indices, grid: _Grid) -> Floats:
+def _coherence(image: FloatArray, index: Indices, grid: _Grid) -> FloatArray:
     """Coherence of the gradients around a voxel: (l_max - l_min) / (l_max + l_min) of the structure tensor.
 
     The tensor is sampled on 3 x 3 (x 3) points, which is enough to tell a line or sheet from a blob.
@@ -312,7 +314,7 @@ def _coherence(image: Floats, index: Indices, grid: _Grid) -> Floats:
     return (values[-1] - values[0]) / (values[-1] + values[0] + floor)
 
 
-def _vessel_cluster(vesselness: Floats, coherence: Floats) -> NDArray[np.bool_]:
+def _vessel_cluster(vesselness: FloatArray, coherence: FloatArray) -> NDArray[np.bool_]:
     """The candidates that K-means assigns to the vessels."""
     features = np.stack([vesselness, coherence], axis=1)
     order = np.argsort(vesselness)  # so that the sample does not depend on the orientation of the grid
@@ -330,7 +332,7 @@ def _vessel_cluster(vesselness: Floats, coherence: Floats) -> NDArray[np.bool_]:
 
 
 def _round_structures(
-    roundness: Floats,
+    roundness: FloatArray,
     ridges: _Ridges,
     levels: list[_Level],
     index: Indices,
@@ -359,7 +361,7 @@ def _round_structures(
     return kept
 
 
-def _is_peak(values: Floats, index: Indices, grid: _Grid) -> NDArray[np.bool_]:
+def _is_peak(values: FloatArray, index: Indices, grid: _Grid) -> NDArray[np.bool_]:
     is_peak = np.ones(index.size, bool)
     for step in grid.neighbors(grid.axes):
         is_peak &= values[index] >= values[index + step]

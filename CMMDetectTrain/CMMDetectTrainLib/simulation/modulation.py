@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from CMMDetectLib.scan import to_voxel
 
 from .deposits import Canvas, Deposit, Segments
-from .dipole import dipole_field, phase_per_ppm
+from .dipole import Shape, dipole_field, phase_per_ppm
 from .grid import Grid
 from .protocols import Protocol
 from .resolution import Factors, to_voxels
-
-Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
