@@ -83,10 +83,12 @@ def show_only(volume: Any) -> None:
         wanted = volume is not None and hub.GetNodeReference(REFERENCE + VOLUME) is volume
         for node in filter(None, (owned(hub, role) for role in (*ROLES, REGIONS))):
             display = node.GetDisplayNode()
-            if display is not None and wanted and display.GetAttribute(PUT_AWAY):
+            if display is None:
+                continue
+            if wanted and display.GetAttribute(PUT_AWAY):
                 display.RemoveAttribute(PUT_AWAY)
                 display.SetVisibility(True)
-            elif display is not None and not wanted and display.GetVisibility():
+            elif not wanted and display.GetVisibility():
                 display.SetAttribute(PUT_AWAY, "1")
                 display.SetVisibility(False)
 

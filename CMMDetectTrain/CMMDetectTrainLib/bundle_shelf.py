@@ -197,11 +197,12 @@ def _unpacked(source: Path, beside: Path) -> Path:
         with zipfile.ZipFile(source) as archive:
             for member in archive.infolist():
                 name = PurePosixPath(member.filename).name
-                if name == DESCRIPTION_FILE or name.endswith(WEIGHTS):
-                    if member.file_size > LARGEST_FILE:
-                        raise InputError(f"{source}: {name} is too large for a model of CMMDetect")
-                    with archive.open(member) as packed, (folder / name).open("wb") as unpacked:
-                        shutil.copyfileobj(packed, unpacked)
+                if name != DESCRIPTION_FILE and not name.endswith(WEIGHTS):
+                    continue
+                if member.file_size > LARGEST_FILE:
+                    raise InputError(f"{source}: {name} is too large for a model of CMMDetect")
+                with archive.open(member) as packed, (folder / name).open("wb") as unpacked:
+                    shutil.copyfileobj(packed, unpacked)
     except (zipfile.BadZipFile, FileNotFoundError, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{source}: not a .zip file that can be read ({error})") from None
     return folder

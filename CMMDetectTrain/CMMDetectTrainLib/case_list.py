@@ -192,24 +192,17 @@ def add_case(dataset: Path, new: NewCase, again: bool = False) -> TrainingCase:
     OutputError
         If the data set cannot be written.
     """
-    if new.labels.shape != new.scan.array.shape:
-        raise InputError(
-            f"{new.name}: the labels have {_size(new.labels)} voxels, the scan {_size(new.scan.array)}; "
-            "make the labels on the scan's own grid"
-        )
+    _check_grid(new)
     prepare_folder(dataset)
     cases = read_cases(dataset)
     checksum = content_checksum(new.scan)
     old = _same_scan(cases, new, checksum, again)
     _check_points(cases, new)
-    if old is None and is_detection(dataset, new.name):
-        raise InputError(
-            f"{dataset}: holds what was detected in {new.name}, for which its labels would be taken; "
-            "choose another folder for the data set"
-        )
+    if old is None:
+        _check_detection(dataset, new)
     volume = _volume_in(dataset, new, checksum)
     is_new = not (dataset / volume).exists()
-    # labels that are there without points are those of before, as they were kept or corrected
+    # labels without points are those of the old case, kept or corrected
     corrected = old if old is not None and new.labels.any() and not len(np.asarray(new.points_mm)) else None
     case = TrainingCase(
         volume=volume,
@@ -288,8 +281,24 @@ def _same_scan(cases: Sequence[TrainingCase], new: NewCase, checksum: str, again
     return old
 
 
+def _check_grid(new: NewCase) -> None:
+    if new.labels.shape != new.scan.array.shape:
+        raise InputError(
+            f"{new.name}: the labels have {_size(new.labels)} voxels, the scan {_size(new.scan.array)}; "
+            "make the labels on the scan's own grid"
+        )
+
+
+def _check_detection(dataset: Path, new: NewCase) -> None:
+    if is_detection(dataset, new.name):
+        raise InputError(
+            f"{dataset}: holds what was detected in {new.name}, for which its labels would be taken; "
+            "choose another folder for the data set"
+        )
+
+
 def _check_truth(mask: Path, name: str) -> None:
-    """Keep the labels of a simulated scan as its truth table lists them: others would be taken for what it says."""
+    """Refuse to replace the labels of a simulated scan, which its truth table lists."""
     if mask.with_name(name + TRUTH).exists():
         raise InputError(
             f"{name}: the labels of a simulated scan, which its truth table lists, stay as they are; "

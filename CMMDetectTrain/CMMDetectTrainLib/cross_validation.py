@@ -42,12 +42,7 @@ def run_cross_validation(entries: Sequence[ScanEntry], folds: int, plan: Trainin
     OutputError
         If something cannot be written.
     """
-    if plan.start is not None:
-        raise InputError("cross-validation trains everything from the beginning; give a plan without start")
-    if plan.validation_subjects:
-        raise InputError(
-            "cross-validation draws the validation subjects of each fold; leave --validation-subjects out"
-        )
+    _check_plan(plan)
     # checked before the folder is claimed, which would otherwise refuse the corrected experiment
     check_twins(entries)
     parts = split_folds(entries, folds, plan.seed)
@@ -74,6 +69,15 @@ def run_cross_validation(entries: Sequence[ScanEntry], folds: int, plan: Trainin
     panels = {f"Stage {number}": curves_of({POOLED: pooled, **summaries}, stage) for number, stage in STAGES.items()}
     title = f"Cross-validation, {folds} folds by subject"
     write_experiment(bench.output / REPORT, title, bench.table.ordered(), panels, NOTES)
+
+
+def _check_plan(plan: TrainingPlan) -> None:
+    if plan.start is not None:
+        raise InputError("cross-validation trains everything from the beginning; give a plan without start")
+    if plan.validation_subjects:
+        raise InputError(
+            "cross-validation draws the validation subjects of each fold; leave --validation-subjects out"
+        )
 
 
 def split_folds(entries: Sequence[ScanEntry], folds: int, seed: int) -> list[set[str]]:

@@ -123,22 +123,7 @@ def attribute_figure(records: Sequence[ScanRecord], cutoffs: Mapping[str, float]
         figure = Figure(figsize=(10, 3.1), layout="constrained")
         panels = figure.subplots(1, len(drawn), squeeze=False)[0]
         for axes, (attribute, values) in zip(panels, drawn.items(), strict=True):
-            # a cut-off that rejects nothing may lie at minus infinity of a logarithmic axis
-            limits = [limit for limit in [cutoffs[attribute.cutoff]] if limit != attribute.no_cut]
-            grid = density_grid(np.concatenate([*values, limits]), attribute)
-            for some, name, color, level in zip(values, ("microbleeds", "false"), (BLUE, ORANGE), (0, 1), strict=True):
-                label = f"{name} (n = {len(some)})"
-                axes.plot(some, np.full(len(some), -0.06 - 0.07 * level), "|", color=color, alpha=0.5, markersize=6)
-                height = density(some, grid, attribute) if len(some) >= LEAST_FOR_DENSITY else np.zeros(len(grid))
-                height = height / max(height.max(), 1e-12)
-                axes.fill_between(grid, height, color=color, alpha=0.25, linewidth=0)
-                axes.plot(grid, np.where(height > 0, height, np.nan), color=color, label=label)
-            for limit in limits:
-                axes.axvline(limit, color=INK, linestyle="--", linewidth=1)
-                axes.annotate(f" {limit:g}", (limit, 1.0), xycoords=("data", "axes fraction"), va="top", fontsize=9)
-            axes.set(xlabel=attribute.label, yticks=[], xscale="log" if attribute.logarithmic else "linear")
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axes.spines["left"].set_visible(False)
+            _draw_attribute(axes, attribute, values, cutoffs[attribute.cutoff])
         figure.axes[0].set_ylabel("Density, scaled to its peak")
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
         return to_svg(figure)
@@ -185,6 +170,26 @@ def density(values: FloatArray, grid: FloatArray, attribute: Attribute) -> Float
     if not attribute.logarithmic:
         result += _kernels(points, -axis, width)
     return result / result.sum()
+
+
+def _draw_attribute(axes: Axes, attribute: Attribute, values: Sequence[FloatArray], cutoff: float) -> None:
+    """Draw the densities of an attribute of true and of false candidates, and the cut-off."""
+    # a cut-off that rejects nothing may lie at minus infinity of a logarithmic axis
+    limits = [] if cutoff == attribute.no_cut else [cutoff]
+    grid = density_grid(np.concatenate([*values, limits]), attribute)
+    for some, name, color, level in zip(values, ("microbleeds", "false"), (BLUE, ORANGE), (0, 1), strict=True):
+        label = f"{name} (n = {len(some)})"
+        axes.plot(some, np.full(len(some), -0.06 - 0.07 * level), "|", color=color, alpha=0.5, markersize=6)
+        height = density(some, grid, attribute) if len(some) >= LEAST_FOR_DENSITY else np.zeros(len(grid))
+        height = height / max(height.max(), 1e-12)
+        axes.fill_between(grid, height, color=color, alpha=0.25, linewidth=0)
+        axes.plot(grid, np.where(height > 0, height, np.nan), color=color, label=label)
+    for limit in limits:
+        axes.axvline(limit, color=INK, linestyle="--", linewidth=1)
+        axes.annotate(f" {limit:g}", (limit, 1.0), xycoords=("data", "axes fraction"), va="top", fontsize=9)
+    axes.set(xlabel=attribute.label, yticks=[], xscale="log" if attribute.logarithmic else "linear")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.spines["left"].set_visible(False)
 
 
 def _draw_froc(axes: Axes, curve: Mapping[str, Any], color: str, label: str) -> None:
