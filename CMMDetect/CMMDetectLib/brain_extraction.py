@@ -63,7 +63,7 @@ def _quiet_region(scan: Scan) -> BoolArray:
     quiet = level < _otsu(level)
     if level[~quiet].mean() - level[quiet].mean() < QUIET_LOG_RATIO:
         raise InputError(
-            f"{scan.path or scan.name}: no background noise tells where the brain is; give it with --mask"
+            f"{scan.path or scan.name}: no background noise to find the brain by; give a brain mask with --mask"
         )
     core = largest_part(ndimage.distance_transform_edt(quiet, WORK_MM) > QUIET_CORE_MM)
     region = ndimage.distance_transform_edt(~core, WORK_MM) <= QUIET_CORE_MM
@@ -83,7 +83,7 @@ def _otsu(values: FloatArray) -> float:
 def _hd_bet(scan: Scan) -> BoolArray:
     """Run HD-BET 2 (Isensee 2019) in a separate process, since it forks workers and writes to standard output."""
     if importlib.util.find_spec("HD_BET") is None or importlib.util.find_spec("HD_BET.entry_point") is None:
-        raise InputError("HD-BET 2 is not installed; install hd-bet, or take --brain-extraction bet")
+        raise InputError("HD-BET 2 is not installed; install hd-bet, or use --brain-extraction bet")
     with tempfile.TemporaryDirectory() as folder:
         image, out = Path(folder, "scan.nii.gz"), Path(folder, "brain.nii.gz")
         write_image(image, scan.array, scan.affine)
@@ -93,5 +93,5 @@ def _hd_bet(scan: Scan) -> BoolArray:
         mask = Path(folder, "brain_bet.nii.gz")
         if ended.returncode or not mask.is_file():
             reason = (ended.stderr.strip().splitlines() or ["it wrote no mask"])[-1]
-            raise InputError(f"HD-BET failed ({reason}); take --brain-extraction bet, or give the brain with --mask")
+            raise InputError(f"HD-BET failed ({reason}); use --brain-extraction bet, or give a brain mask with --mask")
         return read_mask(mask, scan)

@@ -82,7 +82,7 @@ def read_dicom_series(folder: Path, echo: int | None = None, may_be_phase: bool 
 def _read(folder: Path, echo: int | None, may_be_phase: bool) -> sitk.Image:
     slices = _pick_echo([_read_header(name, folder) for name in _files(folder)], echo, folder)
     if not may_be_phase and all(item.is_phase for item in slices):
-        raise InputError(f"{folder}: by its header a phase; give the series of the magnitude or SWI")
+        raise InputError(f"{folder}: a phase image by its header; give the series of the magnitude or SWI")
     if len(slices) == 1:
         return _read_multiframe(slices[0].path, folder)
     ordered = sorted(slices, key=lambda item: item.position_mm)
@@ -108,7 +108,7 @@ def _only_series(folder: Path) -> str:
         raise InputError(f"{folder}: no DICOM files in this folder; give a NIfTI or NRRD file or a DICOM series")
     if len(found) > 1:
         names = [_describe(str(folder), series) for series in found]
-        raise InputError(f"{folder}: {len(found)} DICOM series are mixed ({'; '.join(names)}); give one a folder")
+        raise InputError(f"{folder}: {len(found)} DICOM series are mixed ({'; '.join(names)}); give one per folder")
     return str(found[0])
 
 
@@ -143,7 +143,7 @@ def _read_header(path: str, folder: Path) -> SliceFile:
     except (RuntimeError, ValueError):
         raise InputError(f"{folder}: {Path(path).name} is not a readable DICOM image") from None
     if reader.GetNumberOfComponents() != 1:
-        raise InputError(f"{folder}: {Path(path).name} is in color; give the series that the scanner made, in gray")
+        raise InputError(f"{folder}: {Path(path).name} is in color; give the original grayscale series")
     is_phase = "P" in header.get(IMAGE_TYPE, "").split("\\") or header.get(COMPLEX_COMPONENT) == "PHASE"
     return SliceFile(path, echo_time_ms, orientation, float(np.cross(row, column) @ position), is_phase)
 
@@ -164,7 +164,7 @@ def _pick_echo(slices: list[SliceFile], echo: int | None, folder: Path) -> list[
 
 def _check_regular(ordered: Sequence[SliceFile], folder: Path) -> None:
     if np.ptp([item.orientation for item in ordered], axis=0).max() > ORIENTATION_TOLERANCE:
-        raise InputError(f"{folder}: the DICOM slices have different orientations; give one stack a folder")
+        raise InputError(f"{folder}: the DICOM slices have different orientations; give one stack per folder")
     position = np.array([item.position_mm for item in ordered])
     if max(Counter(position.round(3)).values()) > 1:
         raise InputError(f"{folder}: several DICOM images lie at one position (magnitude and phase?); keep one kind")

@@ -122,7 +122,7 @@ def _check_voxel_size(header: np.ndarray, order: str, path: Path) -> None:
     # a sheared matrix is reported by ITK
     if is_right_angled(axes, SAME_SIZE) and np.abs(of_matrix / stated - 1).max() > SAME_SIZE:
         both = (" x ".join(f"{size:g}" for size in sizes) for sizes in (stated, of_matrix))
-        raise InputError(f"{path}: the header has voxels of {' and of '.join(both)} mm; mend it")
+        raise InputError(f"{path}: the header has voxels of {' and of '.join(both)} mm; correct it")
 
 
 def _field(header: np.ndarray, kind: str, offset: int, count: int = 1) -> np.ndarray:

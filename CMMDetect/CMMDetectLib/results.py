@@ -107,7 +107,7 @@ def _check_truth(folder: Path, stem: str) -> None:
     """Refuse to replace microbleeds that somebody has marked: the label map of a detection has the same name."""
     drawn = (folder / f"{stem}{LABELS}{suffix}" for suffix in IMAGE_SUFFIXES)
     if not is_detection(folder, stem) and (truth := next((path for path in drawn if path.exists()), None)):
-        raise OutputError(f"{truth}: is there already and was not detected; choose another folder")
+        raise OutputError(f"{truth}: exists already and is not the result of a detection; choose another folder")
 
 
 def labels_of(folder: Path, stem: str, run: Mapping[str, Any]) -> Path | None:

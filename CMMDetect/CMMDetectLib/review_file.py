@@ -246,7 +246,9 @@ def read_review(path: Path) -> ReviewSession:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path}: no review can be read here; it is missing, closed to you or damaged") from None
+        raise InputError(
+            f"{path}: the review cannot be read: it is missing or damaged, or you lack the permission"
+        ) from None
     return from_text(text, str(path))
 
 

@@ -206,7 +206,7 @@ def read_scan(path: Path | str, modality: str | None = None, echo: int | None = 
             "say --modality swi, --modality t2star or --modality qsm"
         )
     if not modality and NO_MAGNITUDE.search(name):
-        raise InputError(f"{path}: by its name no magnitude; give the file with part-mag, or say --modality {kind}")
+        raise InputError(f"{path}: not a magnitude by its name; give the file with part-mag, or say --modality {kind}")
     if is_dicom(path):
         image = read_dicom_series(path, echo, may_be_phase=not kind.lesions_are_dark)
     else:
@@ -373,7 +373,7 @@ def _check_grid(affine: NDArray[np.float64], path: Path) -> None:
     low, high = PLAUSIBLE_SPACING_MM
     if not all(low <= step <= high for step in spacing_of(affine)):
         spacing = " x ".join(f"{step:g}" for step in spacing_of(affine))
-        raise InputError(f"{path}: a voxel of {spacing} mm cannot be right; mend the header's voxel size")
+        raise InputError(f"{path}: a voxel of {spacing} mm cannot be right; correct the voxel size in the header")
     if not is_right_angled(affine):
         raise InputError(f"{path}: {SHEARED}")
 

@@ -339,7 +339,7 @@ class ReviewScene:
         self.detach()
 
     def _follow_volume(self, motion: NDArray[np.float64]) -> None:
-        """Take the marks along with the volume."""
+        """Move the marks with the volume."""
         if self._began is not None and self._ready():
             scan = replace(self.session.scan, affine=as_placement(motion @ np.array(self._began)))
             followed = self.session.follow_scan(scan)

@@ -29,7 +29,7 @@ def affine_of(volume: Any) -> NDArray[np.float64]:
     volume.GetIJKToRASMatrix(ijk_to_ras)
     transform = volume.GetParentTransformNode()
     if transform is not None and not transform.GetMatrixTransformToWorld(to_world):
-        raise InputError(f"{volume.GetName()}: lies under a transform that bends it; harden the transform first")
+        raise InputError(f"{volume.GetName()}: is warped by a transform; harden the transform first")
     product = vtk.vtkMatrix4x4()
     vtk.vtkMatrix4x4.Multiply4x4(to_world, ijk_to_ras, product)
     return np.array([[product.GetElement(row, column) for column in range(4)] for row in range(4)])
@@ -45,7 +45,7 @@ def scan_of(volume: Any, modality: Modality | str, name: str | None = None) -> S
     """
     array = slicer.util.arrayFromVolume(volume) if volume.GetImageData() else None
     if array is None or array.ndim != 3 or min(array.shape) < 2:
-        raise InputError(f"{volume.GetName()}: not one 3D volume; choose a volume with one number a voxel")
+        raise InputError(f"{volume.GetName()}: not one 3D volume; choose a volume with one number per voxel")
     if not np.isfinite(array).all():
         raise InputError(f"{volume.GetName()}: some voxels are NaN or infinite; set them to 0 first")
     storage = volume.GetStorageNode()

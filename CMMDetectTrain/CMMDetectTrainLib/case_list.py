@@ -292,7 +292,7 @@ def _check_grid(new: NewCase) -> None:
 def _check_detection(dataset: Path, new: NewCase) -> None:
     if is_detection(dataset, new.name):
         raise InputError(
-            f"{dataset}: holds what was detected in {new.name}, for which its labels would be taken; "
+            f"{dataset}: holds what was detected in {new.name}, and the labels would be mistaken for it; "
             "choose another folder for the data set"
         )
 
@@ -341,7 +341,9 @@ def _read_table(path: Path) -> dict[str, TrainingCase]:
     try:
         cases = [_parse(row) for row in read_tsv(path)]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a list of cases ({error}); mend it, or delete it to begin a new one") from None
+        raise InputError(
+            f"{path}: not a list of cases ({error}); correct it, or delete it to begin a new one"
+        ) from None
     return {case.mask: case for case in cases}
 
 

@@ -368,5 +368,5 @@ def _check_extent(path: Path, labels: IntArray, numbers: Sequence[int], scan: Sc
         extent = np.array([part.stop - part.start for part in box]) * scan.spacing_mm
         if extent.max() > WIDEST_MM:
             raise InputError(
-                f"{path}: lesion {number} is {extent.max():.0f} mm wide; number every microbleed, or give all the same"
+                f"{path}: lesion {number} is {extent.max():.0f} mm wide; number every microbleed, or label all alike"
             )

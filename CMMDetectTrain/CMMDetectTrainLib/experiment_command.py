@@ -120,8 +120,8 @@ def _generalization(options: argparse.Namespace) -> None:
     names = [folder_name(folder.name).lower() for folder in folders]
     if twice := [folder.name for folder, name in zip(folders, names, strict=True) if names.count(name) > 1]:
         raise InputError(
-            f"{twice[0]}: two data sets have this name, or one that differs in signs or capitals alone, "
-            "by which rows and folders are told apart; rename one"
+            f"{twice[0]}: two data sets have this name, or names that differ only in punctuation or case; "
+            "rename one, since rows and folders are named after them"
         )
     methods = {name: _method(name, options) for name in dict.fromkeys(options.methods)}
     chosen = options.modality, options.subjects

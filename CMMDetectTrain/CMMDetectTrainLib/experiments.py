@@ -250,5 +250,5 @@ def copy_files(source: Path, target: Path) -> None:
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     rows = read_tsv(path) if path.exists() else []
     if any(not row.get("row") or row.get("stage") not in set(Stage) for row in rows):
-        raise InputError(f"{path}: not the rows of an experiment; delete it, they are measured again")
+        raise InputError(f"{path}: not the rows of an experiment; delete it, and they are measured again")
     return rows

@@ -58,7 +58,7 @@ def check_machine(job: TrainingJob, memory: int, disk: int) -> None:
     if free is not None and free < memory:
         raise InputError(
             f"the training needs {readable(memory)} of memory and {readable(free)} are free: close other programs, "
-            "or take a smaller batch or narrower networks"
+            "or use a smaller batch or narrower networks"
         )
     folder = existing_parent(job.work)
     room = shutil.disk_usage(folder).free

@@ -177,7 +177,7 @@ def _name_files(output: Path, inputs: Sequence[Path]) -> MaskFiles:
             raise InputError(f"{file}: would be overwritten by the results; choose another name with -o")
     if stem.endswith(LABELS) and is_detection(output.parent, stem.removesuffix(LABELS)):
         raise InputError(
-            f"{output}: would be taken for what was detected, whose table of candidates is beside it; "
+            f"{output}: would be mistaken for the result of the detection whose table is beside it; "
             "choose another folder with -o"
         )
     return files

@@ -112,9 +112,9 @@ def check_validating(chosen: Collection[str], there: Collection[str]) -> None:
         If a subject does not exist, or none is left for training.
     """
     if unknown := sorted(set(chosen) - set(there)):
-        raise InputError(f"{unknown[0]}: not among the subjects that were given, so it cannot validate")
+        raise InputError(f"{unknown[0]}: not among the given subjects, so it cannot be used for validation")
     if chosen and set(chosen) == set(there):
-        raise InputError("all subjects are to validate; leave some to learn from")
+        raise InputError("all subjects are chosen for validation; leave some for training")
 
 
 def check_microbleeds(bearing: Collection[str], chosen: Collection[str], to_judge: bool = True) -> None:
@@ -134,9 +134,9 @@ def check_microbleeds(bearing: Collection[str], chosen: Collection[str], to_judg
     if not chosen:
         check_subjects(len(bearing))
     elif not set(bearing) - set(chosen):
-        raise InputError("only validation subjects have visible microbleeds; leave some to learn from")
+        raise InputError("only validation subjects have visible microbleeds; leave some for training")
     elif to_judge and not set(bearing) & set(chosen):
-        raise InputError("no validation subject has visible microbleeds; choose some that have, to judge training by")
+        raise InputError("no validation subject has visible microbleeds; choose some that have")
 
 
 def check_twins(entries: Iterable[ScanEntry]) -> None:

@@ -304,7 +304,7 @@ def _check_sizes(options: argparse.Namespace) -> None:
     if not 0 < options.validation_share < 1:
         raise InputError("--validation-share must lie between 0 and 1")
     if options.width is not None and options.start:
-        raise InputError("--width cannot be chosen with --from: the networks to go on from have theirs")
+        raise InputError("--width cannot be chosen with --from: the networks of that bundle have their own")
     for name, width in (("width", options.width), ("student-width", options.student_width)):
         if width is not None and (width < 1 or width % 2):
             raise InputError(f"--{name} must be even: the last layer of a classifier has half as many nodes")

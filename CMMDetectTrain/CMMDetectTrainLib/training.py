@@ -288,7 +288,7 @@ class _Training:
 
     def _checked(self, loss: float) -> float:
         if not math.isfinite(loss):
-            raise InputError(f"{self.task.name}: the loss is no number any more; train with a smaller learning rate")
+            raise InputError(f"{self.task.name}: the loss is not finite any more; train with a lower learning rate")
         return loss
 
     def _judged(self) -> nn.Module:

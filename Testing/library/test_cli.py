@@ -247,7 +247,7 @@ def test_microbleeds_that_somebody_marked_are_never_taken_for_an_old_result(stri
     truth = tmp_path / f"sub-01_swi_microbleeds{ending}"
     truth.write_text("days of work")
     command = ["detect", str(stripped_scan), "-o", str(tmp_path), "--method", "classical"]
-    assert f"{truth}: is there already and was not detected" in refused(capsys, command)
+    assert f"{truth}: exists already and is not the result of a detection" in refused(capsys, command)
     assert truth.read_text() == "days of work"
     (tmp_path / "sub-01_swi_candidates.tsv").touch()  # beside which it is an earlier detection
     prepare_results(tmp_path, "sub-01_swi")

@@ -99,7 +99,7 @@ def test_a_series_in_color_is_refused(tmp_path):
 )
 def test_the_phase_of_a_scanner_is_not_taken_for_a_magnitude(tmp_path, header):
     folder = write_series(tmp_path / "dicom", **header)
-    with pytest.raises(InputError, match="dicom: by its header a phase; give the series of the magnitude"):
+    with pytest.raises(InputError, match="dicom: a phase image by its header; give the series of the magnitude"):
         read_scan(folder, "swi")
     assert np.array_equal(read_scan(folder, "qsm").array, ARRAY)
 

@@ -126,7 +126,7 @@ def test_masks_are_not_written_where_they_would_be_taken_for_a_detection(strippe
     (tmp_path / "sub-01_swi_candidates.tsv").touch()
     output = tmp_path / "sub-01_swi_microbleeds.nii.gz"
     assert masks(stripped_scan, points, "-o", output) == EXIT_INPUT
-    assert "would be taken for what was detected" in capsys.readouterr().err
+    assert "would be mistaken for the result of the detection" in capsys.readouterr().err
     assert not output.exists()
     (tmp_path / "labels").mkdir()
     assert masks(stripped_scan, points, "-o", tmp_path / "labels" / output.name) == 0

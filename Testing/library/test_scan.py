@@ -109,7 +109,9 @@ def test_the_modality_is_read_from_a_bids_name(tmp_path, name, modality):
 @pytest.mark.parametrize("part", ["phase", "real", "imag"])
 def test_what_belongs_to_a_magnitude_is_not_taken_for_it_by_its_name(tmp_path, part):
     path = save(tmp_path / f"sub-01_part-{part}_T2starw.nii.gz")
-    with pytest.raises(InputError, match=r"no magnitude; give the file with part-mag, or say --modality t2star"):
+    with pytest.raises(
+        InputError, match=r"not a magnitude by its name; give the file with part-mag, or say --modality t2star"
+    ):
         read_scan(path)
     assert read_scan(path, "t2star").modality == "t2star"
 
@@ -191,7 +193,7 @@ BAD_FILES = {
     "NIfTI-2": (lambda path: nib.save(nib.Nifti2Image(ARRAY, OBLIQUE), path) or path, r"NIfTI-2.*as NIfTI-1"),
     "two voxel sizes": (
         lambda path: with_field(path, 80, "<f4", 1, 1, 1),
-        r"voxels of 1 x 1 x 1 and of 0.* mm; mend it",
+        r"voxels of 1 x 1 x 1 and of 0.* mm; correct it",
     ),
     "micrometer voxels": (lambda path: save(path, affine=np.diag([800, 800, 3000, 1.0])), "cannot be right"),
 }

@@ -157,7 +157,7 @@ def test_only_the_subjects_asked_for_are_used(planned):
         ("--warm-up -1", "--warm-up must be one number or three, and at least 0"),
         ("--batch 8 0 8", "--batch must be one number or three, and at least 1"),
         ("--validation-subjects sub-99", "sub-99: not among the subjects"),
-        ("--validation-subjects sub-01 sub-02", "all subjects are to validate"),
+        ("--validation-subjects sub-01 sub-02", "all subjects are chosen for validation"),
         ("--learning-rate 0", "--learning-rate must lie above 0"),
         ("--learning-rate 0.1 0.1", "and be one number or three"),
         ("--learning-rate 0.1 2 0.1", "--learning-rate must lie above 0 and not above 1"),
@@ -198,7 +198,7 @@ def test_subjects_without_microbleeds_leave_the_folder_to_the_right_command(smal
     ("validating", "told"),
     [
         ("sub-02", "no validation subject has visible microbleeds; choose some that have"),
-        ("sub-01", "only validation subjects have visible microbleeds; leave some to learn from"),
+        ("sub-01", "only validation subjects have visible microbleeds; leave some for training"),
     ],
 )
 def test_a_training_without_microbleeds_on_either_side_of_its_split_is_refused_before_hours_of_work(

@@ -334,12 +334,12 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(tmp_path, monkeyp
 def test_a_loss_that_is_no_number_ends_the_training_in_one_line(tmp_path):
     task = losses_are([1])
     bad = replace(task, loss=lambda network, _: network[1].weight.sum() * math.nan)
-    with pytest.raises(InputError, match="smaller learning rate"):
+    with pytest.raises(InputError, match="lower learning rate"):
         fit(bad, Schedule(epochs=1), CPU, tmp_path)
 
 
 def test_no_weights_are_kept_whose_validation_is_no_number(tmp_path):
-    with pytest.raises(InputError, match="smaller learning rate"):
+    with pytest.raises(InputError, match="lower learning rate"):
         fit(losses_are([math.nan, math.nan]), Schedule(epochs=2), CPU, tmp_path)
 
 

@@ -148,7 +148,7 @@ def test_a_scan_that_is_bent_leaves_its_marks_and_that_is_told(shown, session, v
     transform.SetAndObserveTransformToParent(bent())
     volume.SetAndObserveTransformNodeID(transform.GetID())
     settle()
-    assert len(told) == 1 and "lies under a transform that bends it" in told[0]
+    assert len(told) == 1 and "is warped by a transform" in told[0]
     volume.HardenTransform()
     settle()
     assert len(told) == 2 and "other voxels" in told[1]
