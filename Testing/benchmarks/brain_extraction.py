@@ -1,4 +1,4 @@
-"""How well the brain is found in heads, with and without the average brain that guides it.
+"""Accuracy of brain extraction in heads, with and without the average brain that guides it.
 
     python Testing/benchmarks/brain_extraction.py SCAN... [--picture sheet.png]
 

@@ -1,4 +1,4 @@
-"""Time of what a reader waits for in a review: saving a verdict, redrawing, going to the next candidate.
+"""Times that a reader waits in a review: saving a verdict, redrawing, going to the next candidate.
 
     python Testing/benchmarks/review.py [--candidates 300 5000]
 

@@ -1,4 +1,4 @@
-"""Whether the final candidates stay when the same head comes in another way.
+"""Whether the final candidates are the same when the same head is stored in another way.
 
     python Testing/benchmarks/robustness.py [SCAN [--labels FILE]] [--modality swi] [--model DIR | --method classical]
 

@@ -1,4 +1,4 @@
-"""Make the sample scan that ships with the module anew.
+"""Recreate the sample scan that ships with the module.
 
     python Testing/benchmarks/sample_data.py
 

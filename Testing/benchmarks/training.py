@@ -1,4 +1,4 @@
-"""What training costs: seconds a step and patches a second by width and precision, memory against the number of scans.
+"""Cost of training: seconds per step and patches per second by width and precision, memory by number of scans.
 
     python Testing/benchmarks/training.py [--width 16 32 64] [--batch 8] [--size 48] [--cases 10 100]
 

@@ -1,4 +1,4 @@
-"""How many microbleeds that are put into somebody's own scan are found, and what is marked without them.
+"""How many microbleeds inserted into an acquired scan are found, and what is marked without them.
 
     python Testing/benchmarks/transfer.py SCAN [--modality t2star] [--echo 3] [--field 3 --te 20] [--width 2 4]
         [--noise SIGMA] [--model DIR]

@@ -1,6 +1,6 @@
-"""Finds in panel code what PythonQt refuses although PySide6 accepts it, and the other way round.
+"""Rules that find panel code which works in PySide6 but not in PythonQt, or the other way round.
 
-They look at one file's syntax and know no types, so they go by names: an item or a model is called so.
+The rules see the syntax of one file without types, so they rely on names: items and models must be named as such.
 """
 
 import ast

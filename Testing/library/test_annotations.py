@@ -1,4 +1,4 @@
-"""Annotated points come in from every file that sites and public data sets have, and nothing is lost in silence."""
+"""Annotated points are read from the file formats of sites and public data sets, and no point is lost silently."""
 
 import json
 from collections.abc import Callable

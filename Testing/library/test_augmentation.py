@@ -1,4 +1,4 @@
-"""What augmentation does to a patch, and what it leaves alone."""
+"""What augmentation changes in a patch, and what it preserves."""
 
 import numpy as np
 import pytest

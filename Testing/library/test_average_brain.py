@@ -1,4 +1,4 @@
-"""The average brain that guides BET: laid over a head in any position, left out where too little of one is in view."""
+"""The average brain that guides BET is registered to a head in any position, unless too little of it is in view."""
 
 import runpy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The floor of the benchmarks: it finds round bright spots, and more than microbleeds."""
+"""The baseline of the benchmarks finds round bright spots, including many that are not microbleeds."""
 
 from dataclasses import replace
 

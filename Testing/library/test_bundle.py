@@ -1,3 +1,5 @@
+"""Bundles: what is written, read and refused."""
+
 import json
 from dataclasses import replace
 from functools import reduce

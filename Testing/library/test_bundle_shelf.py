@@ -1,4 +1,4 @@
-"""The user's own models on their shelf."""
+"""The folder of the user's own models."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""From a data set to a bundle: who trains and who validates, what is written and when, interruptions, fine-tuning."""
+"""Training of a bundle: split of subjects, files and when they are written, interruptions, fine-tuning."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The probability that a reader sees keeps its word, and thresholds belong to it."""
+"""The probability that a reader sees is calibrated, and thresholds apply to it."""
 
 import json
 from dataclasses import asdict, replace

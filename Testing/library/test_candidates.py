@@ -1,3 +1,5 @@
+"""Candidates and their table."""
+
 import json
 from dataclasses import fields
 

@@ -1,4 +1,4 @@
-"""A data set as it grows case by case."""
+"""A data set that is extended case by case."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Scans and their truth on shelves: what is written, when it is written anew, and that memory stays flat."""
+"""Prepared scans and their truth on disk: their content, when they are updated, and bounded memory."""
 
 import gc
 import json

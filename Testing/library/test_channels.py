@@ -1,4 +1,4 @@
-"""What the networks see of a scan."""
+"""The input channels of the networks."""
 
 import numpy as np
 

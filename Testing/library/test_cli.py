@@ -1,3 +1,5 @@
+"""The command line: files, messages and exit status of each command."""
+
 import io
 import json
 import os

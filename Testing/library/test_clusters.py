@@ -1,3 +1,5 @@
+"""Clusters of stage 1 and their measures: size, shape, and what belongs to one lesion."""
+
 import numpy as np
 import pytest
 from scipy import ndimage

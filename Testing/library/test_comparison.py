@@ -1,4 +1,4 @@
-"""Old against new: what the numbers allow to say."""
+"""Comparison of an old and a new model, and the conclusion that the numbers allow."""
 
 import numpy as np
 import pytest

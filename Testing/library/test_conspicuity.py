@@ -1,4 +1,4 @@
-"""How clearly a scan shows a lesion: contrast to the ring around it, in deviations of the ring."""
+"""Conspicuity of a lesion: its contrast to the ring around it, in standard deviations of the ring."""
 
 import numpy as np
 import pytest

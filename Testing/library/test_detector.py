@@ -1,3 +1,5 @@
+"""The detector: candidates and label map of whole scans, by both methods."""
+
 from dataclasses import replace
 
 import nibabel as nib

@@ -1,3 +1,5 @@
+"""Scans from DICOM series: geometry, echoes, values, and series that are refused."""
+
 from collections.abc import Iterable
 from pathlib import Path
 

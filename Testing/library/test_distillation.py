@@ -1,4 +1,4 @@
-"""The student: its candidates come from stage 1, its guidance from a teacher that does not change."""
+"""Training of the student: on candidates of stage 1, guided by a teacher that does not change."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Two processes that train together come to what one process comes to."""
+"""Two processes that train together reach the same result as one."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""An evaluation: what is measured, written, reported, and gone on with."""
+"""An evaluation: what is measured, written and reported, and how it is resumed."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The truth table of a simulated scan in an evaluation: regions, visibility, mimics, and what lost a lesion."""
+"""The truth table of a simulated scan in an evaluation: regions, visibility, mimics, and which stage lost a lesion."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The paper's experiments: rows as soon as they are known, the same ones after an interruption, one report."""
+"""The paper's experiments: rows are written at once and the same after an interruption, then one report."""
 
 import csv
 import gzip

@@ -1,4 +1,4 @@
-"""What must agree for the extension to build and load in Slicer: CMake lists, .ui files, imports, descriptions."""
+"""Consistency that the build and Slicer need: CMake lists, .ui files, imports, metadata."""
 
 import ast
 import re

@@ -1,3 +1,5 @@
+"""The radial symmetry transform: place and height of its peaks on every grid."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings

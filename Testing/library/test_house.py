@@ -1,4 +1,4 @@
-"""The rules of the house: lint, types, what may be imported where."""
+"""The rules for all code: lint, types, length of files, and what may be imported where."""
 
 import ast
 import subprocess

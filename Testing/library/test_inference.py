@@ -1,3 +1,5 @@
+"""Inference of the networks in tiles and patches."""
+
 import numpy as np
 import pytest
 import torch

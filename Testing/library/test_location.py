@@ -1,4 +1,4 @@
-"""Pineal gland and choroid plexus are found in any whole brain; calcium there, and the edge, are believed less."""
+"""Pineal gland and choroid plexus are located in any whole brain; candidates there and at its edge are less likely."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Every loss against values worked out by hand."""
+"""Each loss is compared with values computed by hand."""
 
 import math
 

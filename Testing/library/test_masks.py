@@ -1,4 +1,4 @@
-"""``cmmdetect masks``: label map, table and picture out of annotated points; all of them or none."""
+"""``cmmdetect masks``: label map, table and picture from annotated points; all files are written or none."""
 
 import csv
 import json

@@ -1,3 +1,5 @@
+"""Matching of candidates and lesions, by overlap and by center."""
+
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The mean of several trainings, of which the shipped model is made."""
+"""The mean of the weights of several trainings, from which the shipped model is made."""
 
 import json
 from dataclasses import replace

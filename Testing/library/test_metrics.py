@@ -1,3 +1,5 @@
+"""Metrics of an evaluation and their bootstrap intervals."""
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,4 @@
-"""The networks' grid: voxels of one size, and the way there and back."""
+"""The networks' grid: resampling to voxels of one size and back."""
 
 from dataclasses import replace
 

@@ -1,3 +1,5 @@
+"""The networks: layers and sizes as in the paper, for inputs of any size."""
+
 import pytest
 import torch
 from torch import nn

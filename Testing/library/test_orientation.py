@@ -1,3 +1,5 @@
+"""Turns of a volume to its canonical orientation and back."""
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The panels keep the rules without which they work in the test host but not in Slicer."""
+"""The panels follow the rules without which they would work in the test host but not in Slicer."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where training patches lie, what is read of them, and how an epoch is drawn."""
+"""Training patches: their places and content, and how an epoch is drawn."""
 
 from collections import Counter
 from dataclasses import replace

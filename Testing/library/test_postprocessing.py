@@ -1,3 +1,5 @@
+"""The cut-offs of stage 3."""
+
 import math
 from dataclasses import replace
 

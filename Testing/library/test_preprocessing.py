@@ -1,4 +1,4 @@
-"""Preprocessing: what a scan looks like when it reaches the detector."""
+"""Preprocessing: the image that reaches the detector, and scans that are refused."""
 
 import os
 import subprocess

@@ -1,3 +1,5 @@
+"""Agreement of two readers, and the adjudication of their disagreements."""
+
 import csv
 import json
 from dataclasses import replace

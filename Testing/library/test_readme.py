@@ -1,4 +1,4 @@
-"""What the Extensions Index and a new user look for in the README."""
+"""What the Extensions Index and new users look for in the README."""
 
 import re
 from pathlib import Path

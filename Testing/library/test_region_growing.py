@@ -1,4 +1,4 @@
-"""From a point to the lesion's mask: on spheres, beside vessels and on simulated scans."""
+"""The mask of a lesion grown from a point: on spheres, beside vessels and on simulated scans."""
 
 from dataclasses import replace
 

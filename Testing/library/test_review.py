@@ -1,3 +1,5 @@
+"""A review session: verdicts, certainties, mimics, added and moved points."""
+
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 

@@ -1,3 +1,5 @@
+"""Export of a review: table, points, label map and training case."""
+
 import json
 
 import numpy as np

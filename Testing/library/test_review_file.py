@@ -1,3 +1,5 @@
+"""Files of a review: saved after each decision, and opened again."""
+
 import json
 import os
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Who is learnt from and who is held back."""
+"""Which subjects are used for training and which are held back."""
 
 import pytest
 

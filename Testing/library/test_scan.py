@@ -1,4 +1,4 @@
-"""A scan in from files and out to files: values, place, modality, and what is refused."""
+"""Scans are read and written: values, geometry, modality, and files that are refused."""
 
 import gzip
 import os

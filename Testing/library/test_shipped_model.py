@@ -1,4 +1,4 @@
-"""The model that comes with CMMDetect: what a user gets without asking for any."""
+"""The model that comes with CMMDetect, which is used by default."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Simulated patches on shelves: the same wherever they are made, and scaled as the detector scales scans."""
+"""Simulated patches on disk: reproducible, and normalized like scans."""
 
 import numpy as np
 import pytest

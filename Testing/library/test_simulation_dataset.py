@@ -1,4 +1,4 @@
-"""A data set of simulated scans: written whole, gone on with, and never mixed with another one."""
+"""A data set of simulated scans: complete, resumable, and never mixed with another one."""
 
 from __future__ import annotations
 

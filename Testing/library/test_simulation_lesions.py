@@ -1,4 +1,4 @@
-"""Simulated microbleeds: where they are seen, how large, how many, where in the brain.
+"""Simulated microbleeds: visibility, size, number and location in the brain.
 
 `pytest Testing/library/test_simulation_lesions.py -k statistics` prints 200 of them beside the public cohorts.
 """

@@ -1,4 +1,4 @@
-"""Simulated scans, microbleeds inserted into a scan of one's own, and training patches."""
+"""Simulated scans, microbleeds inserted into acquired scans, and training patches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes simulated heads and patches differ: folds, membranes, treatments after the scan, vessels told apart."""
+"""Variety of simulated heads and patches: folds, membranes, post-processing, vessels."""
 
 from __future__ import annotations
 

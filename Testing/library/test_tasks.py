@@ -1,4 +1,4 @@
-"""What detector, teacher and student learn, and what each begins with."""
+"""Training tasks of the detector and the teacher, and the initial weights of each network."""
 
 from dataclasses import replace
 

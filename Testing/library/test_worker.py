@@ -1,3 +1,5 @@
+"""Detection in a child process: progress, cancelling, errors."""
+
 import json
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A training in a process of its own: one that is killed, or one of two that ``torchrun`` started.
+"""A training in its own process: one that is killed, or one of two that ``torchrun`` started.
 
 training_child.py alone FOLDER
 torchrun --nproc-per-node 2 training_child.py together FOLDER

@@ -1,4 +1,4 @@
-"""What every module of the extension has to do in the host, whatever it is for."""
+"""Requirements on every module of the extension, checked in the test host."""
 
 from pathlib import Path
 

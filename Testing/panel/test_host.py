@@ -1,4 +1,4 @@
-"""The host behaves as the application where the panels rely on it."""
+"""The test host behaves like the application in everything that the panels rely on."""
 
 import importlib
 import logging

@@ -1,4 +1,4 @@
-"""`qt` and `ctk` of the host behave as in PythonQt."""
+"""`qt` and `ctk` of the test host behave as in PythonQt."""
 
 import ctk
 import pytest

@@ -1,4 +1,4 @@
-"""Fields for paths: a path is taken when it is whole."""
+"""Fields for paths: a path is used once it has been typed completely."""
 
 from types import SimpleNamespace
 

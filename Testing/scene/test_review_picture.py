@@ -1,4 +1,4 @@
-"""What a reader's eye gets: the lesion is never under its mark, and marks can be told apart and be hidden."""
+"""The slice view of a review: marks do not cover lesions, can be distinguished and can be hidden."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A review in the scene: what becomes of what a user does to its nodes."""
+"""A review in the scene: what happens when a user changes its nodes."""
 
 from dataclasses import replace
 from zipfile import ZipFile

@@ -1,4 +1,4 @@
-"""The scene that the other tests build on behaves as Slicer's."""
+"""The scene that the other tests rely on behaves like Slicer's."""
 
 import numpy as np
 import pytest

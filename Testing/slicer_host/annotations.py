@@ -1,4 +1,4 @@
-"""What can stand beside the type of a parameter in `Annotated[type, ...]`, and the types that can be kept."""
+"""Annotations of parameters, as in `Annotated[type, ...]`, and the types that can be stored."""
 
 import enum
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""Which widget shows which type of parameter, and how: the pairs that Slicer 5.8 and later all know.
+"""The types of parameters that each class of widget can show, as in Slicer 5.8 and later.
 
-The class of a widget has to be the very one, no subclass, as in Slicer.
+As in Slicer, a widget must be of exactly that class, not of a subclass.
 """
 
 import enum

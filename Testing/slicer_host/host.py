@@ -1,4 +1,4 @@
-"""Starts the host once a process, opens and closes modules, and collects what went wrong inside slots."""
+"""Starts the host once per process, opens and closes modules, and collects errors inside slots."""
 
 import importlib.util
 import sys

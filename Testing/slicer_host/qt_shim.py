@@ -1,4 +1,4 @@
-"""The module `qt` of the host: PySide6 that behaves as PythonQt.
+"""The module `qt` of the host: PySide6 that behaves like PythonQt.
 
 Properties are attributes, objects know their `name` and `className()`, new attributes on C++ objects are refused,
 file dialogs return the path alone, and Signal, Slot and Property do not exist.

@@ -1,4 +1,4 @@
-"""An offscreen slice view with the displayable managers of the application: what it draws is what Slicer draws."""
+"""An offscreen slice view with the displayable managers of the application, which draws what Slicer draws."""
 
 import numpy as np
 import slicer

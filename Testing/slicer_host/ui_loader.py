@@ -1,4 +1,4 @@
-"""`qt.QUiLoader` of the host: refuses what Slicer could not load, and makes the connections of a .ui file itself."""
+"""`qt.QUiLoader` of the host: refuses what Slicer could not load, and connects signals as the .ui file says."""
 
 import re
 import xml.etree.ElementTree as ET

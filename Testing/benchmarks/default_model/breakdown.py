@@ -1,4 +1,4 @@
-"""Write all that was measured of the default model: each stage under both rules, and group by group.
+"""Write all measured results of the default model: each stage by both matching rules, and each group.
 
     python Testing/benchmarks/default_model/breakdown.py FILE COHORT=EXPERIMENT ...
 

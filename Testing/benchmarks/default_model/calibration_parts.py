@@ -1,4 +1,4 @@
-"""What each part of the calibration brings to subjects that it was not fitted to.
+"""What each part of the calibration contributes on subjects that it was not fitted to.
 
     python Testing/benchmarks/default_model/calibration_parts.py DETECTED ...
 

@@ -1,4 +1,4 @@
-"""Draw what several models reach after a stage on the same scans, to choose the smallest that is as good.
+"""Plot the performance of several models after a stage on the same scans, to choose the smallest equivalent one.
 
     python Testing/benchmarks/default_model/compare_models.py PICTURE NAME=EXPERIMENT ... [--stage detection]
 

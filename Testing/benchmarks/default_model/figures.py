@@ -1,4 +1,4 @@
-"""Draw how good the default model is beside methods that learn nothing, and whether its probability keeps its word.
+"""Plot the performance of the default model beside that of untrained methods, and its calibration.
 
     python Testing/benchmarks/default_model/figures.py PICTURE EVALUATION ...
 

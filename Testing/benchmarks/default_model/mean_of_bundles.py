@@ -1,4 +1,4 @@
-"""Make a bundle whose networks have the mean weights of those of several that were trained on from one.
+"""Make a bundle with the mean weights of several bundles that were fine-tuned from one.
 
     python Testing/benchmarks/default_model/mean_of_bundles.py BUNDLE ... -o TARGET
 

@@ -1,4 +1,4 @@
-"""Make the bundle that CMMDetect comes with out of a trained one.
+"""Make the bundle that comes with CMMDetect from a trained one.
 
     python Testing/benchmarks/default_model/release.py BUNDLE TRAINING CALIBRATION -o TARGET --version N --start NAME
         --th-detection 0.03 --th-discrimination 0.3

@@ -1,4 +1,4 @@
-"""Put the measured figures into the table that README and model card have in common.
+"""Write the measured results into the table that README and model card have in common.
 
     python Testing/benchmarks/default_model/rows.py EVALUATION ... [--into FILE ...]
 

@@ -1,4 +1,4 @@
-"""What the default model must reach, beside what evaluations of it and of other methods reached.
+"""The targets of the default model, compared with evaluations of it and of other methods.
 
     python Testing/benchmarks/default_model/targets.py EVALUATION ...
 

@@ -1,4 +1,4 @@
-"""What tests of the panel do as a user would."""
+"""Steps of a user in tests of the panel."""
 
 from typing import Any
 

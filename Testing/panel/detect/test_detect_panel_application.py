@@ -1,4 +1,4 @@
-"""The tests that CTest runs inside the application hold in the host too."""
+"""The tests that CTest runs inside the application also pass in the test host."""
 
 import sys
 import unittest

@@ -1,4 +1,4 @@
-"""Several scans and patients in one session: each has what is theirs."""
+"""Several scans and patients in one session are kept apart."""
 
 import json
 

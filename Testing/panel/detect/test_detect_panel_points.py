@@ -1,4 +1,4 @@
-"""Review: a reader moves candidates and adds what was missed, with a click that is meant for one review."""
+"""Review: a reader moves candidates and adds missed ones with clicks, which apply to one review only."""
 
 from dataclasses import replace
 

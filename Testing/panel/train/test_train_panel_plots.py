@@ -1,4 +1,4 @@
-"""Curves in the plot view: whose the layout is, and what the view meets."""
+"""Curves in the plot view, and the layout that shows it."""
 
 import json
 

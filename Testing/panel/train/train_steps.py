@@ -1,4 +1,4 @@
-"""What tests of the panel for training do as a user would."""
+"""Steps of a user in tests of the panel for training."""
 
 from pathlib import Path
 from typing import Any
