@@ -143,20 +143,17 @@ def remove_vessels(
     * Elongated: connected segments (across slices) shorter than 7 mm are kept; in thick slices their in-plane length
       counts.
     * Guard: a peak whose weakest curvature is 0.6 of its strongest is a blob, and a ball around it is kept even where
-    a
-      vessel touches it, except for voxels in which a ridge is 1.7 times as strong.
+      a vessel touches it, except for voxels in which a ridge is 1.7 times as strong.
     * Blooming: on SWI a microbleed extends into the slices above and below it. Where slices are thicker than the
-    pixel,
-      a structure that would be round if slices were as thick as the pixel is kept too, unless it is part of a segment
-      of 14 mm or more. In thin slices, so is a structure 2.5 times as long along ``bloom_axis`` as wide. The limit of
-      7 mm, but not that of 14 mm, applies to lengths that are shortened across the slices by the same factors.
+      pixel, a structure that would be round if slices were as thick as the pixel is kept too, unless it is part of a
+      segment of 14 mm or more. In thin slices, so is a structure 2.5 times as long along ``bloom_axis`` as wide. The
+      limit of 7 mm, but not that of 14 mm, applies to lengths shortened across the slices by the same factors.
     * Isolated: segments are networks of all veins and sulci that touch. A bright spot among them is kept if it ends
       within 3.5 mm, or 4.5 mm if it is broad (or as many slices as that is pixels), or if it is clearly brighter than
       what continues from it to one side.
     * No vessels are sought within 2 mm of the mask's edge. A vessel that crosses thick slices looks like a microbleed
-    in
-      each of them; it is kept for the later stages to reject, as is a lesion-sized bulge of a vessel. Lesions no wider
-      than the vessel that they touch cannot be told from it.
+      in each of them; it is kept for the later stages to reject, as is a lesion-sized bulge of a vessel. Lesions no
+      wider than the vessel that they touch cannot be told from it.
     """
     image, mask = np.ascontiguousarray(image, np.float32), np.ascontiguousarray(mask, bool)
     spacing = tuple(float(s) for s in spacing_mm)
