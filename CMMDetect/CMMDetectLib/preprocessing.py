@@ -14,6 +14,7 @@ from .brain_extraction import extract_brain
 from .errors import InputError
 from .head_grid import HEAD_MM, WORK_MM, BoolArray, FloatArray, largest_part, on_work_grid, resample
 from .itk_threads import one_thread
+from .mistaken_images import check_magnitude, check_no_phase, check_no_projection, without_offset
 from .scan import Modality, Scan, translated
 
 TISSUE_LEVEL = 0.25
@@ -30,9 +31,6 @@ BACKGROUND_SHARE = 0.25
 RIPPLE = 0.05
 """Ripples that interpolation leaves in the background of a stripped scan, relative to its highest values."""
 CROP_MARGIN_MM = 5.0
-NEGATIVE_SHARE = 0.2
-"""Share of negative voxels in the brain above which an image is no magnitude; interpolation leaves a few at the
-edge."""
 BIAS_GRID_MM, BIAS_KNOTS_MM = 8.0, 80.0
 BIAS_MINIMUM_ML = 100.0
 """Below this volume a bias field cannot be told from anatomy."""
@@ -45,7 +43,7 @@ class PreparedScan:
     Attributes
     ----------
     scan : Scan
-        As it was read.
+        As it was read, but for an offset of its intensities.
     crop : three slices
         ``scan.array[crop]`` lies voxel by voxel under `image`.
     image : float32 array
@@ -97,8 +95,12 @@ def prepare(scan: Scan, mask: BoolArray | None = None, brain_extraction: str = "
     Raises
     ------
     InputError
-        If the mask is empty, on another grid or without a (magnitude) signal, or no brain can be found.
+        If the mask is empty, on another grid or without a (magnitude) signal, or no brain can be found; or if the scan
+        is a phase or a minimum intensity projection.
     """
+    if scan.modality.lesions_are_dark:
+        check_no_projection(scan)
+        scan = without_offset(scan)
     source = "given"
     if mask is None:
         mask, source = find_brain(scan, brain_extraction)
@@ -117,19 +119,9 @@ def prepare(scan: Scan, mask: BoolArray | None = None, brain_extraction: str = "
 def _normalized(scan: Scan, array: FloatArray, mask: BoolArray) -> tuple[FloatArray, float]:
     """Normalize a crop of a scan according to its modality; see `normalize_magnitude`."""
     if scan.modality.lesions_are_dark:
-        _check_magnitude(array[mask])
+        check_magnitude(array[mask])
         return normalize_magnitude(_without_bias(array, mask, scan.spacing_mm), mask)
     return normalize_susceptibility(array, mask)
-
-
-def _check_magnitude(values: FloatArray) -> None:
-    """Refuse phase, susceptibility and centered intensities, in which dark lesions cannot be told from the rest."""
-    share, positive = (np.count_nonzero(side) / values.size for side in (values < 0, values > 0))
-    if positive and share > NEGATIVE_SHARE:
-        raise InputError(
-            f"{100 * share:.0f} % of the brain is below 0, as in phase, susceptibility or standardized intensities; "
-            "give the magnitude or SWI as the scanner made it, or say --modality qsm"
-        )
 
 
 def normalize_magnitude(array: FloatArray, mask: BoolArray) -> tuple[FloatArray, float]:
@@ -221,8 +213,10 @@ def find_brain(scan: Scan, brain_extraction: str = "bet") -> tuple[BoolArray, st
     Raises
     ------
     InputError
-        If what is found cannot be a brain.
+        If what is found cannot be a brain, or the scan is a phase.
     """
+    if scan.modality.lesions_are_dark:
+        check_no_phase(scan)
     mask, source = _stripped(scan), "stripped"
     if mask is None and _is_tissue(scan):
         mask, source = np.ones(scan.array.shape, bool), "tissue"
