@@ -28,6 +28,12 @@ MIMICS_MM = ((30.0, 60.0, 22.0, 2.4), (52.0, 10.5, 50.0, 4.0), (60.0, 40.0, 70.0
 """The same of others that the detector takes for a candidate: two are faint, one lies at the skull."""
 
 
+@pytest.fixture(autouse=True)
+def the_users_own_documents_are_left_alone(tmp_path_factory, monkeypatch) -> None:
+    """Without a results folder the panel writes there, and reads what another test has left."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+
+
 @dataclass(frozen=True)
 class SmallScan:
     """A stripped brain as SWI shows it."""
