@@ -21,7 +21,7 @@ from .errors import InputError, OutputError
 from .orientation import canonical_turn
 from .placement import as_placement, placement_of
 from .review import ReviewSession
-from .review_records import free_id
+from .review_records import free_id, is_decided
 from .review_state import BlindRead, ReviewState, ScanIdentity
 from .scan import Scan, replacing
 
@@ -42,12 +42,14 @@ class OpenedReview:
     kept : where the older of two differing copies was kept, None if they did not differ
     problem : why the file could not be written, in one line; the next change tries again
     moved : the scan lies elsewhere than when it was reviewed, and its candidates went with it
+    unread : the other copy, where nobody has decided anything in it: it may be of a later run
     """
 
     session: ReviewSession
     kept: Path | None = None
     problem: str | None = None
     moved: bool = False
+    unread: ReviewSession | None = None
 
 
 class Autosave:
@@ -76,7 +78,7 @@ class Autosave:
         after = Autosave(path)
         if self._known is not None and self._known == _signature(self.path):
             try:
-                self.path.rename(path)
+                self.path.replace(path)
                 after._known = _signature(path)
             except OSError as error:
                 raise OutputError(f"{self.path}: cannot be renamed to {path.name} ({error.strerror})") from None
@@ -255,7 +257,8 @@ def read_review(path: Path) -> ReviewSession:
 def open_review(path: Path, scan: ScanIdentity, scene_text: str | None = None) -> OpenedReview | None:
     """Continue the review of a scan from its file or the scene's copy, whichever is newer; None if there is neither.
 
-    If the copies differ, the older one is kept beside the file. From now on the session saves itself to the file.
+    A copy in which nobody has decided anything is never the newer one. If decisions differ, the older copy is kept
+    beside the file. From now on the session saves itself to the file.
 
     Raises
     ------
@@ -269,22 +272,24 @@ def open_review(path: Path, scan: ScanIdentity, scene_text: str | None = None) -
             _check_scan(session, scan, source)
     alike = filed is not None and in_scene is not None and _say_the_same(filed, in_scene)
     # the scene's goes with its scan, the file with the next decision only
-    session = in_scene if alike else max(filter(None, (filed, in_scene)), key=_age, default=None)
+    session = in_scene if alike else max(filter(None, (filed, in_scene)), key=_weight, default=None)
     if session is None:
         return None
+    other = None if alike else filed if session is in_scene else in_scene
+    unread = other if other is not None and not is_decided(other.candidates) else None
     moved = session.follow_scan(scan)
     kept, problem, written = None, None, alike or session is filed
     try:
-        if filed is not None and in_scene is not None and not alike:
+        if other is not unread and other is not None:
             kept = _free_path(path, "older")
-            write_review(kept, filed if session is in_scene else in_scene)
+            write_review(kept, other)
         if not written:
             write_review(path, session)
             written = True
     except OutputError as error:
         kept, problem = None, str(error)
     session.save = Autosave(path, read=written)
-    return OpenedReview(session, kept, problem, moved)
+    return OpenedReview(session, kept, problem, moved, unread)
 
 
 def start_review(path: Path, session: ReviewSession) -> Path | None:
@@ -376,6 +381,10 @@ def _say_the_same(first: ReviewSession, second: ReviewSession) -> bool:
     """Whether two copies are of one moment, wherever the scan was and lay when each was written."""
     one, other = ([replace(item, **NOWHERE) for item in session.candidates] for session in (first, second))
     return _age(first) == _age(second) and one == other
+
+
+def _weight(session: ReviewSession) -> tuple[bool, str, int]:
+    return is_decided(session.candidates), *_age(session)
 
 
 def _age(session: ReviewSession) -> tuple[str, int]:

@@ -135,6 +135,11 @@ def is_touched(candidate: Candidate) -> bool:
     return said or candidate.origin == Origin.READER
 
 
+def is_decided(candidates: Iterable[Candidate]) -> bool:
+    """Whether a reader has said anything about one of them, or added one."""
+    return any(map(is_touched, candidates))
+
+
 def same_run(first: Iterable[Candidate], second: Iterable[Candidate]) -> bool:
     """Whether two lists have the same candidates of the detector: the same ids at the same positions."""
     one, other = (

@@ -24,7 +24,7 @@ from CMMDetectLib.review_file import (
     review_path,
     start_review,
 )
-from CMMDetectLib.review_records import EARLIER, READER_FIELDS, Origin, is_touched, positions_of, taken_along
+from CMMDetectLib.review_records import EARLIER, READER_FIELDS, Origin, is_decided, positions_of, taken_along
 from CMMDetectLib.review_state import ReviewState
 from CMMDetectLib.scene import ReviewScene, saved_review, shown_review
 from CMMDetectLib.scene_volume import affine_of, scan_of
@@ -88,19 +88,21 @@ class ReviewKeeper:
         scan, identity = self._identified(volume, modality, folder)
         # a review in the scene remains that of its reader, whoever opens it
         path = review_path(Path(folder), scan.name, from_text(text).reader if text else reader)
+        nameless = review_path(Path(folder), scan.name)
+        isWaiting = bool(reader) and _isDecided(_reviewOf(identity, nameless))
         if text:
             _makeFolder(folder)
         elif not path.exists():
-            path = review_path(Path(folder), scan.name)
-            nameless = _reviewOf(identity, path)
-            if nameless is not None and _isDecided(nameless):
+            path = nameless
+            if isWaiting:
                 self._say(NAMELESS)
-            if nameless is None or _isDecided(nameless):
+            if isWaiting or not path.exists():
                 return False
         opened = open_review(path, identity, text)
-        news = [OPENED_NAMELESS] if reader and not opened.session.reader and _isDecided(opened.session) else []
-        self._openFound(opened, scan, volume, folder, news)
-        if not self.session.reader and not news:
+        isDecided, isNameless = _isDecided(opened.session), not opened.session.reader
+        news = [OPENED_NAMELESS] if reader and isDecided and isNameless else []
+        self._openFound(opened, scan, volume, folder, [NAMELESS] if isWaiting and not isDecided else news)
+        if isNameless and not isDecided:
             self.changeReader(reader)
         return True
 
@@ -131,13 +133,15 @@ class ReviewKeeper:
     def changeReader(self, reader):
         """Continue as another reader: in their existing review, else in a new one of their own.
 
-        Decisions without a name become the reader's, unless the reader has a review already.
+        Decisions without a name become the reader's, unless the reader has decided something already.
         """
         session, path = self.session, review_path(self.folder, self.session.scan.name, reader)
-        decided = _isDecided(session)
+        decided, known = _isDecided(session), _reviewOf(session.scan, path)
+        # what the reader has is only a list, and what is decided here is theirs
+        isTaken = decided and not session.reader and known is not None and not _isDecided(known)
         if path == session.save.path:
             session.set_reader(reader)
-        elif path.exists():
+        elif path.exists() and not isTaken:
             self._goOnAs(path, session, decided)
         elif session.reader and decided:
             # a name that was mistyped in a blind read must not end it
@@ -148,6 +152,8 @@ class ReviewKeeper:
             # decisions must not stay behind for somebody else to take over; what a run found may
             session.save = session.save.moved(path) if decided else Autosave(path)
             session.set_reader(reader)
+            if known is not None:
+                self._takeNewer(known)
 
     def openFile(self, path):
         """Continue a saved review of the open scan; the one that was open stays in its file."""
@@ -176,11 +182,16 @@ class ReviewKeeper:
     def _goOnAs(self, path, session, decided):
         """Open the review of a reader, and show them what a later run has found."""
         self._openFound(open_review(path, session.scan), self.scan, self.volume, self.folder)
-        if _isNewer(session.run, self.session.run):
-            self.session.take_run(_unread(session), session.run)
+        self._takeNewer(session)
         if decided and not session.reader:
             text = _("Your own review is continued. Decisions made without a name stay in {file}.")
             self._say(text.format(file=session.save.path.name))
+
+    def _takeNewer(self, other):
+        """Take what a later run has found meanwhile, and left in another review."""
+        if _isNewer(other.run, self.session.run):
+            other.follow_scan(self.session.scan)
+            self.session.take_run(_unread(other), other.run)
 
     def _begin(self, session, scan, volume, folder, labels=None):
         prepare_folder(Path(folder))
@@ -200,6 +211,8 @@ class ReviewKeeper:
             news.append(_("Not saved: {problem}").format(problem=opened.problem))
         if news:
             self._say(" ".join(news))
+        if opened.unread is not None:
+            self._takeNewer(opened.unread)
 
     def _onMoved(self, withMarks):
         self.scan = replace(self.scan, affine=affine_of(self.volume))
@@ -262,8 +275,8 @@ def _readRun(files):
 
 
 def _isDecided(session):
-    """Whether a reader has said anything in a review."""
-    return any(is_touched(item) for item in session.candidates)
+    """Whether there is a review in which a reader has said anything."""
+    return session is not None and is_decided(session.candidates)
 
 
 def _reviewOf(identity, path):

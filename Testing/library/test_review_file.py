@@ -134,6 +134,21 @@ def test_of_two_copies_the_newer_one_wins_and_the_other_is_kept(tmp_path, file_i
     assert again.kept.name == "s_review-older-2.json"
 
 
+@pytest.mark.parametrize("decided_in_file", [True, False])
+def test_a_copy_in_which_nobody_decided_anything_is_never_the_newer_one(tmp_path, decided_in_file):
+    decided, unread = session_of(), session_of(clock=StepClock("2026-06-01T08:00:00+00:00"))
+    decided.judge("cmb-0001", ACCEPT)
+    unread.set_reader("Ada")
+    in_file, in_scene = (decided, unread) if decided_in_file else (unread, decided)
+    write_review(tmp_path / "s_review.json", in_file)
+    opened = open_review(tmp_path / "s_review.json", SCAN, to_text(in_scene))
+    assert opened.session["cmb-0001"].verdict == "accepted"
+    assert opened.unread.reader == "Ada" and opened.kept is None
+    assert [item.name for item in tmp_path.iterdir()] == ["s_review.json"]
+    opened.session.judge("cmb-0002", REJECT)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_copies_that_say_the_same_leave_one_file(tmp_path):
     start_review(tmp_path / "s_review.json", worked_on())
     opened = open_review(tmp_path / "s_review.json", SCAN, to_text(worked_on()))

@@ -57,9 +57,7 @@ def test_deleting_a_node_or_renaming_the_volume_loses_nothing(reviewed, volume):
     assert accepted[0] in {item.id for item in reviewed.keeper.session.accepted}
 
 
-def test_a_script_that_removes_the_settings_too_leaves_a_panel_that_goes_on(reviewed, monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    reviewed.inputs.forget()
+def test_a_script_that_removes_the_settings_too_leaves_a_panel_that_goes_on(reviewed):
     accepted = accept(reviewed, 2)
     slicer.mrmlScene.RemoveNode(slicer.mrmlScene.GetSingletonNode("CMMDetect", "vtkMRMLScriptedModuleNode"))
     slicer_host.wait_until(lambda: True)

@@ -1,5 +1,6 @@
 """Whose review it is: no decision is lost, and none becomes another reader's without their word."""
 
+import pytest
 import qt
 import slicer
 from detect_steps import accept, add_scan, place_point, take_run, type_reader
@@ -52,6 +53,51 @@ def test_a_reader_whose_decisions_those_are_not_starts_anew_and_they_stay(review
     assert reviewed.keeper.session.reader == "Ben" and accepted(reviewed) == set()
     kept = read_review(tmp_path / "results" / "sub-01_swi_review.json")
     assert {item.id for item in kept.accepted} == set(decided) and kept.reader == ""
+
+
+@pytest.fixture
+def first_folder(tmp_path):
+    """A folder where the scan was searched, by a reader who decided nothing there."""
+    (tmp_path / "first").mkdir()
+    return str(tmp_path / "first")
+
+
+def search_first_elsewhere(panel, volume, files, folder):
+    panel.ui.resultsFolderPathLineEdit.currentPath = folder
+    take_run(panel, volume, files)
+
+
+def test_decisions_in_the_chosen_folder_count_more_than_a_newer_list_from_another_one(
+    reviewed, small_scan, found_files, first_folder, tmp_path
+):
+    type_reader(reviewed, "Ada")
+    decided = accept(reviewed, 2)
+    slicer.mrmlScene.Clear(0)
+    volume = add_scan(small_scan, "sub-01_swi")
+    reviewed.enter()
+    search_first_elsewhere(reviewed, volume, found_files, first_folder)
+    reviewed.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    assert accepted(reviewed) == set(decided) and reviewed.ui.messageLabel.text == ""
+    assert not list((tmp_path / "results").glob("*older*"))
+
+
+def test_a_reader_with_a_list_of_their_own_can_still_take_decisions_without_a_name(
+    reviewed, small_scan, found_files, first_folder, tmp_path
+):
+    decided = accept(reviewed, 2)
+    slicer.mrmlScene.Clear(0)
+    type_reader(reviewed, "Ada")
+    volume = add_scan(small_scan, "sub-01_swi")
+    reviewed.enter()
+    search_first_elsewhere(reviewed, volume, found_files, first_folder)
+    reviewed.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    assert accepted(reviewed) == set()
+    assert "clear the name to open it" in reviewed.ui.messageLabel.text
+    type_reader(reviewed, "")
+    assert accepted(reviewed) == set(decided)
+    type_reader(reviewed, "Ada")
+    assert accepted(reviewed) == set(decided) and reviewed.keeper.session.reader == "Ada"
+    assert names(tmp_path / "results") == ["sub-01_swi_reader-Ada_review.json"]
 
 
 def test_what_a_run_without_a_name_has_found_is_there_for_every_reader(reviewed, small_scan, tmp_path):
