@@ -97,6 +97,7 @@ class ReviewSection:
         self.takeNote()
         shown = self._session.shown(self._shownFilter()) if self._session else []
         self._table.show(shown)
+        self._placing.stopUnlessFor(self.current)
         self._updateState()
 
     def say(self, text):

@@ -10,6 +10,7 @@ from detect_steps import click_row, key_of, place_point, row_of, take_run, verdi
 from PySide6.QtTest import QTest
 
 import slicer_host
+from CMMDetectLib.candidates import Stage
 from CMMDetectLib.review_records import position_of
 
 
@@ -135,6 +136,16 @@ def test_a_new_run_that_gives_the_name_to_another_lesion_ends_the_move(reviewed,
     assert reviewed.views.placing
     session.take_run([replace(item, x=item.x + 9) for item in session.candidates])
     assert not reviewed.views.placing
+
+
+def test_a_candidate_that_leaves_the_list_is_not_moved_by_the_next_click(reviewed, press):
+    name = next(item.id for item in reviewed.keeper.session.candidates if item.stage != Stage.FINAL)
+    reviewed.review.choose(name)
+    press(key_of("move"))
+    reviewed.ui.detectionCheckBox.setChecked(False)
+    assert name not in reviewed.review.listed
+    assert not reviewed.views.placing
+    assert not reviewed.ui.messageLabel.isVisibleTo(reviewed.parent)
 
 
 def test_choosing_another_candidate_ends_a_move_but_not_an_addition(reviewed, press):
