@@ -43,6 +43,7 @@ from .scene_nodes import (
     make_table,
     own,
     owned,
+    placed_by_user,
     point_of,
     positions_by_id,
     remove_points,
@@ -257,6 +258,10 @@ class ReviewScene:
     def _take_points(self, role: str, node: Any) -> None:
         self._nodes[role] = node
         self._written[role] = {}
+        # marks that were set while no review was open
+        for point_id, position in placed_by_user(node, {item.id for item in self.session.candidates}).items():
+            self._strays.add(point_id)
+            self._later(partial(self._take_over, node, point_id, position))
         if not self.markings_visible:
             self._hide(role)
         self._observe(node, node.PointPositionDefinedEvent, self._on_placed)

@@ -219,6 +219,16 @@ def positions_by_id(node: Any) -> dict[str, Position]:
     }
 
 
+def placed_by_user(node: Any, names: Collection[str]) -> dict[str, Position]:
+    """Give the control points, as `positions_by_id` does, that are none of the candidates with these names."""
+    own = {
+        node.GetNthControlPointID(index)
+        for index in range(node.GetNumberOfControlPoints())
+        if node.GetNthControlPointLocked(index) or node.GetNthControlPointLabel(index) in names
+    }
+    return {point_id: position for point_id, position in positions_by_id(node).items() if point_id not in own}
+
+
 def _world_position(node: Any, index: int) -> Position:
     position = [0.0, 0.0, 0.0]
     node.GetNthControlPointPositionWorld(index, position)

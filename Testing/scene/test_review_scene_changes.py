@@ -50,6 +50,21 @@ def test_a_point_that_the_user_places_in_a_list_is_a_missed_microbleed(shown, se
     assert "F-5" not in labels(shown.points("final"))
 
 
+def test_a_point_that_the_user_places_in_a_list_while_no_review_is_open_is_a_missed_microbleed(shown, session, volume):
+    session.judge("cmb-0001", Verdict.ACCEPTED)
+    lists = [shown.points("final"), shown.points(ACCEPTED)]
+    shown.detach()
+    for index, node in enumerate(lists):
+        node.AddControlPointWorld(-2.0, -2.0, 3.0 + index, "F-5")
+    again = ReviewScene(session, volume)
+    assert [item.id for item in session.accepted] == ["cmb-0001", "cmb-r001", "cmb-r002"]
+    assert sorted(labels(again.points(ACCEPTED))) == ["cmb-0001", "cmb-r001", "cmb-r002"]
+    assert sorted(labels(again.points("final"))) == ["cmb-0001", "cmb-0002", "cmb-r001", "cmb-r002"]
+    again.detach()
+    ReviewScene(session, volume)
+    assert len(session.candidates) == 6
+
+
 def test_a_point_that_the_user_deletes_comes_back(shown, session):
     node = shown.points("final")
     node.RemoveNthControlPoint(0)
