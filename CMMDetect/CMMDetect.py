@@ -291,7 +291,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.reader.setSession(self.keeper.session)
         self.stages.setSession(self.keeper.session)
         self.review.setSession(self.keeper.session)
-        self.export.update()
+        self.export.forget()
 
     def _onReader(self, name):
         if self.reader.isLent:

@@ -45,6 +45,12 @@ class ExportSection:
         ui.sessionPathLineEdit.connect("currentPathChanged(QString)", self.update)
         self.update()
 
+    def forget(self):
+        """Another review is open: what was written of the last one, and how its readers agree, is not said of this."""
+        self._say("")
+        self._ui.agreementTable.setVisible(False)
+        self.update()
+
     def update(self, _path=None):
         """Enable what can be done now; the tool tip of a disabled button says why it is disabled."""
         review = self._currentReview()

@@ -162,6 +162,18 @@ def test_two_readers_are_compared_and_settled(reviewed, tmp_path):
     assert any("Ada" in (item.note or "") for item in third.candidates)
 
 
+def test_how_the_readers_of_one_scan_agree_is_not_said_of_another(reviewed, other_scan, tmp_path):
+    type_reader(reviewed, "Ada")
+    accept(reviewed, 2)
+    type_reader(reviewed, "Ben")
+    reviewed.ui.sessionPathLineEdit.currentPath = str(tmp_path / "results" / "sub-01_swi_reader-Ada_review.json")
+    reviewed.ui.exportCollapsibleButton.collapsed = False
+    click(reviewed.ui.compareButton)
+    assert reviewed.ui.agreementTable.isVisibleTo(reviewed.parent) and reviewed.ui.exportLabel.text
+    reviewed.ui.inputVolumeSelector.setCurrentNode(other_scan)
+    assert not reviewed.ui.agreementTable.isVisibleTo(reviewed.parent) and not reviewed.ui.exportLabel.text
+
+
 def test_a_review_of_another_scan_is_refused(reviewed, tmp_path):
     other = json.loads((tmp_path / "results" / "sub-01_swi_review.json").read_text())
     other["scan"]["sha256"] = "0" * 64
