@@ -302,15 +302,18 @@ def make_regions(hub: Any, volume: Any, path: Path, color: Color) -> Any:
 
 def lay(node: Any, place: Placement | None) -> None:
     """Bring regions to where the scan lies, if it was moved since they were laid on it."""
-    # who moves all that belongs to a scan moves these too
-    node.SetAndObserveTransformNodeID(None)
-    laid = json.loads(node.GetAttribute(PLACE) or "null")
+    if node.GetParentTransformNode() is not None:
+        # who moves all that belongs to a scan moves these too
+        node.SetAndObserveTransformNodeID(None)
+    laid, there = node.GetAttribute(PLACE), json.dumps(place)
+    if place is None or laid in (None, there):
+        return
     bounds = np.zeros(6)
     node.GetRASBounds(bounds)
-    moved = motion(bounds.reshape(3, 2).T, laid, place)
+    moved = motion(bounds.reshape(3, 2).T, json.loads(laid), place)
     if moved is not None:
         node.ApplyTransformMatrix(slicer.util.vtkMatrixFromArray(moved))
-        node.SetAttribute(PLACE, json.dumps(place))
+    node.SetAttribute(PLACE, there)
 
 
 def _put_into_folder(node: Any, hub: Any, volume: Any) -> None:
