@@ -326,13 +326,13 @@ class ReviewSession:
     def follow_scan(self, scan: ScanIdentity) -> bool:
         """Go on with the scan where it lies now: every position goes with its voxel; give whether one had to move.
 
-        That is no decision: it is no step of undo, and is saved with the next one.
+        It is no step of undo, and is saved with the next decision. If the scan has other voxels now, positions stay.
         """
-        known = self._history.known
-        moved = motion(positions_of(known), self.scan.affine, scan.affine)
+        known, before = self._history.known, self.scan.affine if self.scan.may_be(scan) else None
+        moved = motion(positions_of(known), before, scan.affine)
         # shifts that are too small to count must not add up
         stays = scan.affine is None or (moved is None and bool(known))
-        self.scan = replace(scan, affine=self.scan.affine or scan.affine) if stays else scan
+        self.scan = replace(scan, affine=before or scan.affine) if stays else scan
         if moved is not None:
             self._history.take_along(moved)
             self.state = self.state.taken_along(moved)

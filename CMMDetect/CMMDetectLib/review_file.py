@@ -372,8 +372,8 @@ def _state(content: Mapping[str, Any]) -> ReviewState:
 
 
 def _check_scan(session: ReviewSession, scan: ScanIdentity, source: str) -> None:
-    """Refuse a review of another scan; names are not compared, since scans and volumes are renamed."""
-    if session.scan.sha256 and scan.sha256 and session.scan.sha256 != scan.sha256:
+    """Refuse a review of another scan."""
+    if not session.scan.may_be(scan):
         raise InputError(f"{source}: the review of another scan ({session.scan.name}), not of {scan.name}; open that")
 
 

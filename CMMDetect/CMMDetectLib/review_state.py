@@ -29,6 +29,10 @@ class ScanIdentity:
     sha256: str | None = None
     affine: Placement | None = None
 
+    def may_be(self, other: ScanIdentity) -> bool:
+        """Whether both can be the same scan: a name says nothing, since scans and volumes are renamed."""
+        return not self.sha256 or not other.sha256 or self.sha256 == other.sha256
+
 
 @dataclass(frozen=True)
 class BlindRead:

@@ -23,6 +23,7 @@ from CMMDetectLib.review_file import (
     read_review,
     review_path,
     start_review,
+    to_text,
 )
 from CMMDetectLib.review_records import EARLIER, READER_FIELDS, Origin, is_decided, positions_of, taken_along
 from CMMDetectLib.review_state import ReviewState
@@ -40,6 +41,7 @@ class Detection:
 
 NAMELESS = _("A review of this scan has no reader's name: clear the name to open it, then give it to make it yours.")
 OPENED_NAMELESS = _("This review has no reader's name: give yours to make it your own.")
+CHANGED = _("The scan has other voxels than were reviewed: check the marks. The review goes on as {file}.")
 MOVED = _("The scan lies elsewhere than when it was reviewed: its marks went with it.")
 LONGEST_STEM = 60
 """Longer file names fail on Windows in deeply nested folders."""
@@ -86,6 +88,7 @@ class ReviewKeeper:
         if not text and not may_have_reviews(Path(folder), stemOf(volume)):
             return False
         scan, identity = self._identified(volume, modality, folder)
+        text, hasChanged = _asReviewOf(identity, text)
         # a review in the scene remains that of its reader, whoever opens it
         path = review_path(Path(folder), scan.name, from_text(text).reader if text else reader)
         nameless = review_path(Path(folder), scan.name)
@@ -100,8 +103,12 @@ class ReviewKeeper:
                 return False
         opened = open_review(path, identity, text)
         isDecided, isNameless = _isDecided(opened.session), not opened.session.reader
-        news = [OPENED_NAMELESS] if reader and isDecided and isNameless else []
-        self._openFound(opened, scan, volume, folder, [NAMELESS] if isWaiting and not isDecided else news)
+        news = [CHANGED.format(file=path.name)] if hasChanged else []
+        if reader and isDecided and isNameless:
+            news.append(OPENED_NAMELESS)
+        elif isWaiting and not isDecided:
+            news.append(NAMELESS)
+        self._openFound(opened, scan, volume, folder, news)
         if isNameless and not isDecided:
             self.changeReader(reader)
         return True
@@ -124,6 +131,8 @@ class ReviewKeeper:
         candidates, run = _readRun(files)
         moved = motion(positions_of(candidates), as_placement(searchedAt), as_placement(affine_of(volume)))
         candidates = [taken_along(item, moved) for item in candidates]
+        if self.volume is volume and not self._identified(volume, modality, folder)[1].may_be(self.session.scan):
+            self.close()
         if self.volume is volume or self.goOn(volume, modality, folder, reader):
             self.session.take_run(candidates, run)
             self._showRegions(Path(files["microbleeds"]))
@@ -285,7 +294,20 @@ def _reviewOf(identity, path):
         session = read_review(path) if path.exists() else None
     except InputError:
         return None
-    return session if session is not None and session.scan.sha256 in (None, identity.sha256) else None
+    return session if session is not None and session.scan.may_be(identity) else None
+
+
+def _asReviewOf(identity, text):
+    """Give the text of a scene's review as one of the scan as it is now, and whether that has other voxels.
+
+    What was changed in place, such as by a correction of the bias field, is another scan for all files, but the one
+    that the reader goes on with.
+    """
+    session = from_text(text) if text else None
+    if session is None or session.scan.may_be(identity):
+        return text, False
+    session.follow_scan(identity)
+    return to_text(session), True
 
 
 def _isNewer(run, other):

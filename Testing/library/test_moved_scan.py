@@ -113,6 +113,13 @@ def test_the_points_of_a_blind_read_go_along():
     np.testing.assert_allclose(position_of(point), to_world(MOTION, (11.0, 0.5, 0.0)), atol=1e-9)
 
 
+def test_positions_stay_where_the_scan_has_other_voxels_than_were_reviewed():
+    session = reviewed()
+    assert not session.follow_scan(replace(SCAN_THERE, sha256="b" * 64))
+    assert session.candidates == reviewed().candidates
+    assert session.scan == replace(SCAN_THERE, sha256="b" * 64)
+
+
 def test_a_move_of_the_scan_is_told_and_is_no_decision(tmp_path):
     session, told, saved = reviewed(), [], []
     session.add_listener(told.append)

@@ -67,6 +67,28 @@ def test_a_script_that_removes_the_settings_too_leaves_a_panel_that_goes_on(revi
     assert slicer.mrmlScene.IsNodePresent(reviewed.parameters().parameterNode)
 
 
+@pytest.mark.parametrize("searched_at_once", [False, True])
+def test_the_review_of_a_scan_that_was_corrected_in_place_goes_on_and_the_earlier_one_stays(
+    reviewed, volume, other_scan, found_files, tmp_path, searched_at_once
+):
+    accepted = accept(reviewed, 2)
+    path = tmp_path / "results" / "sub-01_swi_review.json"
+    before = path.read_text()
+    slicer.util.arrayFromVolume(volume)[:] *= 1.01
+    slicer.util.arrayFromVolumeModified(volume)
+    if searched_at_once:
+        take_run(reviewed, volume, found_files)
+    reviewed.ui.inputVolumeSelector.setCurrentNode(other_scan)
+    reviewed.ui.inputVolumeSelector.setCurrentNode(volume)
+    assert {item.id for item in reviewed.keeper.session.accepted} == set(accepted)
+    now = reviewed.keeper.session.save.path
+    if not searched_at_once:
+        assert f"check the marks. The review goes on as {now.name}" in reviewed.ui.messageLabel.text
+    accept(reviewed, 3)
+    assert now != path and len(read_review(now).accepted) == 3
+    assert path.read_text() == before
+
+
 def test_the_review_of_a_scan_whose_new_name_tells_no_contrast_opens_again(reviewed, volume, other_scan):
     accepted = accept(reviewed, 2)
     volume.SetName("Patient A")
