@@ -219,7 +219,11 @@ class TrainingSection:
         self._run(job, lambda: write_job(job), _("Starting"))
 
     def _onResume(self, _checked=False):
-        job = self._chosenUnfinished()
+        self._dataset.settle()
+        job, chosen = self._chosenUnfinished(), self._dataset.folder
+        # the data set may have been moved; another one than that of the training is refused
+        if chosen is not None and not Path(job.dataset).is_dir():
+            job = replace(job, dataset=str(chosen))
         self._run(job, lambda: write_job(job), _("Resuming"))
 
     def _onDiscard(self, _checked=False):

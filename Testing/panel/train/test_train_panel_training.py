@@ -1,6 +1,7 @@
 """Training and Models: from cases to the model that CMMDetect uses."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -176,6 +177,21 @@ def test_the_training_that_was_just_paused_is_the_one_to_go_on_with(ready, folde
     assert ready.ui.unfinishedComboBox.currentText == "paused"
     ready.refresh()
     assert ready.ui.unfinishedComboBox.currentText == "paused"
+
+
+def test_a_training_goes_on_with_its_data_set_where_that_was_moved_to(ready, folders, dataset):
+    ready.ui.networksComboBox.setCurrentIndex(1)
+    start_tiny_training(ready, "long", start=folders.models / "known", epochs=900, patience=900)
+    wait_for_epoch(ready)
+    click(ready.ui.pauseButton)
+    wait_for_training(ready)
+    shutil.move(dataset, folders.other / "elsewhere")
+    ready.ui.datasetPathLineEdit.currentPath = str(folders.other / "elsewhere")
+    told = len(ready.training._epochs)
+    click(ready.ui.resumeButton)
+    wait_for_epoch(ready, number=told + 1)
+    click(ready.ui.pauseButton)
+    wait_for_training(ready)
 
 
 def test_a_training_whose_data_set_has_changed_is_refused_in_words_of_the_panel(ready, folders):
