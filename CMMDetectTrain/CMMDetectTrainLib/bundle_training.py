@@ -132,14 +132,14 @@ class _Run:
         self.voxel = plan.voxel_after(self.start)
 
     def train(self, reported: Reported, should_stop: Callable[[], bool]) -> TrainedBundle:
+        plan = self.plan
+        training = NetworkTraining(plan, self.start, self.compute, self.work, self.progress, reported, should_stop)
         subjects = {entry.subject for entry in self.entries}
         check_subjects(len(subjects))
-        check_validating(self.plan.validation_subjects, subjects)
+        check_validating(plan.validation_subjects, subjects)
         distributed.from_first(self._claim)
         scans, simulated = self._scan_cases(), self._simulated_cases()
-        plan = self.plan
         split = split_cases(scans, simulated, plan.validation_share, plan.seed, plan.validation_subjects)
-        training = NetworkTraining(plan, self.start, self.compute, self.work, self.progress, reported, should_stop)
         networks = training.run(split)
         description = self._describe(split, scans, training)
         with self.progress.step("validation") as tick:

@@ -35,6 +35,11 @@ class NetworkTraining:
     ----------
     curves : loss curve of each network that has been trained
     validation_candidates : candidates of stage 1 in the validation subjects, if the student is trained
+
+    Raises
+    ------
+    InputError
+        If a network is neither to be trained nor in that bundle.
     """
 
     def __init__(
@@ -54,6 +59,15 @@ class NetworkTraining:
         self.small_shape = self.voxel.patch_shape(CLASSIFIER_PATCH_VOX)
         self.curves: dict[str, list[EpochRecord]] = {}
         self.validation_candidates: Sequence[Place] = []
+        self._check_sources()
+
+    def _check_sources(self) -> None:
+        needed = [name for name in NETWORKS if name != "teacher" or self.plan.needs_teacher]
+        missing = [name for name in needed if name not in self.plan.networks and not self._has(name)]
+        if missing:
+            raise InputError(
+                f"the {missing[0]} is not to be trained, so it must come from a bundle that has one: give --from"
+            )
 
     def run(self, split: SplitCases) -> dict[str, nn.Module]:
         """Train, and return all networks of the bundle by name."""
@@ -85,15 +99,11 @@ class NetworkTraining:
         """Take a network from the bundle to start from, or initialize it, partly with the weights of stage 1."""
         if self._has(name):
             network = getattr(self.start, name)()
-        elif name in self.plan.networks:
+        else:
             manual_seed(int(np.random.SeedSequence([self.plan.seed, NETWORKS.index(name)]).generate_state(1)[0]))
             network = kind(self.student_width if name == "student" else self.width)
             if detector is not None and not isinstance(network, CandidateDetector):
                 start_from_detector(network, detector)
-        else:
-            raise InputError(
-                f"the {name} is not to be trained, so it must come from a bundle that has one: give --from"
-            )
         if set(self.plan.channels) != set(CHANNELS):
             restrict_channels(network, self.plan.channels)
         return network

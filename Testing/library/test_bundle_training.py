@@ -229,11 +229,12 @@ def test_a_stage_1_that_finds_nothing_is_one_line(dataset, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_network_that_comes_from_nowhere_is_one_line(dataset, tmp_path):
+def test_a_network_that_comes_from_nowhere_is_one_line_before_any_work(dataset, tmp_path):
     plan = TrainingPlan(name="made", networks=("student",), given_brain=True)
     entries = find_scans(dataset, subjects=["sub-02", "sub-03"])
     with pytest.raises(InputError, match=r"the detector is not to be trained.* give --from"):
         train_bundle(entries, plan, tmp_path / "bundle", CPU)
+    assert not list(tmp_path.iterdir())
 
 
 class Subject(SimpleNamespace):
