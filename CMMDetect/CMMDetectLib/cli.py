@@ -44,11 +44,13 @@ class OneLineParser(argparse.ArgumentParser):
 def make_parser() -> tuple[OneLineParser, argparse._SubParsersAction[OneLineParser]]:
     """Make the parser of ``cmmdetect`` and the subparsers to which further commands are added.
 
-    Each command sets the default ``run`` to a function that takes the parsed options.
+    Each command sets the default ``run`` to a function that takes the parsed options, and may set ``interrupted`` to
+    what is said when the user ends it.
     """
     parser = OneLineParser(
         prog="cmmdetect", description="Find cerebral microbleeds on SWI, T2*-GRE and QSM. Not a medical device."
     )
+    parser.set_defaults(interrupted="interrupted")
     parser.add_argument("--version", action="version", version=f"CMMDetect {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_detect(commands)
@@ -65,7 +67,7 @@ def run_command(parser: OneLineParser, arguments: Sequence[str] | None = None) -
         _complain(str(error).replace("\n", "\\n"))  # a file name may contain a line break
         return EXIT_INPUT
     except KeyboardInterrupt:
-        _complain("interrupted")
+        _complain(options.interrupted)
         return EXIT_INTERRUPTED
     return 0
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+STARTED_AGAIN = "interrupted; the same command goes on where it stopped"
+"""What a command says that needs no --resume."""
 DATASET = """\
 data set:
   A folder with scans and, on the voxels of each, its label map:

@@ -13,6 +13,7 @@ from CMMDetectLib.progress import Listener, Report
 from CMMDetectLib.scan import Modality, Scan
 from CMMDetectLib.wording import counted
 
+from .command_texts import STARTED_AGAIN
 from .evaluate_command import add_evaluate
 from .experiment_command import add_experiment
 from .extras import training_packages
@@ -84,7 +85,7 @@ def _add_simulate(commands: Commands[OneLineParser]) -> None:
         help="number in each scan, taken in turn, or random (default)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the data set (default: 0)")
-    parser.set_defaults(run=_simulate)
+    parser.set_defaults(run=_simulate, interrupted=STARTED_AGAIN)
 
 
 def _number_or_random(text: str) -> int | None:

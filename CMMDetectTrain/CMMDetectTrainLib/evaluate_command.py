@@ -18,7 +18,7 @@ from CMMDetectLib.scan import name_of
 from CMMDetectLib.wording import counted
 
 from .command_options import add_brain_options, add_modality_option, add_subjects_option
-from .command_texts import DATASET, explained
+from .command_texts import DATASET, STARTED_AGAIN, explained
 from .extras import training_packages
 from .metrics import Rule
 
@@ -42,7 +42,7 @@ def add_evaluate(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     add_subjects_option(parser)
     add_brain_options(parser)
     add_method_options(parser)
-    parser.set_defaults(run=_evaluate)
+    parser.set_defaults(run=_evaluate, interrupted=STARTED_AGAIN)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

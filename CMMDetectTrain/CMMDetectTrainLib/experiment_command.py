@@ -15,7 +15,7 @@ from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.errors import InputError
 
 from .command_options import add_brain_options, add_modality_option, add_subjects_option, tell_epoch
-from .command_texts import DATASET, explained
+from .command_texts import DATASET, STARTED_AGAIN, explained
 from .extras import training_packages
 from .train_command import add_training_options, plan_of
 
@@ -44,7 +44,7 @@ def _add_ablation(kinds: argparse._SubParsersAction[OneLineParser]) -> None:
     parser.add_argument("dataset", metavar="TRAIN_DATASET", help="folder with scans and <scan>_microbleeds.nii.gz")
     parser.add_argument("test", metavar="TEST_DATASET", help="the same for other subjects")
     _add_training(parser)
-    parser.set_defaults(run=_ablation)
+    parser.set_defaults(run=_ablation, interrupted=STARTED_AGAIN)
 
 
 def _add_cross_validation(kinds: argparse._SubParsersAction[OneLineParser]) -> None:
@@ -55,7 +55,7 @@ def _add_cross_validation(kinds: argparse._SubParsersAction[OneLineParser]) -> N
         "--folds", type=int, default=5, metavar="K", help="number of parts, split by subject (default: 5)"
     )
     _add_training(parser)
-    parser.set_defaults(run=_cross_validation)
+    parser.set_defaults(run=_cross_validation, interrupted=STARTED_AGAIN)
 
 
 def _add_generalization(kinds: argparse._SubParsersAction[OneLineParser]) -> None:
@@ -71,7 +71,7 @@ def _add_generalization(kinds: argparse._SubParsersAction[OneLineParser]) -> Non
     add_subjects_option(parser)
     add_compute_options(parser)
     add_brain_options(parser)
-    parser.set_defaults(run=_generalization)
+    parser.set_defaults(run=_generalization, interrupted=STARTED_AGAIN)
 
 
 def _sentence(about: str) -> str:

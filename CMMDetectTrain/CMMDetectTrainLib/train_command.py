@@ -66,7 +66,7 @@ def add_train(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     parser.add_argument("--networks", nargs="+", metavar="NAME", help="train only these: detector, teacher, student")
     parser.add_argument("--no-distillation", action="store_true", help="train the student without the teacher")
     add_training_options(parser, fine_tunes=True)
-    parser.set_defaults(run=_train)
+    parser.set_defaults(run=_train, interrupted="interrupted; the same command with --resume goes on")
 
 
 def add_training_options(parser: argparse.ArgumentParser, fine_tunes: bool = False) -> None:
@@ -349,7 +349,7 @@ def _check_resume(output: Path, resume: bool) -> None:
 
 
 def _tell_result(trained: TrainedBundle, output: Path) -> None:
-    description = trained.validated.description
+    description, validating = trained.validated.description, len(trained.validation_subjects)
     tell(
         f"Trained on {description.trained_on}",
         f"Thresholds {description.th_detection:g} and {description.th_discrimination:g}, chosen on "

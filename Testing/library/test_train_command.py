@@ -11,7 +11,7 @@ import torch
 
 from CMMDetectLib.bundle import SHIPPED_BUNDLE, read_bundle, write_bundle
 from CMMDetectLib.channels import CHANNELS, PAPER_CHANNELS
-from CMMDetectLib.cli import EXIT_INPUT
+from CMMDetectLib.cli import EXIT_INPUT, EXIT_INTERRUPTED
 from CMMDetectLib.networks import CandidateDetector, Student
 from CMMDetectLib.scan import Modality
 from CMMDetectTrainLib import bundle_training
@@ -229,6 +229,17 @@ def test_a_label_map_that_cannot_be_used_is_named_before_any_scan_is_prepared(sm
     assert main(["train", str(small_set), "-o", str(tmp_path / "made")]) == EXIT_INPUT
     assert "sub-03_swi_microbleeds.nii.gz: the label map lies on another grid" in capsys.readouterr().err
     assert not work_folder(tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(("command", "hint"), [("train", "the same command with --resume"), ("evaluate", "the same")])
+def test_who_interrupts_long_work_is_told_how_it_goes_on(small_set, tmp_path, capsys, monkeypatch, command, hint):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("CMMDetectTrainLib.evaluation.evaluate_dataset", interrupt)
+    monkeypatch.setattr(bundle_training, "train_bundle", interrupt)
+    assert main([command, str(small_set), "-o", str(tmp_path / "made")]) == EXIT_INTERRUPTED
+    assert capsys.readouterr().err.startswith(f"cmmdetect: interrupted; {hint}")
 
 
 def test_a_begun_training_is_not_begun_again_by_mistake(small_set, tmp_path, capsys):
