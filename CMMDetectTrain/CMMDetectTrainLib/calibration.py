@@ -112,7 +112,7 @@ def calibration_figure(before: Sequence[ScanRecord], after: Sequence[ScanRecord]
     errors = "; ".join(f"{name} Brier {item.brier:.3f}, error {item.error:.3f}" for name, item in drawn.items())
     caption = (
         "Candidates of stage 1 in the validation subjects, in ten bins of stage 2's probability; bars are Wilson 95 % "
-        f"intervals. {errors}."
+        f"intervals. {errors[0].upper()}{errors[1:]}."
     )
     return ReportFigure("Calibration before and after", caption, reliability_figure(drawn))
 

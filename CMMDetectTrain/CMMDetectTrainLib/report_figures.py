@@ -28,6 +28,8 @@ STAGE_NAMES = {
 MOST_BANDS = 3
 NO_BAND: Any = {"fp_avg": [], "low": [], "high": []}
 LEAST_FOR_DENSITY = 10
+COUNT_TICKS = (1, 2, 5, 10, 100, 1000, 10000)
+"""Numbers of candidates that an axis names."""
 GRID_POINTS = 512
 STYLE: Any = {
     "font.family": "sans-serif",
@@ -145,6 +147,9 @@ def reliability_figure(measured: Mapping[str, Reliability]) -> str:
         axes.set(ylim=(-0.02, 1.02), ylabel="Share of microbleeds")
         bars.set(xlim=(-0.02, 1.02), xlabel="Probability of stage 2", ylabel="Candidates", yscale="log")
         bars.set_ylim(bottom=0.5)
+        # a few candidates are 2 and 3, and not 2 and 3 times 10 to the power of 0
+        for formatted in (bars.yaxis.set_major_formatter, bars.yaxis.set_minor_formatter):
+            formatted(lambda value, _: f"{value:g}" if value in COUNT_TICKS else "")
         return to_svg(figure)
 
 

@@ -249,6 +249,7 @@ def test_the_figure_shows_both_lines_and_needs_candidates():
     figure = calibration_figure(found, [reclassified(item, EVERY) for item in found])
     assert figure is not None
     assert "<svg" in figure.svg and "calibrated Brier" in figure.caption
+    assert ". As the network gives it Brier" in figure.caption
     assert calibration_figure([], []) is None
 
 
