@@ -45,5 +45,5 @@ def seen_note(bundle: Path, entries: Sequence[ScanEntry], tick: Tick) -> str:
         return ""
     return (
         f"The model was trained with {len(set(seen))} of these {len({entry.subject for entry in entries})} subjects "
-        f"({some_of(seen)}): it is worse on others than measured here. Choose others with --subjects."
+        f"({some_of(seen)}), so these figures are too good; choose others with --subjects."
     )
