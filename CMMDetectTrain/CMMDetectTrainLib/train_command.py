@@ -349,7 +349,7 @@ def _check_resume(output: Path, resume: bool) -> None:
 
 
 def _tell_result(trained: TrainedBundle, output: Path) -> None:
-    description, validating = trained.validated.description, len(trained.validation_subjects)
+    description = trained.validated.description
     tell(
         f"Trained on {description.trained_on}",
         f"Thresholds {description.th_detection:g} and {description.th_discrimination:g}, chosen on "
