@@ -6,10 +6,8 @@ The same text is stored in the scene; if the two differ, the newer one wins and 
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -91,75 +89,6 @@ class Autosave:
             set_aside(self.path)
         write_review(self.path, session)
         self._known = _signature(self.path)
-
-
-def review_path(folder: Path, stem: str, reader: str = "") -> Path:
-    """Return the path of the review file of a scan; each named reader has a file of their own.
-
-    File names hold neither all signs nor, on some systems, capitals. Where a review of "A B" has the name that that of
-    "A. B." would have, a part of the checksum of the reader's name is added.
-
-    >>> review_path(Path("out"), "sub-01_swi").name, review_path(Path("out"), "sub-01_swi", "Dr. Ada Lo").name
-    ('sub-01_swi_review.json', 'sub-01_swi_reader-Dr-Ada-Lo_review.json')
-    """
-    name = "-".join(re.findall(r"\w+", reader))
-    path = folder / (f"{stem}_reader-{name}{SUFFIX}" if name else f"{stem}{SUFFIX}")
-    if not reader:
-        return path
-    alike = [found for found in reviews_of(folder, stem) if found.name.casefold() == path.name.casefold()]
-    longer = f"{name}-{hashlib.sha256(_one_spaced(reader).encode()).hexdigest()[:8]}".strip("-")
-    own = folder / f"{stem}_reader-{longer}{SUFFIX}"
-    if own.exists():
-        return own
-    return next((found for found in alike if _may_be_of(found, reader)), path if name and not alike else own)
-
-
-def _may_be_of(path: Path, reader: str) -> bool:
-    """Whether a review is a reader's; a damaged one does not tell, and is not to be passed over in silence."""
-    try:
-        return _one_spaced(read_review(path).reader) == _one_spaced(reader)
-    except InputError:
-        return True
-
-
-def _one_spaced(name: str) -> str:
-    """Give a name without the spaces that nobody sees."""
-    return " ".join(name.split())
-
-
-def reviews_of(folder: Path, stem: str) -> list[Path]:
-    """Find the review files of a scan name, those of all readers."""
-    name = glob.escape(stem)
-    return sorted([*folder.glob(f"{name}{SUFFIX}"), *folder.glob(f"{name}_reader-*{SUFFIX}")])
-
-
-def may_have_reviews(folder: Path, name: str) -> bool:
-    """Whether a folder has reviews of any scan with this name, without reading the scan itself; see `own_stem`."""
-    return bool(reviews_of(folder, name)) or any(folder.glob(f"{glob.escape(name)}-????????_*{SUFFIX[1:]}"))
-
-
-def own_stem(folder: Path, scan: ScanIdentity) -> str:
-    """Return the stem of a scan's files in a folder: its name, with a checksum if another scan already has that name.
-
-    Volume names often come from the scanner and are the same for many patients.
-
-    Raises
-    ------
-    InputError
-        If all reviews of that name are damaged, so that their scan is not known.
-    """
-    longer = f"{scan.name}-{str(scan.sha256)[:8]}"
-    if reviews_of(folder, longer):
-        return longer
-    owners, damaged = set(), None
-    for path in reviews_of(folder, scan.name):
-        try:
-            owners.add(read_review(path).scan.sha256)
-        except InputError as error:
-            damaged = error
-    if damaged is not None and not owners:
-        raise damaged
-    return scan.name if not owners or {scan.sha256, None} & owners else longer
 
 
 def identify(scan: Scan) -> ScanIdentity:

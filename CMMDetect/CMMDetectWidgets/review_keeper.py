@@ -17,14 +17,12 @@ from CMMDetectLib.review_file import (
     Autosave,
     from_text,
     identify,
-    may_have_reviews,
     open_review,
-    own_stem,
     read_review,
-    review_path,
     start_review,
     to_text,
 )
+from CMMDetectLib.review_names import may_have_reviews, own_stem, review_path
 from CMMDetectLib.review_records import EARLIER, READER_FIELDS, Origin, is_decided, positions_of, taken_along
 from CMMDetectLib.review_state import ReviewState
 from CMMDetectLib.scene import ReviewScene, saved_review, shown_review

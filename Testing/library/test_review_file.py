@@ -18,16 +18,14 @@ from CMMDetectLib.review_file import (
     content_checksum,
     from_text,
     identify,
-    may_have_reviews,
     open_review,
-    own_stem,
     read_review,
-    review_path,
     set_aside,
     start_review,
     to_text,
     write_review,
 )
+from CMMDetectLib.review_names import may_have_reviews, own_stem, review_path
 from CMMDetectLib.review_records import Certainty, Mimic, Verdict
 from CMMDetectLib.scan import Modality, Scan, read_scan, write_image
 from review_samples import SCAN, StepClock, session_of

@@ -1,0 +1,81 @@
+"""Which file in a folder is whose review, and of which scan: neither names of scans nor of readers tell that alone."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import re
+from pathlib import Path
+
+from .errors import InputError
+from .review_file import SUFFIX, read_review
+from .review_state import ScanIdentity
+
+
+def review_path(folder: Path, stem: str, reader: str = "") -> Path:
+    """Name the review file of a scan; a second reader in the same folder has one of their own.
+
+    File names hold neither all signs nor, on some systems, capitals. Where a review of "A B" has the name that that of
+    "A. B." would have, a part of the checksum of the reader's name is added.
+
+    >>> review_path(Path("out"), "sub-01_swi").name, review_path(Path("out"), "sub-01_swi", "Dr. Ada Lo").name
+    ('sub-01_swi_review.json', 'sub-01_swi_reader-Dr-Ada-Lo_review.json')
+    """
+    name = "-".join(re.findall(r"\w+", reader))
+    path = folder / (f"{stem}_reader-{name}{SUFFIX}" if name else f"{stem}{SUFFIX}")
+    if not reader:
+        return path
+    alike = [found for found in reviews_of(folder, stem) if found.name.casefold() == path.name.casefold()]
+    longer = f"{name}-{hashlib.sha256(_one_spaced(reader).encode()).hexdigest()[:8]}".strip("-")
+    own = folder / f"{stem}_reader-{longer}{SUFFIX}"
+    if own.exists():
+        return own
+    return next((found for found in alike if _may_be_of(found, reader)), path if name and not alike else own)
+
+
+def _may_be_of(path: Path, reader: str) -> bool:
+    """Whether a review is a reader's; a damaged one does not tell, and is not to be passed over in silence."""
+    try:
+        return _one_spaced(read_review(path).reader) == _one_spaced(reader)
+    except InputError:
+        return True
+
+
+def _one_spaced(name: str) -> str:
+    """Give a name without the spaces that nobody sees."""
+    return " ".join(name.split())
+
+
+def reviews_of(folder: Path, stem: str) -> list[Path]:
+    """Find the review files of a name, those of all readers."""
+    name = glob.escape(stem)
+    return sorted([*folder.glob(f"{name}{SUFFIX}"), *folder.glob(f"{name}_reader-*{SUFFIX}")])
+
+
+def may_have_reviews(folder: Path, name: str) -> bool:
+    """Whether a folder has reviews of scans of a name, without looking at the scan itself: see `own_stem`."""
+    return bool(reviews_of(folder, name)) or any(folder.glob(f"{glob.escape(name)}-????????_*{SUFFIX[1:]}"))
+
+
+def own_stem(folder: Path, scan: ScanIdentity) -> str:
+    """Give the stem that the files of a scan have in a folder: its name, or more where another scan's have that.
+
+    Names of volumes come from the scanner and are the same for many patients.
+
+    Raises
+    ------
+    InputError
+        If all reviews of that name are damaged: whose they are cannot be told.
+    """
+    longer = f"{scan.name}-{str(scan.sha256)[:8]}"
+    if reviews_of(folder, longer):
+        return longer
+    owners, damaged = set(), None
+    for path in reviews_of(folder, scan.name):
+        try:
+            owners.add(read_review(path).scan.sha256)
+        except InputError as error:
+            damaged = error
+    if damaged is not None and not owners:
+        raise damaged
+    return scan.name if not owners or {scan.sha256, None} & owners else longer
