@@ -28,8 +28,11 @@ def affine_of(volume: Any) -> NDArray[np.float64]:
     ijk_to_ras, to_world = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(ijk_to_ras)
     transform = volume.GetParentTransformNode()
-    if transform is not None and not transform.GetMatrixTransformToWorld(to_world):
+    # asked for the matrix of one that bends, VTK fills the error log
+    if transform is not None and not transform.IsTransformToWorldLinear():
         raise InputError(f"{volume.GetName()}: is warped by a transform; harden the transform first")
+    if transform is not None:
+        transform.GetMatrixTransformToWorld(to_world)
     product = vtk.vtkMatrix4x4()
     vtk.vtkMatrix4x4.Multiply4x4(to_world, ijk_to_ras, product)
     return np.array([[product.GetElement(row, column) for column in range(4)] for row in range(4)])
@@ -76,6 +79,7 @@ class VolumeWatch:
         self._began = self._seen = affine_of(volume)
         self._voxels = _voxels_of(volume)
         self._waiting = False
+        self._problem = ""
         events = (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent)
         self._tags = [volume.AddObserver(event, self._on_changed) for event in events]
 
@@ -95,13 +99,16 @@ class VolumeWatch:
         self._waiting = False
         if not self._tags:
             return
+        before, self._problem = self._problem, ""
         try:
             place = affine_of(self._volume)
             if np.array_equal(place, self._seen):
                 return
             self._check(place)
         except InputError as error:
-            self._failed(error)
+            self._problem = str(error)
+            if self._problem != before:
+                self._failed(error)
             return
         self._seen = place
         self._moved(place @ np.linalg.inv(self._began))

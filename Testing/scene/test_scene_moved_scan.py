@@ -148,6 +148,8 @@ def test_a_scan_that_is_bent_leaves_its_marks_and_that_is_told(shown, session, v
     transform.SetAndObserveTransformToParent(bent())
     volume.SetAndObserveTransformNodeID(transform.GetID())
     settle()
+    volume.SetAttribute("Study", "7")
+    settle()
     assert len(told) == 1 and "is warped by a transform" in told[0]
     volume.HardenTransform()
     settle()
