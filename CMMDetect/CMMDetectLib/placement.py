@@ -18,7 +18,7 @@ Placement = tuple[tuple[float, ...], ...]
 
 
 def placement_of(affine: NDArray[np.float64], shape: tuple[int, ...]) -> Placement:
-    """Say where a scan lies; the same however its axes are stored.
+    """Return the placement of a scan, which does not depend on the order of its stored axes.
 
     >>> placement_of(np.diag([-1.0, 1.0, 2.0, 1.0]), (11, 5, 5))[0]
     (1.0, 0.0, 0.0, -10.0)
@@ -27,7 +27,7 @@ def placement_of(affine: NDArray[np.float64], shape: tuple[int, ...]) -> Placeme
 
 
 def as_placement(affine: ArrayLike) -> Placement:
-    """Give an affine as the rows that are saved.
+    """Return an affine as the rows that are saved.
 
     Raises
     ------

@@ -111,7 +111,7 @@ def _check_truth(folder: Path, stem: str) -> None:
 
 
 def labels_of(folder: Path, stem: str, run: Mapping[str, Any]) -> Path | None:
-    """Give the label map that a run has left in a folder; None without one, or where a later run has replaced it.
+    """Return the label map that a run left in a folder; None if there is none, or if a later run has replaced it.
 
     Parameters
     ----------

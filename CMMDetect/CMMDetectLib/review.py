@@ -324,7 +324,7 @@ class ReviewSession:
         self._changed(before | frozenset(self._history.items))
 
     def follow_scan(self, scan: ScanIdentity) -> bool:
-        """Go on with the scan where it lies now: every position goes with its voxel; give whether one had to move.
+        """Follow a scan that was moved: every position moves with its voxel. Return whether any had to move.
 
         It is no step of undo, and is saved with the next decision. If the scan has other voxels now, positions stay.
         """
@@ -366,7 +366,7 @@ class ReviewSession:
             self._do(Change(f"{words} {item.id}", (Edit(item, self._signed(after)),)))
 
     def _say_more(self, candidate_id: str, verdict: Verdict, kind: type[StrEnum], said: StrEnum | None) -> None:
-        """Say what belongs to a verdict, and give that verdict too; None takes back what was said."""
+        """Set a detail of a verdict, and the verdict with it; None clears the detail."""
         values = {} if said is None else {"verdict": verdict.value, "certainty": None, "mimic": None}
         values |= {kind.__name__.lower(): None if said is None else kind(said).value}
         self._edit(self[candidate_id], f"{kind.__name__} of", **values)

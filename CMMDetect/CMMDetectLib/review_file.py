@@ -72,7 +72,7 @@ class Autosave:
         self._known = _signature(path) if read else None
 
     def moved(self, path: Path) -> Autosave:
-        """Give one that writes to another file, and bring the file there unless another program has written it."""
+        """Return one that writes to another file, and move the file there unless another program has written it."""
         after = Autosave(path)
         if self._known is not None and self._known == _signature(self.path):
             try:

@@ -100,7 +100,7 @@ def positions_of(candidates: Iterable[Candidate]) -> NDArray[np.float64]:
 
 
 def taken_along(candidate: Candidate, motion: NDArray[np.float64] | None) -> Candidate:
-    """Give a candidate where it lies when its scan is moved; see `placement.motion`."""
+    """Return a candidate moved with its scan; see `placement.motion`."""
     if motion is None:
         return candidate
     x, y, z = to_world(motion, marked_position(candidate)).tolist()

@@ -72,7 +72,7 @@ class ReviewState:
     changed_at: str = ""
 
     def taken_along(self, motion: NDArray[np.float64]) -> ReviewState:
-        """Give the state with the points of a blind read where they lie when their scan is moved."""
+        """Return the state with the points of a blind read moved with their scan."""
         if self.blind_read is None:
             return self
         points = tuple(taken_along(item, motion) for item in self.blind_read.points)

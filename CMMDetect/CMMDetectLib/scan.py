@@ -322,7 +322,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _writing_problem(error: Exception, folder: Path) -> str:
-    """Say in words why a file could not be written: NumPy and PyTorch tell of a full disk by counts of bytes."""
+    """Return why a file could not be written: of a full disk, NumPy and PyTorch report only numbers of bytes."""
     with suppress(OSError):  # the folder may be gone
         if shutil.disk_usage(folder).free < LEAST_FREE_BYTES:
             return "no space left on the disk"

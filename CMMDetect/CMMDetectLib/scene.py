@@ -64,7 +64,7 @@ _ATTACHED: list[ReviewScene] = []
 
 
 def shown_review(volume: Any) -> ReviewScene | None:
-    """Give the view of a volume's review that is open, None if none is."""
+    """Return the open view of a volume's review, None if there is none."""
     return next((shown for shown in _ATTACHED if shown.volume is volume), None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def counted(number: int, noun: str) -> str:
-    """Give a number with its noun in the singular or the plural.
+    """Return a number with its noun in the singular or plural.
 
     >>> counted(1, "microbleed"), counted(0, "false positive")
     ('1 microbleed', '0 false positives')

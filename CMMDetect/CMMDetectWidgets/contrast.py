@@ -59,7 +59,7 @@ class Contrast:
 
 
 def settleContrast(volume, modality):
-    """Keep the `Modality` that a scan is reviewed by: another name of the scan tells no other one."""
+    """Remember the `Modality` by which a scan is reviewed, so that renaming the scan does not change it."""
     volume.SetAttribute(ATTRIBUTE, ModalityChoice(modality).name)
 
 

@@ -287,7 +287,7 @@ def _isDecided(session):
 
 
 def _reviewOf(identity, path):
-    """Give the review in a file, None if it is none of the scan that can be read."""
+    """Return the review in a file, None if it cannot be read or belongs to another scan."""
     try:
         session = read_review(path) if path.exists() else None
     except InputError:

@@ -240,7 +240,7 @@ def _read_delimited(path: Path, scan: Scan) -> tuple[list[AnnotatedPoint], list[
 
 
 def _named(cells: Sequence[str], names: Sequence[str], path: Path, number: int) -> dict[str, str]:
-    """Give the cells of a row by the names of their columns."""
+    """Return the cells of a row by the names of their columns."""
     if any(cell.strip() for cell in cells[len(names) :]):
         raise InputError(
             f"{path}: point {number} has more cells than the header: {cells}; "
@@ -252,7 +252,7 @@ def _named(cells: Sequence[str], names: Sequence[str], path: Path, number: int) 
 def _rows_of_scan(
     rows: Mapping[int, dict[str, str]], column: str | None, axes: str, path: Path, scan: Scan
 ) -> tuple[Mapping[int, dict[str, str]], list[str]]:
-    """Give the rows that are points of this scan; what the reader of the file should know of the others."""
+    """Return the rows that are points of this scan, and notes on the others."""
     if column is None or not rows:
         return rows, []
     own = {number: row for number, row in rows.items() if is_of(row, column, scan.name)}

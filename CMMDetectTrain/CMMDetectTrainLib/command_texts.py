@@ -1,4 +1,4 @@
-"""What several commands say in their help."""
+"""Help texts that several commands share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ coordinates:
 
 
 def explained(description: str, explanation: str = "") -> dict[str, Any]:
-    """Give a command's parser what it is for, and lines below its options that stay as they are."""
+    """Return the arguments of a parser with a description, and an explanation whose line breaks are kept."""
     return {
         "description": description,
         "epilog": explanation,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EVALUATE = """\
 Detect in every scan, hold what was found against the label maps after each
 stage, and write metrics, tables of lesions and candidates, and a report.
-Started again after an interruption it goes on where it stopped."""
+Run it again to resume after an interruption."""
 
 
 def add_evaluate(commands: argparse._SubParsersAction[OneLineParser]) -> None:
@@ -82,7 +82,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _notes(options: argparse.Namespace, entries: Sequence[ScanEntry], listener: Listener) -> list[str]:
-    """Say whether the model that was given knows some of the scans."""
+    """Return a note if the given model was trained with some of the scans."""
     from .seen_scans import seen_note
 
     if options.model is None or options.method == "classical":

@@ -75,7 +75,7 @@ def _add_generalization(kinds: argparse._SubParsersAction[OneLineParser]) -> Non
 
 
 def _sentence(about: str) -> str:
-    return f"{about[0].upper()}{about[1:]}. Started again it goes on where it stopped."
+    return f"{about[0].upper()}{about[1:]}. Run it again to resume."
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
@@ -137,7 +137,7 @@ def _generalization(options: argparse.Namespace) -> None:
 def _left_out(
     taken: Mapping[Any, Sequence[ScanEntry]], modality: str | None, subjects: Sequence[str] = ()
 ) -> list[str]:
-    """Say which scans of each folder are left out."""
+    """Return notes on the scans of each folder that are left out."""
     from .left_out import left_out
 
     return [line for folder, scans in taken.items() for line in left_out(Path(folder), scans, modality, subjects)]

@@ -93,7 +93,7 @@ def _by_modality(entries: Sequence[ScanEntry]) -> Iterator[tuple[str, list[ScanE
 
 
 NOTES = (
-    "One bundle with its own thresholds on all data sets. Nothing is learnt from their scans here; whether something "
+    "One bundle with its own thresholds on all data sets. Nothing is learned from their scans here; whether something "
     "was when the bundle was trained is not known.",
     "Methods without networks use one set of thresholds for all; their FROC curves do not depend on that of stage 2.",
 )

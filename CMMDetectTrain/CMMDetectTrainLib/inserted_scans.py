@@ -83,7 +83,7 @@ def _visible(insertion: Insertion) -> list[TruthRecord]:
 
 
 def _truth(lesions: Sequence[Lesion], insertion: Insertion) -> list[TruthRecord]:
-    """Give the rows of the labels of `with_inserted`: only a table says which of a scan's own cannot be seen."""
+    """Return the table of the labels of `with_inserted`, which also says which of the scan's own are not visible."""
     own = [
         TruthRecord(
             id=lesion.id,

@@ -32,7 +32,7 @@ def label_map(scan: Scan, lesions: Sequence[GrownLesion]) -> IntArray:
 
 
 def numbered(labels: IntArray) -> tuple[IntArray, list[int]]:
-    """Give the lesions of a map the labels 1, 2, 3 ... in their order, and what each was called in the file.
+    """Renumber the lesions of a map 1, 2, 3 ..., and return the label of each in the file.
 
     A mask says 1, 255 or whatever its program writes: a single number tells no lesions apart.
     """

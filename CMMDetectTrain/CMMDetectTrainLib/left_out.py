@@ -15,7 +15,7 @@ from .scan_rows import some_of
 def left_out(
     dataset: Path, taken: Sequence[ScanEntry], modality: str | None = None, subjects: Sequence[str] = ()
 ) -> list[str]:
-    """Say which scans of a data set are left out though they may have been meant: unchecked or unlabeled ones.
+    """Return notes on scans of a data set that are left out, perhaps unintentionally: unchecked or unlabeled ones.
 
     Parameters
     ----------

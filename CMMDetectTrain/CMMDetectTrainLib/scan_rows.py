@@ -29,7 +29,7 @@ LISTED = 3
 
 
 def scan_column(names: Sequence[str]) -> str | None:
-    """Give the column of a table that says whose row it is, None where there is none."""
+    """Return the column of a table that names the scan of a row, None if there is none."""
     return next((column for column in SCAN_COLUMNS if column in names), None)
 
 

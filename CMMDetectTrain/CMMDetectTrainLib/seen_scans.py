@@ -13,9 +13,10 @@ from .training_job import read_training
 
 
 def seen_scans(bundle: Path | None) -> dict[str, str]:
-    """Give the scans that a bundle was trained with, and the one that it began from: names by their content.
+    """Return the scans that a bundle, or the one it was fine-tuned from, was trained with: names by content.
 
-    Those that chose its thresholds are among them. None are known of a bundle that does not tell, or of no bundle.
+    They include the scans by which its thresholds were chosen. The result is empty for no bundle, or one without such
+    a record.
     """
     record = read_training(bundle) if bundle is not None else None
     scans = (record or {}).get("scans")
@@ -23,12 +24,12 @@ def seen_scans(bundle: Path | None) -> dict[str, str]:
 
 
 def to_record(entries: Iterable[ScanEntry], start: Path | None) -> dict[str, str]:
-    """Give what `seen_scans` reads of a bundle that was trained with these scans, and began from another one."""
+    """Return what `seen_scans` reads of a bundle that was trained with these scans, from another bundle."""
     return {**seen_scans(start), **{entry.content: entry.name for entry in entries}}
 
 
 def seen_note(bundle: Path, entries: Sequence[ScanEntry], tick: Tick) -> str:
-    """Say which subjects a bundle was trained with, "" if it was with none, as far as is known.
+    """Return a sentence about those of the scans that a bundle was trained with, "" if there are none.
 
     Raises
     ------

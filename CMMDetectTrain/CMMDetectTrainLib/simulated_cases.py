@@ -110,7 +110,7 @@ def _is_of_heads(number: int) -> bool:
 def arrays_of_patch(
     patch: SimulatedPatch, name: str, subject: str, shape: Shape, voxel: NetworkVoxel = SCANS_OWN
 ) -> CaseArrays:
-    """Give a simulated patch the scale of a prepared scan, and its channels.
+    """Return a simulated patch, scaled like a prepared scan, with its channels.
 
     Parameters
     ----------

@@ -40,17 +40,17 @@ class CaseSaving:
         self._ui.caseReaderLineEdit.setText(name)
 
     def open(self, case):
-        """Take what the data set knows of a case whose labels are shown."""
+        """Show what the data set stores about a case whose labels are shown."""
         self._ui.subjectLineEdit.setText("")
         if case.reader:
             self.setReader(case.reader)
 
     def forgetResult(self):
-        """Tell no longer what was saved: the regions are others now."""
+        """Clear the message about what was saved, since the regions have changed."""
         self._ui.saveMessageLabel.setText("")
 
     def update(self, _text=""):
-        """Say on the button what it will do, and why it cannot."""
+        """Show on the button what it will do, or why it cannot."""
         button, problem = self._ui.saveCaseButton, self._problem()
         button.setEnabled(not problem)
         if problem:
@@ -87,7 +87,7 @@ class CaseSaving:
         return self._ui.subjectLineEdit.text.strip()
 
     def _caseOfFile(self):
-        """Give the name of the case whose file the scan is, "" if there is none or the user names the subject."""
+        """Return the name of the case whose file the scan is, "" if there is none or a subject was entered."""
         case = self._dataset.caseOf(self._parameters().labelVolume)
         return case.name if case is not None and not self._subject() else ""
 

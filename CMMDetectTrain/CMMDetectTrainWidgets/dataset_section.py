@@ -64,7 +64,7 @@ class DatasetSection:
         return any(case.name == name for case in self.cases)
 
     def caseOf(self, volume):
-        """Give the case whose file a scan of the scene was loaded from, None where there is none."""
+        """Return the case from whose file a scan in the scene was loaded, None if there is none."""
         storage = volume.GetStorageNode()
         path = Path(storage.GetFileName() or "") if storage is not None else None
         return next((case for case in self.cases if self.folder / case.volume == path), None)

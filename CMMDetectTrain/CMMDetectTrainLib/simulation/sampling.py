@@ -61,12 +61,12 @@ class SampledTissue:
         return self.source.chi_ppm
 
     def fractions(self, grid: Grid) -> Iterator[tuple[str, Array]]:
-        """Give what was sampled."""
+        """Yield the sampled tissues and their shares."""
         self._check(grid)
         yield from self.shares
 
     def depth_on(self, grid: Grid) -> Array:
-        """Give what was sampled."""
+        """Return the sampled depth."""
         self._check(grid)
         return self.depth
 
