@@ -1,4 +1,4 @@
-"""Which file in a folder is whose review, and of which scan: neither names of scans nor of readers tell that alone."""
+"""Names of review files: neither the name of a scan nor that of a reader is unique."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .review_state import ScanIdentity
 
 
 def review_path(folder: Path, stem: str, reader: str = "") -> Path:
-    """Name the review file of a scan; a second reader in the same folder has one of their own.
+    """Return the path of the review file of a scan; each named reader has a file of their own.
 
-    File names hold neither all signs nor, on some systems, capitals. Where a review of "A B" has the name that that of
-    "A. B." would have, a part of the checksum of the reader's name is added.
+    File names cannot contain all characters and, on some systems, do not distinguish capitals. If the review of "A B"
+    already has the file name that "A. B." would get, a part of the checksum of the reader's name is added.
 
     >>> review_path(Path("out"), "sub-01_swi").name, review_path(Path("out"), "sub-01_swi", "Dr. Ada Lo").name
     ('sub-01_swi_review.json', 'sub-01_swi_reader-Dr-Ada-Lo_review.json')
@@ -34,7 +34,7 @@ def review_path(folder: Path, stem: str, reader: str = "") -> Path:
 
 
 def _may_be_of(path: Path, reader: str) -> bool:
-    """Whether a review is a reader's; a damaged one does not tell, and is not to be passed over in silence."""
+    """Whether a review belongs to a reader; a damaged one does not tell, and must not be passed over in silence."""
     try:
         return _one_spaced(read_review(path).reader) == _one_spaced(reader)
     except InputError:
@@ -42,18 +42,18 @@ def _may_be_of(path: Path, reader: str) -> bool:
 
 
 def _one_spaced(name: str) -> str:
-    """Give a name without the spaces that nobody sees."""
+    """Return a name without redundant spaces."""
     return " ".join(name.split())
 
 
 def reviews_of(folder: Path, stem: str) -> list[Path]:
-    """Find the review files of a name, those of all readers."""
+    """Find the review files of a scan name, those of all readers."""
     name = glob.escape(stem)
     return sorted([*folder.glob(f"{name}{SUFFIX}"), *folder.glob(f"{name}_reader-*{SUFFIX}")])
 
 
 def may_have_reviews(folder: Path, name: str) -> bool:
-    """Whether a folder has reviews of scans of a name, without looking at the scan itself: see `own_stem`."""
+    """Whether a folder has reviews of any scan with this name, without reading the scan itself; see `own_stem`."""
     return bool(reviews_of(folder, name)) or any(folder.glob(f"{glob.escape(name)}-????????_*{SUFFIX[1:]}"))
 
 
