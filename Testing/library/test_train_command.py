@@ -156,7 +156,7 @@ def test_only_the_subjects_asked_for_are_used(planned):
         ("--decay-epochs 2 2", "--decay-epochs must be one number or three"),
         ("--warm-up -1", "--warm-up must be one number or three, and at least 0"),
         ("--batch 8 0 8", "--batch must be one number or three, and at least 1"),
-        ("--validation-subjects sub-99", "sub-99: not among the subjects"),
+        ("--validation-subjects sub-99", "sub-99: not among the given subjects"),
         ("--validation-subjects sub-01 sub-02", "all subjects are chosen for validation"),
         ("--learning-rate 0", "--learning-rate must lie above 0"),
         ("--learning-rate 0.1 0.1", "and be one number or three"),
