@@ -259,11 +259,12 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         writing = self.review.takeNote()
         volume = self.follower.takeRun(files, self.ui.blindCheckBox.checked)
         self.review.goOn(writing)
+        # what is said stays when another scan is chosen, or when a blind read ends
         if self.keeper.session.blind:
-            return _("Done. What was found stays hidden until you end the blind read.")
+            text = _("{name} was searched. What was found is hidden as long as the read is blind.")
+            return text.format(name=volume.GetName())
         detected = [item for item in self.keeper.session.candidates if item.origin == Origin.DETECTOR]
         found = [len(at_stage(detected, stage)) for stage in Stage]
-        # it stays when another scan is chosen
         return _("Candidates in {name} after stage 1, 2 and 3: {0}, {1}, {2}.").format(*found, name=volume.GetName())
 
     def _onRunEnded(self, _message):

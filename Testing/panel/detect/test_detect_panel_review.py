@@ -262,7 +262,8 @@ def test_a_blind_read_comes_before_the_detector(panel, volume, found_files, smal
     take_run(panel, volume, found_files)
     assert panel.review.listed == []
     assert panel.ui.finalCheckBox.text == "Final"
-    assert "hidden" in panel._onRunDone(found_files)
+    assert "hidden as long as the read is blind" in (said := panel._onRunDone(found_files))
+    assert volume.GetName() in said  # it is still there when the candidates are shown or another scan is chosen
     nodes = [panel.keeper.markings.points(stage.value) for stage in Stage]
     assert [node.GetNumberOfControlPoints() for node in nodes] == [0, 0, 0]
     assert panel.ui.blindLabel.isVisibleTo(panel.parent)
