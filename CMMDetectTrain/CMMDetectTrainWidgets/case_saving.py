@@ -30,6 +30,7 @@ class CaseSaving:
         self._parameters = parameters
         self._dataset = dataset
         self._labels = labels
+        self._toldOf = None
         self.setReader(rememberedReader())
         ui.caseReaderLineEdit.connect("textChanged(QString)", self._onReader)
         ui.subjectLineEdit.connect("textChanged(QString)", self.update)
@@ -46,11 +47,13 @@ class CaseSaving:
             self.setReader(case.reader)
 
     def forgetResult(self):
-        """Clear the message about what was saved, since the regions have changed."""
+        """Clear the message about what was saved, since the regions or the data set have changed."""
         self._ui.saveMessageLabel.setText("")
 
     def update(self, _text=""):
         """Show on the button what it will do, or why it cannot."""
+        if self._dataset.folder != self._toldOf:
+            self.forgetResult()
         button, problem = self._ui.saveCaseButton, self._problem()
         button.setEnabled(not problem)
         if problem:
@@ -98,6 +101,7 @@ class CaseSaving:
         # what the button said counts: another folder whose case it did not name is not written over
         again = self._dataset.has(self._name())
         self._dataset.settle()
+        self._toldOf = self._dataset.folder
         try:
             case = self._dataset.add(self._newCase(), again)
         except CMMDetectError as error:

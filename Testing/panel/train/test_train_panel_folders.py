@@ -65,6 +65,14 @@ def test_a_case_of_a_folder_that_was_typed_just_before_the_click_is_not_written_
     assert labeled.ui.saveCaseButton.text == "Replace the labels of sub-01_swi"
 
 
+def test_what_was_saved_in_one_folder_is_not_told_of_another(labeled, folders):
+    click(labeled.ui.saveCaseButton)
+    assert labeled.ui.saveMessageLabel.text.startswith("Saved: sub-01_swi")
+    labeled.ui.datasetPathLineEdit.currentPath = str(folders.other / "mine")
+    slicer_host.wait_until(lambda: labeled.ui.saveCaseButton.text == "Save as training case sub-01_swi")
+    assert labeled.ui.saveMessageLabel.text == ""
+
+
 def test_a_folder_that_was_typed_just_before_leaving_is_remembered(panel, folders, module, type_into):
     type_into(panel.ui.datasetPathLineEdit, str(folders.other / "mine"))
     module.end()
