@@ -28,6 +28,7 @@ from CMMDetectLib.tables import MISSING, read_tsv, write_tsv
 from CMMDetectLib.wording import counted
 
 from .evaluation_set import TRUTH, ScanEntry, files_in, find_scans, subject_of
+from .label_map import numbered
 
 TABLE = "cases.tsv"
 SAME_POINTS_MM = 0.1
@@ -53,7 +54,7 @@ class TrainingCase:
     subject, modality : as in the file name
     points : where the coordinates came from
     reader : who marked them
-    microbleeds : number of labels in the mask
+    microbleeds : number of lesions in the mask, as `label_map.numbered` separates them
     note : what a user should know, such as regions that followed a vessel
     copied : whether the scan's file was written by `add_case` and is removed with the case
     scan_checksum, points_checksum : checksums of the content; None if the files were not written by `add_case`
@@ -212,7 +213,7 @@ def add_case(dataset: Path, new: NewCase, again: bool = False) -> TrainingCase:
         points=new.points or (corrected.points if corrected else None),
         reader=new.reader or None,
         status=new.status,
-        microbleeds=int(np.count_nonzero(np.unique(new.labels))),
+        microbleeds=len(numbered(new.labels)[1]),
         note=new.note or (corrected.note if corrected else None),
         copied=is_new or (old is not None and old.copied),
         scan_checksum=checksum,

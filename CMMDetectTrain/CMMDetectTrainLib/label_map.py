@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ def label_map(scan: Scan, lesions: Sequence[GrownLesion]) -> IntArray:
     return labels
 
 
-def numbered(labels: IntArray) -> tuple[IntArray, list[int]]:
+def numbered(labels: NDArray[np.integer[Any]]) -> tuple[IntArray, list[int]]:
     """Renumber the lesions of a map 1, 2, 3 ..., and return the label of each in the file.
 
     A mask says 1, 255 or whatever its program writes: a single number tells no lesions apart.

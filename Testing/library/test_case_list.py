@@ -19,7 +19,7 @@ from CMMDetectTrainLib.case_list import (
     remove_case,
     set_status,
 )
-from CMMDetectTrainLib.evaluation_set import find_scans
+from CMMDetectTrainLib.evaluation_set import find_scans, read_lesions
 
 SHAPE, SPACING_MM = (20, 24, 10), (1.0, 1.0, 2.0)
 
@@ -58,6 +58,14 @@ def test_a_scan_without_microbleeds_gets_a_map_of_zeros_and_counts_as_a_case(tmp
     assert case.microbleeds == 0 and case.points_checksum is None
     (entry,) = checked_scans(tmp_path)
     assert not read_labels(entry.labels, read_scan(entry.scan)).any()
+
+
+def test_parts_of_a_mask_without_numbers_are_counted_as_they_are_listed_and_evaluated(tmp_path):
+    new = new_case()
+    case = add_case(tmp_path, replace(new, labels=np.minimum(new.labels, 1)))
+    (entry,) = checked_scans(tmp_path)
+    lesions, _ = read_lesions(entry, read_scan(entry.scan))
+    assert case.microbleeds == len(lesions) == 2
 
 
 def test_the_same_scan_again_is_noticed_and_replaces_its_labels_only_when_that_is_wanted(tmp_path):
