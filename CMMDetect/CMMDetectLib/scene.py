@@ -47,6 +47,7 @@ from .scene_nodes import (
     point_of,
     positions_by_id,
     remove_points,
+    show_all_regions,
     write_points,
     write_rows,
 )
@@ -228,6 +229,7 @@ class ReviewScene:
             known = self._nodes.get(REGIONS) is node and self._was_blind == self.session.blind
             self._nodes[REGIONS], self._was_blind = node, self.session.blind
             if not known:
+                show_all_regions(node)
                 self._bring_into_view(REGIONS, not self.session.blind)
             return
         self._nodes.pop(REGIONS, None)

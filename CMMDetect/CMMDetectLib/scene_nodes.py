@@ -300,6 +300,15 @@ def make_regions(hub: Any, volume: Any, path: Path, color: Color) -> Any:
     return node
 
 
+def show_all_regions(node: Any) -> None:
+    """Show each region of an outline that is shown.
+
+    Slicer 5.8 hides some of them when it loads a scene that holds a hidden segmentation too, as of another scan.
+    """
+    if node.GetDisplayNode() is not None:
+        node.GetDisplayNode().SetAllSegmentsVisibility(True)
+
+
 def lay(node: Any, place: Placement | None) -> None:
     """Bring regions to where the scan lies, if it was moved since they were laid on it."""
     if node.GetParentTransformNode() is not None:

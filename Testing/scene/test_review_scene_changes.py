@@ -172,6 +172,17 @@ def test_a_file_that_the_review_got_while_the_module_was_not_there_is_given_up_a
     assert from_text(saved_review(volume))["cmb-0002"].verdict == Verdict.REJECTED
 
 
+def test_each_region_of_a_saved_scene_is_outlined_though_slicer_has_hidden_some(shown, session, tmp_path):
+    add_regions(shown, tmp_path)
+    volume, _texts = saved_and_loaded(tmp_path / "case.mrb")
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    (region,) = node.GetSegmentation().GetSegmentIDs()
+    # as Slicer 5.8 does to the first ones where another segmentation of the scene is hidden
+    node.GetDisplayNode().SetSegmentVisibility(region, False)
+    ReviewScene(from_text(saved_review(volume)), volume)
+    assert node.GetDisplayNode().GetSegmentVisibility(region)
+
+
 def test_closing_the_scene_leaves_the_session_as_it_was(shown, session, scene):
     session.judge("cmb-0001", Verdict.ACCEPTED)
     scene.Clear(0)
