@@ -225,11 +225,11 @@ def test_a_newer_version_is_named_as_such():
 def test_bytes_and_a_folder_in_the_files_place_give_one_line(tmp_path):
     path = tmp_path / "s_review.json"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="no review can be read"):
+    with pytest.raises(InputError, match="the review cannot be read"):
         open_review(path, SCAN)
     path.unlink()
     path.mkdir()
-    with pytest.raises(InputError, match="no review can be read"):
+    with pytest.raises(InputError, match="the review cannot be read"):
         open_review(path, SCAN)
 
 
