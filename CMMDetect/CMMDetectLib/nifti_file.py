@@ -35,10 +35,14 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz", *PAIR))
 
 
-def count_nonfinite(path: Path) -> int:
-    """Read a NIfTI-1 file, or both files of a pair, to the end and count NaN and infinite voxels.
+def float_voxels(path: Path) -> np.ndarray | None:
+    """Read a NIfTI-1 file, or both files of a pair, to the end and return its voxels if they may be NaN or infinite.
 
-    A file without a NIfTI-1 header (which Analyze files have too) counts 0: that is left to ITK.
+    Returns
+    -------
+    array of float or None
+        In the order of the file, without slope and intercept; None for whole numbers, and for a file without a NIfTI-1
+        header (which Analyze files have too), which is left to ITK.
 
     Raises
     ------
@@ -52,7 +56,7 @@ def count_nonfinite(path: Path) -> int:
     is_pair = path.name.lower().endswith(PAIR)
     header_file, voxel_file = (_of_pair(path, suffix) for suffix in PAIR) if is_pair else (path, path)
     if not header_file.exists():
-        return 0
+        return None
     content = _content(header_file)
     header = np.frombuffer(content[:HEADER_SIZE], np.uint8)
     size_of = {mark: int(_field(header, mark + "i4", 0)) for mark in "<>"}
@@ -60,20 +64,20 @@ def count_nonfinite(path: Path) -> int:
         raise InputError(f"{path}: NIfTI-2, which cannot be read here; save it as NIfTI-1, with nibabel's {CONVERT}")
     order = next((mark for mark, size in size_of.items() if size == HEADER_SIZE), None)
     if order is None:
-        return 0
+        return None
     if len(header) < HEADER_SIZE:
         raise EOFError
     _check_voxel_size(header, order, path)
-    count, start = _count_and_start(header, order)
+    shape, start = _shape_and_start(header, order)
     start = start if is_pair else max(start, HEADER_SIZE)  # as ITK does with an offset inside the header
     content = _content(voxel_file) if is_pair else content
     kind = FLOAT_TYPES.get(int(_field(header, order + "i2", 70)))
     bytes_a_voxel = np.dtype(kind).itemsize if kind else int(_field(header, order + "i2", 72)) // 8
-    if len(content) < start + count * bytes_a_voxel:
+    if len(content) < start + math.prod(shape) * bytes_a_voxel:
         raise EOFError
     if kind is None:
-        return 0
-    return count - int(np.count_nonzero(np.isfinite(np.frombuffer(content, order + kind, count, start))))
+        return None
+    return np.frombuffer(content, order + kind, math.prod(shape), start).reshape(shape, order="F")
 
 
 def is_whole(path: Path, voxel_bytes: int) -> bool:
@@ -103,13 +107,13 @@ def _content(path: Path) -> bytes:
         return stream.read()
 
 
-def _count_and_start(header: np.ndarray, order: str) -> tuple[int, int]:
-    """Return the number of voxels and the offset of the first."""
+def _shape_and_start(header: np.ndarray, order: str) -> tuple[tuple[int, ...], int]:
+    """Return the numbers of voxels along the axes and the offset of the first voxel."""
     dimensions, *sizes = _field(header, order + "i2", 40, 8).tolist()
     sizes, start = sizes[: max(dimensions, 0)], float(_field(header, order + "f4", 108))
     if min(sizes, default=0) < 0 or not 0 <= start < math.inf:
         raise EOFError
-    return math.prod(max(size, 1) for size in sizes), int(start)
+    return tuple(max(size, 1) for size in sizes), int(start)
 
 
 def _check_voxel_size(header: np.ndarray, order: str, path: Path) -> None:

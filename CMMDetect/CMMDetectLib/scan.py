@@ -29,7 +29,7 @@ from .file_names import check_name, check_there
 from .itk_messages import without_messages
 from .nifti_file import is_whole
 from .orientation import Turn, canonical_turn, is_right_angled, turn_along
-from .volume_file import SHEARED, last_line, nonfinite_problem, read_volume
+from .volume_file import SHEARED, last_line, nonfinite_problem, read_volume, without_nan_outside
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
@@ -212,6 +212,7 @@ def read_scan(path: Path | str, modality: str | None = None, echo: int | None = 
     else:
         image = read_volume(path, echo)
     array, affine = _array_and_affine(image)
+    array = without_nan_outside(array)
     _check_values(array, path)
     _check_grid(affine, path)
     return Scan(array.astype(np.float32, copy=False), affine, kind, name, path)
@@ -334,7 +335,7 @@ def _read_onto(path: Path, scan: Scan, what: str) -> NDArray[Any]:
     check_there(path, f"no such file ({what})")
     if path.is_dir():
         raise InputError(f"{path}: this is a folder; give the file of the {what}")
-    array, affine = _array_and_affine(read_volume(path, may_choose=False))
+    array, affine = _array_and_affine(read_volume(path, is_scan=False))
     _finite_range(array, path)
     turned = _onto_grid(array, affine, scan)
     if turned is None:

@@ -5,50 +5,79 @@ from __future__ import annotations
 import gzip
 import zlib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from .errors import InputError
 from .itk_messages import without_messages
-from .nifti_file import count_nonfinite, is_nifti
-from .wording import counted
+from .nifti_file import float_voxels, is_nifti
 
 SHEARED = "the orientation matrix is singular or sheared; resample it to a right-angled grid"
 DAMAGED = "the file is cut off or damaged; copy or convert it again"
 
 
-def read_volume(path: Path, echo: int | None = None, may_choose: bool = True) -> sitk.Image:
+def read_volume(path: Path, echo: int | None = None, is_scan: bool = True) -> sitk.Image:
     """Read a file as one 3D image of real numbers.
 
     Parameters
     ----------
     path : path of the file
     echo : which of several volumes, from 1
-    may_choose : whether the user can choose one; a mask must have only one volume
+    is_scan : whether the file may hold several volumes, and NaN from the border inward; a mask may not
 
     Raises
     ------
     InputError
-        If the file is damaged, holds NaN or values that are not real numbers, is not 3D, or holds several volumes of
-        which `echo` chooses none.
+        If the file is damaged, holds other NaN or no real numbers, is not 3D, or holds several volumes and `echo` does
+        not say which.
     """
     try:
-        if is_nifti(path) and (bad := count_nonfinite(path)):
-            raise InputError(nonfinite_problem(path, bad))
+        if is_nifti(path) and (voxels := float_voxels(path)) is not None:
+            _check_finite(voxels, path, is_scan)
         with without_messages():
             image = sitk.ReadImage(str(path))
     except (RuntimeError, EOFError, OSError, zlib.error) as error:
         raise InputError(f"{path}: {_reading_problem(error)}") from None
     if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
         raise InputError(f"{path}: the voxels are colors, vectors or complex numbers; one real number is needed")
-    if not may_choose and image.GetDimension() == 4 and image.GetSize()[3] > 1:
+    if not is_scan and image.GetDimension() == 4 and image.GetSize()[3] > 1:
         raise InputError(f"{path}: 4D with {image.GetSize()[3]} volumes; a 3D volume is needed")
     return _pick_echo(_without_single_axes(image), echo, path)
 
 
+def _check_finite(voxels: NDArray[Any], path: Path, is_scan: bool) -> None:
+    """Refuse NaN, which ITK reads as 0: in a brain that would be a microbleed."""
+    bad = np.count_nonzero(~np.isfinite(voxels))
+    if bad and is_scan:
+        bad = np.count_nonzero(~np.isfinite(without_nan_outside(voxels)))
+    if bad:
+        raise InputError(nonfinite_problem(path, int(bad)))
+
+
+def without_nan_outside(array: NDArray[Any]) -> NDArray[Any]:
+    """Give 0 to what is NaN from the border of a volume inward, as programs leave it around what they mask or move.
+
+    >>> [float(value) for value in without_nan_outside(np.array([np.nan, 7, np.nan, 8]))]
+    [0.0, 7.0, nan, 8.0]
+    """
+    if array.dtype.kind != "f" or not (nan := np.isnan(array)).any():
+        return array
+    axes = range(array.ndim)[:3]
+    touching = np.zeros((3,) * array.ndim)
+    in_one_volume = touching.reshape(3 ** len(axes), -1)
+    in_one_volume[:, in_one_volume.shape[1] // 2] = 1
+    parts, _ = ndimage.label(nan, touching)
+    at_border = np.unique(np.concatenate([np.take(parts, (0, -1), axis).ravel() for axis in axes]))
+    return np.where(np.isin(parts, at_border[at_border > 0]), array.dtype.type(0), array)
+
+
 def nonfinite_problem(path: Path, count: int) -> str:
-    """Message for a file with voxels that are not finite."""
-    return f"{path}: NaN or infinite values in {counted(count, 'voxel')}; set them to 0 (outside the brain) first"
+    """Say what is wrong with a file that has voxels without a finite value."""
+    return f"{path}: {count} voxels are NaN or infinite; replace them by the values around them first"
 
 
 def last_line(error: Exception) -> str:

@@ -260,6 +260,30 @@ def test_an_nrrd_with_nan_is_refused(tmp_path):
         read_scan(tmp_path / "a_swi.nrrd")
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_nan_around_a_brain_is_background(tmp_path, suffix):
+    brain = np.zeros(ARRAY.shape, bool)
+    brain[1:4, 2:7, 1:6] = True
+    masked = np.where(brain, ARRAY, np.nan).astype(np.float32)
+    sitk.WriteImage(as_image(masked, OBLIQUE), str(tmp_path / f"a_swi{suffix}"))
+    assert np.array_equal(read_scan(tmp_path / f"a_swi{suffix}").array, np.where(brain, ARRAY, 0))
+    masked[2, 4, 3] = np.nan
+    sitk.WriteImage(as_image(masked, OBLIQUE), str(tmp_path / f"b_swi{suffix}"))
+    with pytest.raises(InputError, match=r"b_swi.*: 1 voxels are NaN or infinite"):
+        read_scan(tmp_path / f"b_swi{suffix}")
+
+
+def test_nan_around_the_brain_of_one_echo_is_background_and_nan_in_the_brain_of_another_is_not(tmp_path):
+    echoes = np.stack([ARRAY] * 2, -1)
+    echoes[0, :, :, 1] = np.nan
+    assert np.array_equal(read_scan(save(tmp_path / "a_swi.nii.gz", echoes), echo=2).array[1:], ARRAY[1:])
+    echoes[3, 4, 2, 0] = np.nan
+    with pytest.raises(InputError, match=r"a_swi.*: 1 voxels are NaN or infinite"):
+        read_scan(save(tmp_path / "a_swi.nii.gz", echoes), echo=2)
+    with pytest.raises(InputError, match=r"b_swi.*: 1 voxels are NaN or infinite"):
+        read_scan(save(tmp_path / "b_swi.nii.gz", with_value(np.nan)[..., None]))
+
+
 @pytest.mark.parametrize("echo", [0, 4])
 def test_an_echo_that_is_not_there_is_refused(tmp_path, echo):
     path = save(tmp_path / "a_swi.nii.gz", np.stack([ARRAY] * 3, -1))
