@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .scan import Modality, Scan
 from .scene_views import Later
+from .volume_file import without_nan_outside
 
 
 def affine_of(volume: Any) -> NDArray[np.float64]:
@@ -49,11 +50,11 @@ def scan_of(volume: Any, modality: Modality | str, name: str | None = None) -> S
     array = slicer.util.arrayFromVolume(volume) if volume.GetImageData() else None
     if array is None or array.ndim != 3 or min(array.shape) < 2:
         raise InputError(f"{volume.GetName()}: not one 3D volume; choose a volume with one number per voxel")
-    if not np.isfinite(array).all():
-        raise InputError(f"{volume.GetName()}: some voxels are NaN or infinite; set them to 0 first")
+    values = np.ascontiguousarray(without_nan_outside(array.T), np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(f"{volume.GetName()}: some voxels are NaN or infinite; replace them by their neighbors")
     storage = volume.GetStorageNode()
     path = storage.GetFileName() if storage else None
-    values = np.ascontiguousarray(array.T, np.float32)
     return Scan(values, affine_of(volume), Modality(modality), name or volume.GetName(), Path(path) if path else None)
 
 

@@ -64,7 +64,7 @@ def without_nan_outside(array: NDArray[Any]) -> NDArray[Any]:
     >>> [float(value) for value in without_nan_outside(np.array([np.nan, 7, np.nan, 8]))]
     [0.0, 7.0, nan, 8.0]
     """
-    if array.dtype.kind != "f" or not (nan := np.isnan(array)).any():
+    if array.dtype.kind != "f" or not (nan := np.isnan(array)).any() or nan.all():
         return array
     axes = range(array.ndim)[:3]
     touching = np.zeros((3,) * array.ndim)
@@ -77,7 +77,7 @@ def without_nan_outside(array: NDArray[Any]) -> NDArray[Any]:
 
 def nonfinite_problem(path: Path, count: int) -> str:
     """Say what is wrong with a file that has voxels without a finite value."""
-    return f"{path}: {count} voxels are NaN or infinite; replace them by the values around them first"
+    return f"{path}: {count} voxels are NaN or infinite; replace them by their neighbors"
 
 
 def last_line(error: Exception) -> str:

@@ -231,6 +231,15 @@ def test_a_volume_that_is_no_scan_is_refused_in_one_line(scene, values):
     assert "\n" not in str(caught.value)
 
 
+def test_nan_around_a_brain_in_the_scene_is_background_and_nan_in_it_is_refused(scene):
+    values = np.full((5, 6, 7), np.nan)
+    values[1:4, 1:5, 1:6] = 300
+    assert np.array_equal(scan_of(add_volume(values, np.eye(4)), Modality.SWI).array, np.nan_to_num(values).T)
+    values[2, 2, 2] = np.nan
+    with pytest.raises(InputError, match="some voxels are NaN or infinite; replace them"):
+        scan_of(add_volume(values, np.eye(4)), Modality.SWI)
+
+
 def test_an_empty_volume_is_refused(scene):
     with pytest.raises(InputError, match="not one 3D volume"):
         scan_of(scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty"), Modality.SWI)
