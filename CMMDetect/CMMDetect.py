@@ -106,7 +106,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         shown = self.stages.shownFilter
         self.review = ReviewSection(self._panel, ui, self.views, shown, self._beginReview, self._onReader)
         self.keeper = ReviewKeeper(later, self.review.takeNote, self._onReviewOpened, self.review.say)
-        self.follower = ReviewFollower(self.keeper, self._chosen, self.reader, self.review.say)
+        self.follower = ReviewFollower(self.keeper, self._chosen, self.reader, self.review.say, self.views.showScan)
         self.run = RunSection(ui, self._prepareJob, self.update, self._onRunDone, self._onRunEnded)
         opening = (self.keeper.openFile, self.keeper.openSession)
         self.export = ExportSection(ui, self._currentReview, self.review.takeNote, *opening)

@@ -18,13 +18,15 @@ class ReviewFollower:
     chosen : gives what is chosen: the volume, its `ModalityChoice` and the results folder
     reader : the `ReaderLine`
     say : tells the reader something
+    show : told a scan that was chosen in place of another one
     """
 
-    def __init__(self, keeper, chosen, reader, say):
+    def __init__(self, keeper, chosen, reader, say, show):
         self._keeper = keeper
         self._chosen = chosen
         self._reader = reader
         self._say = say
+        self._show = show
         self._followed = None
         self._searched = None
         self._searchedAt = None
@@ -45,12 +47,16 @@ class ReviewFollower:
         following = self._chosen()
         if following == self._followed:
             return
-        self._followed, self._isRefused = following, False
+        before, self._followed, self._isRefused = self._followed, following, False
         self._say("")
         volume, modality, folder = following
         self._keeper.close()
         self._named = self._reader.name
         show_only(volume)
+        earlier = before[0] if before is not None else None
+        if earlier is not None and volume not in (None, earlier):
+            # whoever looks before there is a review must not look at the earlier scan
+            self._show(volume)
         if volume is None or modality == ModalityChoice.UNKNOWN:
             return
         try:

@@ -109,3 +109,8 @@ def centers_of_views() -> np.ndarray:
         matrix = node.GetSliceToRAS()
         found.append([matrix.GetElement(row, 3) for row in range(3)])
     return np.array(found)
+
+
+def shown_volumes() -> set[str]:
+    """Ids of the volumes in the background of the slice views."""
+    return {node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}

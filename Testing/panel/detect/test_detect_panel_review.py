@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import qt
 import slicer
-from detect_steps import centers_of_views, click_row, key_of, place_point, row_of, saved, take_run, verdict
+from detect_steps import (
+    centers_of_views,
+    click_row,
+    key_of,
+    place_point,
+    row_of,
+    saved,
+    shown_volumes,
+    take_run,
+    verdict,
+)
 from PySide6.QtTest import QTest
 
 import slicer_host
@@ -255,6 +265,13 @@ def test_the_keys_of_the_application_come_back(detect_panel, host):
     slicer.util.selectModule("Data")
     assert action.shortcut.toString() == "Ctrl+Z"
     action.setParent(None)
+
+
+def test_a_scan_that_is_chosen_is_shown_though_it_has_no_review(reviewed, volume, other_scan):
+    assert shown_volumes() == {volume.GetID()}
+    reviewed.ui.inputVolumeSelector.setCurrentNode(other_scan)
+    assert reviewed.keeper.session is None
+    assert shown_volumes() == {other_scan.GetID()}
 
 
 def test_a_blind_read_comes_before_the_detector(panel, volume, found_files, small_scan, press):

@@ -8,15 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from detect_steps import apply, centers_of_views, take_run, wait_for_the_end
+from detect_steps import apply, centers_of_views, shown_volumes, take_run, wait_for_the_end
 
 import slicer_host
 from CMMDetectLib.candidates import Stage, at_stage
 from CMMDetectWidgets import worker_process
-
-
-def shown_volumes():
-    return {node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
 
 
 def test_a_run_finds_the_microbleeds_and_shows_every_stage(panel, volume, small_scan, tmp_path):
