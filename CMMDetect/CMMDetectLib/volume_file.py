@@ -15,6 +15,7 @@ from scipy import ndimage
 from .errors import InputError
 from .itk_messages import without_messages
 from .nifti_file import float_voxels, is_nifti
+from .wording import counted
 
 SHEARED = "the orientation matrix is singular or sheared; resample it to a right-angled grid"
 DAMAGED = "the file is cut off or damaged; copy or convert it again"
@@ -77,7 +78,7 @@ def without_nan_outside(array: NDArray[Any]) -> NDArray[Any]:
 
 def nonfinite_problem(path: Path, count: int) -> str:
     """Say what is wrong with a file that has voxels without a finite value."""
-    return f"{path}: {count} voxels are NaN or infinite; replace them by their neighbors"
+    return f"{path}: NaN or infinite values in {counted(count, 'voxel')}; replace them by their neighbors"
 
 
 def last_line(error: Exception) -> str:

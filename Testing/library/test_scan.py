@@ -269,7 +269,7 @@ def test_nan_around_a_brain_is_background(tmp_path, suffix):
     assert np.array_equal(read_scan(tmp_path / f"a_swi{suffix}").array, np.where(brain, ARRAY, 0))
     masked[2, 4, 3] = np.nan
     sitk.WriteImage(as_image(masked, OBLIQUE), str(tmp_path / f"b_swi{suffix}"))
-    with pytest.raises(InputError, match=r"b_swi.*: 1 voxels are NaN or infinite"):
+    with pytest.raises(InputError, match=r"b_swi.*: NaN or infinite values in 1 voxel;"):
         read_scan(tmp_path / f"b_swi{suffix}")
 
 
@@ -278,9 +278,9 @@ def test_nan_around_the_brain_of_one_echo_is_background_and_nan_in_the_brain_of_
     echoes[0, :, :, 1] = np.nan
     assert np.array_equal(read_scan(save(tmp_path / "a_swi.nii.gz", echoes), echo=2).array[1:], ARRAY[1:])
     echoes[3, 4, 2, 0] = np.nan
-    with pytest.raises(InputError, match=r"a_swi.*: 1 voxels are NaN or infinite"):
+    with pytest.raises(InputError, match=r"a_swi.*: NaN or infinite values in 1 voxel;"):
         read_scan(save(tmp_path / "a_swi.nii.gz", echoes), echo=2)
-    with pytest.raises(InputError, match=r"b_swi.*: 1 voxels are NaN or infinite"):
+    with pytest.raises(InputError, match=r"b_swi.*: NaN or infinite values in 1 voxel;"):
         read_scan(save(tmp_path / "b_swi.nii.gz", with_value(np.nan)[..., None]))
 
 
