@@ -336,7 +336,8 @@ def test_folds_that_cannot_be_made_leave_the_folder_to_the_right_command(sets, t
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"), [("ablation", "sub-99: not among the given subjects"), ("cross-validation", "draws the validation")]
+    ("kind", "told"),
+    [("ablation", "sub-99: not among the given subjects"), ("cross-validation", "draws the validation")],
 )
 def test_wrong_validation_subjects_leave_the_folder_to_the_right_command(sets, tmp_path, capsys, kind, told):
     data = sets if kind == "ablation" else sets[:1]
