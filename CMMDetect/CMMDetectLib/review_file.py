@@ -16,6 +16,7 @@ from typing import Any
 
 from .candidates import Candidate, Stage
 from .errors import InputError, OutputError
+from .file_signature import signature_of
 from .orientation import canonical_turn
 from .placement import as_placement, placement_of
 from .review import ReviewSession
@@ -69,26 +70,26 @@ class Autosave:
 
     def __init__(self, path: Path, read: bool = False) -> None:
         self.path = path
-        self._known = _signature(path) if read else None
+        self._known = signature_of(path) if read else None
 
     def moved(self, path: Path) -> Autosave:
         """Return one that writes to another file, and move the file there unless another program has written it."""
         after = Autosave(path)
-        if self._known is not None and self._known == _signature(self.path):
+        if self._known is not None and self._known == signature_of(self.path):
             try:
                 self.path.replace(path)
-                after._known = _signature(path)
+                after._known = signature_of(path)
             except OSError as error:
                 raise OutputError(f"{self.path}: cannot be renamed to {path.name} ({error.strerror})") from None
         return after
 
     def __call__(self, session: ReviewSession) -> None:
         """Write the session."""
-        found = _signature(self.path)
+        found = signature_of(self.path)
         if found is not None and found != self._known:
             set_aside(self.path)
         write_review(self.path, session)
-        self._known = _signature(self.path)
+        self._known = signature_of(self.path)
 
 
 def identify(scan: Scan) -> ScanIdentity:
@@ -323,12 +324,3 @@ def _age(session: ReviewSession) -> tuple[str, int]:
 def _free_path(path: Path, word: str) -> Path:
     stem = path.name.removesuffix(".json")
     return path.with_name(free_id(f"{stem}-{word}", {item.stem for item in path.parent.glob("*.json")}) + ".json")
-
-
-def _signature(path: Path) -> tuple[int, int, int] | None:
-    """Fingerprint of a file, by which a change by another program is noticed; None if there is no file."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

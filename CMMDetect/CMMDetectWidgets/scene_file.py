@@ -4,6 +4,8 @@ from pathlib import Path
 
 import slicer
 
+from CMMDetectLib.file_signature import signature_of
+
 
 class SceneFile:
     """Knows whether the scene is that of the file whose path it has.
@@ -32,9 +34,5 @@ class SceneFile:
 
 
 def _stateOf(url):
-    """What tells one content of a file from another."""
-    try:
-        found = Path(url).stat()
-    except OSError:
-        return url, None
-    return url, (found.st_ino, found.st_size, found.st_mtime_ns)
+    """Return what tells the files of scenes, and the contents of one file, apart."""
+    return url, signature_of(Path(url))
