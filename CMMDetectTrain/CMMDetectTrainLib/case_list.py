@@ -27,8 +27,9 @@ from CMMDetectLib.scan import IMAGE_SUFFIXES, Modality, Scan, guess_modality, re
 from CMMDetectLib.tables import MISSING, read_tsv, write_tsv
 from CMMDetectLib.wording import counted
 
-from .evaluation_set import TRUTH, ScanEntry, files_in, find_scans, subject_of
+from .evaluation_set import ScanEntry, files_in, find_scans, subject_of
 from .label_map import numbered
+from .simulation.truth_files import TRUTH
 
 TABLE = "cases.tsv"
 SAME_POINTS_MM = 0.1

@@ -43,12 +43,10 @@ from CMMDetectLib.wording import counted
 from .conspicuity import conspicuity
 from .label_map import IntArray, numbered
 from .metrics import Lesion
-from .simulation.truth_files import TruthRecord, read_truth
+from .simulation.truth_files import TRUTH, TruthRecord, read_truth
 
 ENTITY = r"_(?:ses|acq|ce|rec|dir|run|echo|part|chunk)-"
 """BIDS entities that distinguish scans of a subject; some sites append them to names of their own."""
-TRUTH = "_truth.tsv"
-"""Added to the name of a simulated scan: the table that lists its labels."""
 WIDEST_MM = 50.0
 """A label wider than this is a class or region, not a microbleed, which is at most 10 mm wide."""
 

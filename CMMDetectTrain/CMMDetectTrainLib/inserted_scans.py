@@ -20,9 +20,8 @@ from .evaluation_set import ScanEntry, read_lesions
 from .metrics import Lesion
 from .simulation.insertion import Insertion, insert_microbleeds
 from .simulation.protocols import Protocol
-from .simulation.truth_files import TruthRecord, write_truth_table
+from .simulation.truth_files import TRUTH, TruthRecord, write_truth_table
 
-TRUTH = "_truth.tsv"
 TE_MS = {1.5: 40.0, 3.0: 20.0, 7.0: 15.0}
 """Usual echo time (ms) of a susceptibility-weighted scan by field strength (T)."""
 

@@ -14,6 +14,9 @@ from CMMDetectLib.errors import InputError
 from CMMDetectLib.scan import write_image
 from CMMDetectLib.tables import MISSING, read_tsv, write_tsv
 
+TRUTH = "_truth.tsv"
+"""Added to the name of a simulated scan: the table that lists its labels."""
+
 
 @dataclass(frozen=True)
 class TruthRecord:
@@ -68,7 +71,7 @@ def write_truth(folder: Path, stem: str, truth: Truth, affine: np.ndarray) -> No
     OutputError
         If a file cannot be written.
     """
-    write_truth_table(folder / f"{stem}_truth.tsv", truth.records)
+    write_truth_table(folder / f"{stem}{TRUTH}", truth.records)
     write_image(folder / f"{stem}_microbleeds.nii.gz", truth.microbleeds, affine)
     write_image(folder / f"{stem}_mimics.nii.gz", truth.mimics, affine)
 
