@@ -34,6 +34,7 @@ from CMMDetectLib.region_growing import GrownLesion, GrowthSettings, grow_lesion
 from CMMDetectLib.review_records import Verdict, position_of, problem_of
 from CMMDetectLib.scan import IMAGE_SUFFIXES, Scan, read_labels, to_voxel, to_world
 from CMMDetectLib.tables import MISSING, broken_cell
+from CMMDetectLib.wording import counted
 
 from .scan_rows import is_of, scan_column, some_of
 
@@ -264,7 +265,7 @@ def _rows_of_scan(
         )
     others = len(rows) - len(own)
     placed = {number: row for number, row in own.items() if any(row.get(axis) not in NO_NUMBER for axis in axes)}
-    return placed, [f"{others} rows are of other scans (column {column})"] if others else []
+    return placed, [f"{counted(others, 'row')} of other scans (column {column})"] if others else []
 
 
 def _read_matlab(path: Path, scan: Scan) -> list[AnnotatedPoint]:

@@ -322,14 +322,14 @@ def test_of_a_table_of_many_scans_only_the_rows_of_this_one_are_points(write, sc
     text = f"rater,{column},x,y,z\n" + "\n".join(",".join(["A", *map(str, row)]) for row in rows)
     found = read_annotations(write("rater A.csv", text), scan)
     assert np.allclose(positions(found), points[[0, 2]])
-    assert found.problems == (f"1 rows are of other scans (column {column})",)
+    assert found.problems == (f"1 row of other scans (column {column})",)
 
 
 @pytest.mark.parametrize("empty", [",,", "n/a,n/a,n/a", "nan,nan,nan"])
 def test_a_row_without_a_place_says_that_its_scan_has_no_microbleeds(write, scan, empty):
     text = f"subject,x,y,z\nsub-02,1,2,3\nsub-01,{empty}\n"
     points, problems = read_points(write("a.csv", text), scan)
-    assert points == [] and problems == ["1 rows are of other scans (column subject)"]
+    assert points == [] and problems == ["1 row of other scans (column subject)"]
 
 
 @pytest.mark.parametrize("emptied", ["", ",,,,", " , ,,"])
