@@ -30,16 +30,21 @@ def accepted(panel):
     return {item.id for item in panel.keeper.session.accepted}
 
 
+def take_the_nameless(panel, decided, tmp_path):
+    """Make decisions without a name those of Ada, as the panel says."""
+    type_reader(panel, "")
+    assert accepted(panel) == set(decided)
+    type_reader(panel, "Ada")
+    assert accepted(panel) == set(decided) and panel.keeper.session.reader == "Ada"
+    assert names(tmp_path / "results") == ["sub-01_swi_reader-Ada_review.json"]
+
+
 def test_decisions_without_a_name_are_told_to_a_reader_who_can_make_them_theirs(reviewed, small_scan, tmp_path):
     decided = accept(reviewed, 2)
     come_back(reviewed, small_scan, tmp_path, "Ada")
     assert reviewed.keeper.session is None
     assert "clear the name to open it" in reviewed.ui.messageLabel.text
-    type_reader(reviewed, "")
-    assert accepted(reviewed) == set(decided)
-    type_reader(reviewed, "Ada")
-    assert accepted(reviewed) == set(decided) and reviewed.keeper.session.reader == "Ada"
-    assert names(tmp_path / "results") == ["sub-01_swi_reader-Ada_review.json"]
+    take_the_nameless(reviewed, decided, tmp_path)
     come_back(reviewed, small_scan, tmp_path, "Ben")
     assert reviewed.keeper.session is None and reviewed.ui.messageLabel.text == ""
     come_back(reviewed, small_scan, tmp_path, "Ada")
@@ -62,9 +67,13 @@ def first_folder(tmp_path):
     return str(tmp_path / "first")
 
 
-def search_first_elsewhere(panel, volume, files, folder):
+def come_back_after_a_search_elsewhere(panel, small_scan, files, folder, tmp_path):
+    """Load the scan another day, search it into another folder, and choose the folder of the review."""
+    volume = add_scan(small_scan, "sub-01_swi")
+    panel.enter()
     panel.ui.resultsFolderPathLineEdit.currentPath = folder
     take_run(panel, volume, files)
+    panel.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
 
 
 def test_decisions_in_the_chosen_folder_count_more_than_a_newer_list_from_another_one(
@@ -73,10 +82,7 @@ def test_decisions_in_the_chosen_folder_count_more_than_a_newer_list_from_anothe
     type_reader(reviewed, "Ada")
     decided = accept(reviewed, 2)
     slicer.mrmlScene.Clear(0)
-    volume = add_scan(small_scan, "sub-01_swi")
-    reviewed.enter()
-    search_first_elsewhere(reviewed, volume, found_files, first_folder)
-    reviewed.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    come_back_after_a_search_elsewhere(reviewed, small_scan, found_files, first_folder, tmp_path)
     assert accepted(reviewed) == set(decided) and reviewed.ui.messageLabel.text == ""
     assert not list((tmp_path / "results").glob("*older*"))
 
@@ -87,17 +93,10 @@ def test_a_reader_with_a_list_of_their_own_can_still_take_decisions_without_a_na
     decided = accept(reviewed, 2)
     slicer.mrmlScene.Clear(0)
     type_reader(reviewed, "Ada")
-    volume = add_scan(small_scan, "sub-01_swi")
-    reviewed.enter()
-    search_first_elsewhere(reviewed, volume, found_files, first_folder)
-    reviewed.ui.resultsFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    come_back_after_a_search_elsewhere(reviewed, small_scan, found_files, first_folder, tmp_path)
     assert accepted(reviewed) == set()
     assert "clear the name to open it" in reviewed.ui.messageLabel.text
-    type_reader(reviewed, "")
-    assert accepted(reviewed) == set(decided)
-    type_reader(reviewed, "Ada")
-    assert accepted(reviewed) == set(decided) and reviewed.keeper.session.reader == "Ada"
-    assert names(tmp_path / "results") == ["sub-01_swi_reader-Ada_review.json"]
+    take_the_nameless(reviewed, decided, tmp_path)
 
 
 def test_what_a_run_without_a_name_has_found_is_there_for_every_reader(reviewed, small_scan, tmp_path):
