@@ -82,7 +82,8 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._panel.setMRMLScene(slicer.mrmlScene)
         self._height = PanelHeight(self.parent)
         self.logic = CMMDetectLogic()
-        self._binding = ParameterBinding(self.logic, self.ui, self.update, ("maskVolume", "maskSegmentation"))
+        masks = ("maskVolume", "maskSegmentation")
+        self._binding = ParameterBinding(self.logic, self.ui, self.update, self._takeLoadedScene, masks)
         self._makeSections()
         self.initializeParameterNode()
         scene = slicer.mrmlScene
@@ -91,7 +92,6 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartImportEvent, self.onSceneStartLoad)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneLoaded)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
-        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeRemoving)
         self.update()
         # Reload in developer mode builds the panel of a module that is shown already
         if getattr(self.parent, "isEntered", False):
@@ -172,14 +172,6 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """A volume comes in; its voxels do so after the event."""
         if node.IsA("vtkMRMLScalarVolumeNode") and self.views.entered and not slicer.mrmlScene.IsImporting():
             later(self._takeFirstScan)
-
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def onNodeRemoving(self, _caller, _event, node):
-        """A node goes; without its settings the panel would be dead."""
-        if node.IsA("vtkMRMLScriptedModuleNode") and node.GetSingletonTag() == self.moduleName:
-            # who empties a scene node by node takes the settings too
-            self._binding.release()
-            later(self._takeLoadedScene)
 
     def _takeFirstScan(self):
         if self.views.entered:

@@ -84,7 +84,7 @@ class CMMDetectTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._panel.setMRMLScene(slicer.mrmlScene)
         self._height = PanelHeight(self.parent)
         self.logic = CMMDetectTrainLogic()
-        self._binding = ParameterBinding(self.logic, self.ui, self.update, ("points",))
+        self._binding = ParameterBinding(self.logic, self.ui, self.update, self._takeLoadedScene, ("points",))
         self._makeSections()
         self.initializeParameterNode()
         scene = slicer.mrmlScene

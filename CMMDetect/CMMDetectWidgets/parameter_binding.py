@@ -3,6 +3,8 @@
 import slicer
 import vtk
 
+from .slice_views import later
+
 NAME_PROPERTY = "SlicerParameterName"
 
 
@@ -14,14 +16,16 @@ class ParameterBinding:
     logic : the module's logic, which creates the node
     ui : the panel's widgets; those with the property `NAME_PROPERTY` are bound to that parameter
     onModified : called at every change of a parameter
+    onLost : called after the node was removed; `connect` then makes a new one
     irreplaceable : names of the parameters that are None when their node is removed: a selector would choose another
         node by itself, and whatever else has its form is not what the user meant
     """
 
-    def __init__(self, logic, ui, onModified, irreplaceable=()):
+    def __init__(self, logic, ui, onModified, onLost, irreplaceable=()):
         self._logic = logic
         self._ui = ui
         self._onModified = onModified
+        self._onLost = onLost
         self._irreplaceable = irreplaceable
         self._observed = []
         self._gui = None
@@ -68,6 +72,11 @@ class ParameterBinding:
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeRemoving(self, _caller, _event, node):
+        if node is self.node.parameterNode:
+            # a script that empties the scene node by node removes the settings, too
+            self.release()
+            later(self._onLost)
+            return
         for name in self._irreplaceable:
             if getattr(self.node, name) is node:
                 setattr(self.node, name, None)

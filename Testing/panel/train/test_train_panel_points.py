@@ -5,6 +5,7 @@ import pytest
 import slicer
 from train_steps import add_points, add_volume, choose, click, rows_of, segments, wait_for_regions
 
+import slicer_host
 from CMMDetectLib.candidates import Candidate, Stage
 from CMMDetectLib.review import ReviewSession
 from CMMDetectLib.review_file import identify, to_text, write_review
@@ -23,6 +24,16 @@ def test_points_that_are_deleted_are_not_replaced_by_those_of_another_list(panel
         wait_for_regions(panel)
         assert panel.ui.pointsSelector.currentNode() is None and panel.parameters().points is None
         assert not rows_of(panel.ui.lesionTable)
+
+
+def test_a_script_that_removes_the_settings_leaves_a_panel_that_goes_on(panel, marked):
+    choose(panel, marked.volume, marked.points)
+    slicer.mrmlScene.RemoveNode(slicer.mrmlScene.GetSingletonNode("CMMDetectTrain", "vtkMRMLScriptedModuleNode"))
+    slicer_host.wait_until(lambda: panel.parameters() is not None)
+    assert slicer.mrmlScene.IsNodePresent(panel.parameters().parameterNode)
+    choose(panel, marked.volume, marked.points)
+    wait_for_regions(panel)
+    assert rows_of(panel.ui.lesionTable)
 
 
 def point_lists():
