@@ -154,9 +154,10 @@ def add_compute_options(parser: argparse._ActionsContainer, device_help: str = "
 
 def add_scan_options(parser: argparse._ActionsContainer) -> None:
     """Add the scan and the options of `read_scan`."""
-    parser.add_argument("scan", help="NIfTI or NRRD file, or a folder with one DICOM series")
+    parser.add_argument("scan", help="NIfTI or NRRD file, or a folder with a DICOM series")
     parser.add_argument("--modality", help=f"{', '.join(Modality)}; read from a BIDS name when not given")
     parser.add_argument("--echo", type=int, metavar="N", help="which volume of a 4D multi-echo file, from 1")
+    parser.add_argument("--series", type=int, metavar="N", help="which of several DICOM series in a folder, from 1")
 
 
 def add_method_options(parser: argparse.ArgumentParser) -> None:

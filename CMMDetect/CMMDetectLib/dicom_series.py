@@ -1,11 +1,13 @@
-"""A folder with one DICOM series, or one multi-frame file, read as one volume after checking that it is one."""
+"""A DICOM series in a folder, or one multi-frame file, read as one volume after checking that it is one."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from .wording import counted
 
 IMAGE_TYPE, COMPLEX_COMPONENT = "0008|0008", "0008|9208"
 ECHO_TIME = "0018|0081"
-SERIES_DESCRIPTION = "0008|103e"
+SERIES_DESCRIPTION, SERIES_NUMBER = "0008|103e", "0020|0011"
 IMAGE_POSITION = "0020|0032"
 IMAGE_ORIENTATION = "0020|0037"
 GAP_TOLERANCE = 0.1
@@ -27,6 +29,9 @@ GAP_TOLERANCE = 0.1
 ORIENTATION_TOLERANCE = 1e-4
 """Tolerance of direction cosines: within one stack, scanners and converters write different last digits."""
 MAGIC_START, MAGIC = 128, b"DICM"
+INDEX = "DICOMDIR"
+MOST_LOOKED_AT = 2000
+"""Files below a folder that are examined to name a folder with DICOM files."""
 FRAME_POSITION = re.compile(
     rb"\x20\x00\x13\x91(?:SQ\0\0)?.{4}\xfe\xff\x00\xe0.{4}\x20\x00\x32\x00.{4}([-+.\\\dEe ]+)", re.DOTALL
 )
@@ -46,6 +51,22 @@ class SliceFile:
     is_phase: bool
 
 
+@dataclass(frozen=True)
+class Series:
+    """One of the series in a folder.
+
+    Attributes
+    ----------
+    number : series number in the header, 0 if there is none
+    has_place : whether its images state their position; screenshots do not
+    """
+
+    description: str
+    number: int
+    files: tuple[str, ...]
+    has_place: bool
+
+
 def is_dicom(path: Path) -> bool:
     """Whether a path is a DICOM file, or a folder (which then must hold DICOM files)."""
     if path.is_dir():
@@ -57,30 +78,33 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def read_dicom_series(folder: Path, echo: int | None = None, may_be_phase: bool = True) -> sitk.Image:
-    """Read the only DICOM series in a folder.
+def read_dicom_series(
+    folder: Path, echo: int | None = None, may_be_phase: bool = True, series: int | None = None
+) -> sitk.Image:
+    """Read a DICOM series.
 
     Parameters
     ----------
     folder : folder of the series, or a multi-frame file
     echo : which of several echoes, from 1, ordered by echo time
     may_be_phase : whether phase images are accepted; scanners store them with values like those of a magnitude
+    series : which of several series in the folder, from 1, ordered by series number
 
     Raises
     ------
     InputError
-        If the folder holds no DICOM files, damaged files, several series, or several echoes of which ``echo`` chooses
-        none; if slices are missing or duplicated or in color, or are phase images where these are not accepted.
+        If the folder holds no DICOM files, damaged files, or several series or echoes of which ``series`` or ``echo``
+        chooses none; if slices are missing, duplicated or in color, or are phase images where these are not accepted.
     """
     try:
         with without_messages():
-            return _read(folder, echo, may_be_phase)
+            return _read(folder, echo, may_be_phase, series)
     except RuntimeError:
         raise InputError(f"{folder}: damaged DICOM, or of a kind that cannot be decoded; export it again") from None
 
 
-def _read(folder: Path, echo: int | None, may_be_phase: bool) -> sitk.Image:
-    slices = _pick_echo([_read_header(name, folder) for name in _files(folder)], echo, folder)
+def _read(folder: Path, echo: int | None, may_be_phase: bool, series: int | None) -> sitk.Image:
+    slices = _pick_echo([_read_header(name, folder) for name in _files(folder, series)], echo, folder)
     if not may_be_phase and all(item.is_phase for item in slices):
         raise InputError(f"{folder}: a phase image by its header; give the series of the magnitude or SWI")
     if len(slices) == 1:
@@ -94,32 +118,59 @@ def _read(folder: Path, echo: int | None, may_be_phase: bool) -> sitk.Image:
         raise InputError(f"{folder}: the DICOM slices differ in size or cannot be decoded") from None
 
 
-def _files(folder: Path) -> list[str]:
+def _files(folder: Path, series: int | None) -> tuple[str, ...]:
+    if folder.name.upper() == INDEX:
+        below = _example_below(folder.parent)
+        raise InputError(f"{folder}: an index of DICOM files; give the folder of one series{below}")
     if not folder.is_dir():
-        return [str(folder)]
+        return (str(folder),)
     for path in folder.iterdir():
         check_name(path)
-    return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), _only_series(folder)))
+    found = _series_in(folder)
+    if series is None and len(found) == 1:
+        return found[0].files
+    if series is None or not 1 <= series <= len(found):
+        names = "; ".join(f"{item.description}, {counted(len(item.files), 'file')}" for item in found)
+        choice = f"give one per folder, or choose --series 1 to --series {len(found)}, in this order"
+        if series is not None:
+            raise InputError(f"{folder}: there is no series {series} ({names}); {choice}")
+        raise InputError(f"{folder}: {len(found)} DICOM series are mixed ({names}); {choice}")
+    return found[series - 1].files
 
 
-def _only_series(folder: Path) -> str:
-    found = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if not found:
-        raise InputError(f"{folder}: no DICOM files in this folder; give a NIfTI or NRRD file or a DICOM series")
-    if len(found) > 1:
-        names = [_describe(str(folder), series) for series in found]
-        raise InputError(f"{folder}: {len(found)} DICOM series are mixed ({'; '.join(names)}); give one per folder")
-    return str(found[0])
+def _series_in(folder: Path) -> list[Series]:
+    """Return the series in a folder, ordered by series number, without screenshots if there are other images."""
+    names = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if not names:
+        wanted = f"give a NIfTI or NRRD file or a DICOM series{_example_below(folder)}"
+        raise InputError(f"{folder}: no DICOM files in this folder; {wanted}")
+    found = sorted((_describe(str(folder), name) for name in names), key=lambda item: item.number)
+    return [item for item in found if item.has_place] or found
 
 
-def _describe(folder: str, series: str) -> str:
+def _example_below(folder: Path) -> str:
+    """Name a folder below that holds DICOM files, if one is found soon."""
+    below = (Path(place) / name for place, _, names in os.walk(folder) for name in names if name.upper() != INDEX)
+    files = (path for path in islice(below, MOST_LOOKED_AT) if path.is_file())  # a pipe would be waited for
+    found = next((path.parent for path in files if is_dicom(path)), folder)
+    return "" if found == folder else f", as {found}"
+
+
+def _describe(folder: str, series: str) -> Series:
     files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(folder, series)
-    name = _header(_information(files[0])).get(SERIES_DESCRIPTION, "unnamed")
+    try:
+        reader = _information(files[0])
+    except RuntimeError:  # which is said when the series is read
+        return Series("damaged", 0, tuple(files), has_place=True)
+    header = _header(reader)
+    name = header.get(SERIES_DESCRIPTION, "unnamed")
     try:
         name.encode()
     except UnicodeEncodeError:  # ITK gives the bytes of other character sets as they are
         name = name.encode(errors="surrogateescape").decode("latin-1")
-    return f"{name}, {counted(len(files), 'file')}"
+    number = header.get(SERIES_NUMBER, "")
+    has_place = IMAGE_POSITION in header or reader.GetSize()[-1] > 1
+    return Series(name, int(number) if number.isdecimal() else 0, tuple(files), has_place)
 
 
 def _information(path: str) -> sitk.ImageFileReader:
@@ -181,7 +232,8 @@ def _check_regular(ordered: Sequence[SliceFile], folder: Path) -> None:
 def _read_multiframe(path: str, folder: Path) -> sitk.Image:
     image = sitk.ReadImage(path)
     if image.GetDimension() != 3 or min(image.GetSize()) == 1:
-        raise InputError(f"{folder}: one DICOM slice; a whole series is needed")
+        wanted = "a whole series is needed" if folder.is_dir() else "give the folder of the whole series"
+        raise InputError(f"{folder}: one DICOM slice; {wanted}")
     _check_frames(path, image.GetSize()[2], folder)
     return image
 

@@ -33,6 +33,7 @@ class DetectionJob:
     output: str
     modality: str | None = None
     echo: int | None = None
+    series: int | None = None
     mask: str | None = None
     model: str | None = None
     method: str | None = None
@@ -82,7 +83,7 @@ def run_job(job: DetectionJob, listener: Listener | None = None) -> JobResult:
     """
     progress = Progress(listener)
     with progress.step("reading"):
-        scan = read_scan(job.scan, job.modality, job.echo)
+        scan = read_scan(job.scan, job.modality, job.echo, job.series)
         mask = read_mask(job.mask, scan) if job.mask else None
         method = choose_method(job, scan.modality)
         prepare_results(Path(job.output), scan.name)

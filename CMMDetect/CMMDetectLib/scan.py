@@ -29,12 +29,11 @@ from .file_names import check_name, check_there
 from .itk_messages import without_messages
 from .nifti_file import is_whole
 from .orientation import Turn, canonical_turn, is_right_angled, turn_along
-from .volume_file import SHEARED, last_line, nonfinite_problem, read_volume, without_nan_outside
+from .volume_file import SHEARED, check_values, finite_range, last_line, read_volume, without_nan_outside
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
 PLAUSIBLE_SPACING_MM = (0.05, 20.0)
-LARGEST_VALUE = float(np.finfo(np.float32).max)
 SAME_GRID_TOLERANCE_VOX = 0.1
 LEAST_FREE_BYTES = 1_000_000
 """A disk with less than this is full."""
@@ -181,14 +180,17 @@ def guess_modality(name: str) -> Modality | None:
     return SUFFIXES.get(name.rsplit("_", 1)[-1].lower())
 
 
-def read_scan(path: Path | str, modality: str | None = None, echo: int | None = None) -> Scan:
-    """Read a NIfTI or NRRD file, or a folder with one DICOM series.
+def read_scan(
+    path: Path | str, modality: str | None = None, echo: int | None = None, series: int | None = None
+) -> Scan:
+    """Read a NIfTI or NRRD file, or a folder with a DICOM series.
 
     Parameters
     ----------
     path : path of the file or folder
     modality : 'swi', 't2star' or 'qsm'; None reads it from the BIDS suffix of the name
     echo : number of the echo, from 1, if the file holds several
+    series : number of the DICOM series, from 1, if the folder holds several; it is added to the name of the scan
 
     Raises
     ------
@@ -208,12 +210,15 @@ def read_scan(path: Path | str, modality: str | None = None, echo: int | None = 
     if not modality and NO_MAGNITUDE.search(name):
         raise InputError(f"{path}: not a magnitude by its name; give the file with part-mag, or say --modality {kind}")
     if is_dicom(path):
-        image = read_dicom_series(path, echo, may_be_phase=not kind.lesions_are_dark)
+        image = read_dicom_series(path, echo, not kind.lesions_are_dark, series)
+        name = name if series is None else f"{name}_series-{series}"
+    elif series is not None:
+        raise InputError(f"{path}: --series is for a folder of DICOM files; leave it out")
     else:
         image = read_volume(path, echo)
     array, affine = _array_and_affine(image)
     array = without_nan_outside(array)
-    _check_values(array, path)
+    check_values(array, path)
     _check_grid(affine, path)
     return Scan(array.astype(np.float32, copy=False), affine, kind, name, path)
 
@@ -336,7 +341,7 @@ def _read_onto(path: Path, scan: Scan, what: str) -> NDArray[Any]:
     if path.is_dir():
         raise InputError(f"{path}: this is a folder; give the file of the {what}")
     array, affine = _array_and_affine(read_volume(path, is_scan=False))
-    _finite_range(array, path)
+    finite_range(array, path)
     turned = _onto_grid(array, affine, scan)
     if turned is None:
         raise InputError(
@@ -352,22 +357,6 @@ def _array_and_affine(image: sitk.Image) -> tuple[NDArray[Any], NDArray[np.float
     lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     lps[:3, 3] = image.GetOrigin()
     return np.ascontiguousarray(sitk.GetArrayViewFromImage(image).T), LPS_FROM_RAS @ lps
-
-
-def _check_values(array: NDArray[Any], path: Path) -> None:
-    low, high = _finite_range(array, path)
-    if max(-low, high) > LARGEST_VALUE:
-        raise InputError(f"{path}: values up to {max(-low, high):.3g} are too large; divide them by a constant first")
-    if np.float32(low) == np.float32(high):
-        raise InputError(f"{path}: every voxel has the value {np.float32(low):g}; there is no image in it")
-
-
-def _finite_range(array: NDArray[Any], path: Path) -> tuple[float, float]:
-    """Return the lowest and the highest value; a value that is not finite would be one of them."""
-    low, high = float(array.min()), float(array.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise InputError(nonfinite_problem(path, array.size - int(np.count_nonzero(np.isfinite(array)))))
-    return low, high
 
 
 def _check_grid(affine: NDArray[np.float64], path: Path) -> None:

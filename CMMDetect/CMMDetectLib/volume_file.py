@@ -19,6 +19,7 @@ from .wording import counted
 
 SHEARED = "the orientation matrix is singular or sheared; resample it to a right-angled grid"
 DAMAGED = "the file is cut off or damaged; copy or convert it again"
+LARGEST_VALUE = float(np.finfo(np.float32).max)
 
 
 def read_volume(path: Path, echo: int | None = None, is_scan: bool = True) -> sitk.Image:
@@ -56,7 +57,7 @@ def _check_finite(voxels: NDArray[Any], path: Path, is_scan: bool) -> None:
     if bad and is_scan:
         bad = np.count_nonzero(~np.isfinite(without_nan_outside(voxels)))
     if bad:
-        raise InputError(nonfinite_problem(path, int(bad)))
+        raise InputError(_nonfinite_problem(path, int(bad)))
 
 
 def without_nan_outside(array: NDArray[Any]) -> NDArray[Any]:
@@ -76,7 +77,36 @@ def without_nan_outside(array: NDArray[Any]) -> NDArray[Any]:
     return np.where(np.isin(parts, at_border[at_border > 0]), array.dtype.type(0), array)
 
 
-def nonfinite_problem(path: Path, count: int) -> str:
+def check_values(array: NDArray[Any], path: Path) -> None:
+    """Refuse values that are no image.
+
+    Raises
+    ------
+    InputError
+        If a value is not finite or too large, or all are equal.
+    """
+    low, high = finite_range(array, path)
+    if max(-low, high) > LARGEST_VALUE:
+        raise InputError(f"{path}: values up to {max(-low, high):.3g} are too large; divide them by a constant first")
+    if np.float32(low) == np.float32(high):
+        raise InputError(f"{path}: every voxel has the value {np.float32(low):g}; there is no image in it")
+
+
+def finite_range(array: NDArray[Any], path: Path) -> tuple[float, float]:
+    """Return the lowest and the highest value; a value that is not finite would be one of them.
+
+    Raises
+    ------
+    InputError
+        If a value is not finite.
+    """
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputError(_nonfinite_problem(path, array.size - int(np.count_nonzero(np.isfinite(array)))))
+    return low, high
+
+
+def _nonfinite_problem(path: Path, count: int) -> str:
     """Say what is wrong with a file that has voxels without a finite value."""
     return f"{path}: NaN or infinite values in {counted(count, 'voxel')}; replace them by their neighbors"
 

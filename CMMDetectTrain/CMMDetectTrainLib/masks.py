@@ -106,7 +106,7 @@ def add_masks(commands: argparse._SubParsersAction[OneLineParser]) -> None:
 def _masks(options: argparse.Namespace) -> None:
     _check_growth(options)
     settings = GrowthSettings(options.in_plane_vox, options.through_plane_vox, tolerance=options.tolerance)
-    scan = read_scan(options.scan, options.modality, options.echo)
+    scan = read_scan(options.scan, options.modality, options.echo, options.series)
     with training_packages("masks"):
         annotations, files = make_masks(scan, Path(options.coordinates), Path(options.output), settings)
     flagged = sum(bool(lesion.flags) for lesion in annotations.lesions)

@@ -172,6 +172,7 @@ def refused(capsys: pytest.CaptureFixture[str], command: list[str]) -> str:
         (["--model", "nowhere"], "nowhere: no model bundle"),
         (["--mask", "nowhere.nii"], "nowhere.nii: no such file"),
         (["--echo", "2"], "there is no echo 2"),
+        (["--series", "2"], "--series is for a folder of DICOM files"),
         (["--th-detection", "1.5"], "--th-detection 1.5: must lie above 0 and not above 1"),
         (["--min-volume-mm3", "-1"], "--min-volume-mm3 -1: must not be negative"),
         (["--max-ellipticity", "inf"], "--max-ellipticity inf: must not be negative, nor infinite"),

@@ -12,6 +12,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     MRImageStorage,
+    SecondaryCaptureImageStorage,
     generate_uid,
 )
 
@@ -84,6 +85,12 @@ def test_values_after_the_point_are_kept_where_one_slice_has_whole_numbers(tmp_p
     assert np.allclose(scan.array[..., others], 0.37 * ARRAY[..., others] + 0.25, rtol=1e-6)
 
 
+def test_a_series_that_cannot_be_read_names_a_file(tmp_path):
+    folder = write_series(tmp_path / "dicom", BitsAllocated=7)
+    with pytest.raises(InputError, match=r"dicom: .*\.dcm is not a readable DICOM image"):
+        read_scan(folder, "swi")
+
+
 def test_a_series_in_color_is_refused(tmp_path):
     color = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
     bytes_of = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelData": bytes(6 * 8 * 3)}
@@ -123,6 +130,34 @@ def test_two_series_in_one_folder_are_listed(tmp_path):
         read_scan(write_series(tmp_path / "dicom", "2", slices=range(3)), "swi")
 
 
+def test_a_series_is_chosen_by_its_place_among_those_of_a_folder_as_the_scanner_counts_them(tmp_path):
+    write_series(tmp_path / "dicom", "9", SeriesNumber=4)
+    folder = write_series(tmp_path / "dicom", "8", SeriesNumber=11, array=ARRAY + 1)
+    with pytest.raises(InputError, match=r"\(series 9, 5 .*; series 8, 5 .*\).* --series 1 to --series 2, in this"):
+        read_scan(folder, "swi")
+    first, second = (read_scan(folder, "swi", series=number) for number in (1, 2))
+    assert np.array_equal(first.array, ARRAY)
+    assert np.array_equal(second.array, ARRAY + 1)
+    assert (first.name, second.name) == ("dicom_series-1", "dicom_series-2")
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_series_that_is_not_there_is_refused(tmp_path, number):
+    write_series(tmp_path / "dicom", "1")
+    folder = write_series(tmp_path / "dicom", "2")
+    with pytest.raises(InputError, match=rf"there is no series {number} \(series 1, 5 files; "):
+        read_scan(folder, "swi", series=number)
+
+
+def test_pictures_of_the_screen_beside_a_series_are_left_out(tmp_path):
+    folder = write_series(tmp_path / "dicom", "1")
+    write_series(folder, "2", slices=[0], SOPClassUID=SecondaryCaptureImageStorage)
+    picture = pydicom.dcmread(folder / "0-2-20.0.dcm")
+    del picture.ImagePositionPatient, picture.ImageOrientationPatient
+    picture.save_as(folder / "0-2-20.0.dcm")
+    assert np.array_equal(read_scan(folder, "swi").array, ARRAY)
+
+
 def test_the_names_of_series_are_told_in_the_letters_that_scanners_write(tmp_path):
     folder = write_series(tmp_path / "dicom", "1", SpecificCharacterSet="ISO_IR 192", SeriesDescription="größer")
     write_series(folder, "2", SpecificCharacterSet="ISO_IR 100", SeriesDescription="Schädel")
@@ -144,9 +179,20 @@ def test_a_folder_without_a_series_is_refused(tmp_path, capfd):
     assert not capfd.readouterr().err
 
 
+def test_a_folder_of_folders_names_one_that_can_be_given(tmp_path):
+    write_series(tmp_path / "dicom")
+    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    for place in (tmp_path, tmp_path / "DICOMDIR"):
+        with pytest.raises(InputError, match=r"series, as .*dicom$"):
+            read_scan(place, "swi")
+
+
 def test_a_single_slice_is_refused(tmp_path):
-    with pytest.raises(InputError, match="one DICOM slice"):
-        read_scan(write_series(tmp_path / "dicom", slices=[2]), "swi")
+    folder = write_series(tmp_path / "dicom", slices=[2])
+    with pytest.raises(InputError, match="one DICOM slice; a whole series is needed"):
+        read_scan(folder, "swi")
+    with pytest.raises(InputError, match="one DICOM slice; give the folder of the whole series"):
+        read_scan(next(folder.iterdir()), "swi")
 
 
 def test_a_slice_cut_off_in_its_header_counts_as_missing(tmp_path):

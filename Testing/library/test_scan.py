@@ -291,6 +291,11 @@ def test_an_echo_that_is_not_there_is_refused(tmp_path, echo):
         read_scan(path, echo=echo)
 
 
+def test_a_series_is_not_chosen_in_a_file_of_another_kind(tmp_path):
+    with pytest.raises(InputError, match=r"a_swi\.nii\.gz: --series is for a folder of DICOM files; leave it out"):
+        read_scan(save(tmp_path / "a_swi.nii.gz"), series=1)
+
+
 def test_an_unknown_modality_is_refused(tmp_path):
     with pytest.raises(InputError, match="unknown modality 'flair': choose swi, t2star or qsm"):
         read_scan(save(tmp_path / "a_swi.nii.gz"), "flair")
