@@ -273,7 +273,7 @@ def write_untrained(folder: Path) -> Path:
 
 
 def found_at(data: Path, bundle: Path, output: Path, fp_avg: float) -> float:
-    """TPR of stage 1 on the held-out subjects with so many false positives a scan.
+    """TPR of stage 1 on the held-out subjects with so many false positives per scan.
 
     Matched by center: one cluster over the whole brain would touch every lesion.
     """

@@ -28,7 +28,12 @@ from CMMDetectTrainLib.summary import SIZE_EDGES_MM, conspicuity_label
 Measured = Mapping[Modality, Sequence[ScanRecord]]
 METHOD = "paper"
 RULES = {Rule.CENTER: "one to one", Rule.OVERLAP: "overlap"}
-METRICS = {"tpr": ("TPR", 2), "fp_avg": ("false positives a scan", 1), "precision": ("precision", 2), "f1": ("F1", 2)}
+METRICS = {
+    "tpr": ("TPR", 2),
+    "fp_avg": ("false positives per scan", 1),
+    "precision": ("precision", 2),
+    "f1": ("F1", 2),
+}
 COUNTED: Mapping[str, Callable[[ScanRecord], ScanRecord]] = {
     "Microbleeds from 2 mm or 2 pixels on": metrics.counting_large,
     "All that the scan shows": lambda record: record,
@@ -108,7 +113,7 @@ def lesion_table(measured: Measured, groups: Iterable[str]) -> Iterator[str]:
 
 def scan_table(measured: Measured) -> Iterator[str]:
     """Give the final stage for large lesions, one to one, in groups of scans."""
-    yield from _head("contrast", "by", "group", "scans", "microbleeds", "TPR", "false positives a scan")
+    yield from _head("contrast", "by", "group", "scans", "microbleeds", "TPR", "false positives per scan")
     for modality, records in measured.items():
         large = [metrics.counting_large(record) for record in records]
         for kind, group in SCAN_GROUPS.items():

@@ -84,9 +84,8 @@ def main() -> None:
         for folder in parser.parse_args().folders
         for record in map(read_record, sorted((folder / "scans").glob("*.json")))
     ]
-    print(
-        "| the probability weighs | TPR at 0.5, 1, 2 false positives a scan | at 0.5: those without | Brier | error |"
-    )
+    rates = "TPR at 0.5, 1, 2 false positives per scan | at 0.5: those without"
+    print(f"| the probability weighs | {rates} | Brier | error |")
     print("|---|---|---|---|---|")
     for name, fit in FITS.items():
         print(row(name, judged_by_others(records, fit)))

@@ -50,7 +50,7 @@ def draw(models: Models, stage: Stage) -> Figure:
 
 
 def table(models: Models, stage: Stage) -> list[str]:
-    """Give the rows of a Markdown table: TPR with its interval at some numbers of false positives a scan."""
+    """Give the rows of a Markdown table: TPR with its interval at some numbers of false positives per scan."""
     heads = " | ".join(f"at {fp_avg:g}" for fp_avg in TABLE_FP[stage])
     rows = [f"| model | modality | {heads} |", "|---" * (len(TABLE_FP[stage]) + 2) + "|"]
     for name, measured in models.items():
@@ -62,7 +62,7 @@ def table(models: Models, stage: Stage) -> list[str]:
 
 
 def reached(records: Sequence[ScanRecord], fp_avg: NDArray[np.float64], stage: Stage) -> NDArray[np.float64]:
-    """Give TPR after a stage and both ends of its interval, (3, G), at so many false positives a scan, (G,)."""
+    """Give TPR after a stage and both ends of its interval, (3, G), at so many false positives per scan, (G,)."""
     scores = swept_scores(records, stage)
     curve = froc(scores)
     if curve is None:

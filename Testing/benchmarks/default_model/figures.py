@@ -52,7 +52,7 @@ def draw(measured: Measured) -> Figure:
 def finish_froc(axes: Axes, modality: Modality, most_fp: float) -> None:
     """Give a FROC panel its axes."""
     axes.set(xscale="log", xlim=(LEAST_FP, most_fp), ylim=(0, 1), title=NAMES[modality], ylabel="TPR")
-    axes.set_xlabel("False positives a scan")
+    axes.set_xlabel("False positives per scan")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.grid(color="#e6e9ec", linewidth=0.8)
 

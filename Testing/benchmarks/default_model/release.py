@@ -100,7 +100,7 @@ def main() -> None:
     except CMMDetectError as error:
         raise SystemExit(f"{error}") from None
     final = bundle.description.metrics["center"]["final"]
-    print(f"{bundle.folder}: TPR {final['tpr']['value']:.2f}, {final['fp_avg']['value']:.2f} false positives a scan")
+    print(f"{bundle.folder}: TPR {final['tpr']['value']:.2f}, {final['fp_avg']['value']:.2f} false positives per scan")
 
 
 if __name__ == "__main__":

@@ -22,12 +22,12 @@ SHOWN = {
     "paper": {
         "paper: TPR after stage 1": ("stage 1 TPR", 2),
         "paper: final TPR": ("final TPR", 2),
-        "paper: final false positives a scan": ("final FPavg", 1),
+        "paper: final false positives per scan": ("final FPavg", 1),
         "paper: the same in scans without microbleeds": ("final FPavg, no microbleeds", 1),
     },
     "classical": {
         "classical: final TPR": ("final TPR", 2),
-        "classical: final false positives a scan": ("final FPavg", 1),
+        "classical: final false positives per scan": ("final FPavg", 1),
     },
 }
 """Rows by method: the name in the table, and the line of ``targets.py`` with its decimals."""
