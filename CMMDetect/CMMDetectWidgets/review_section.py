@@ -58,9 +58,10 @@ class ReviewSection:
         self._said = self._unsaved = ""
         self._table = CandidateTable(ui.candidateTable, self._onChosen)
         self._note = NoteLine(ui.noteLineEdit, self._keepNote)
-        self._placing = PointPlacing(view, self._do, self.takeNote, self.say, self.choose)
-        actions = {name: getattr(self, name) for name in BUTTONS}
+        actions = {name: getattr(self, name) for name in BUTTONS} | {"cancel": self.stopPlacing}
         self.keys = KeyBindings(panel, {**actions, "slab": self.toggleSlab, "hide": self.hideMarkings})
+        asked = (self._do, self.takeNote, self.say, self.choose, lambda on: self.keys.want("cancel", on))
+        self._placing = PointPlacing(view, *asked)
         self._fillWidgets()
         self._connectWidgets()
         self.setSession(None)
@@ -211,7 +212,7 @@ class ReviewSection:
             self._placing.add()
 
     def stopPlacing(self):
-        """Await no click any more."""
+        """Stop waiting for a click."""
         self._placing.stop()
 
     def remove(self, _checked=False):

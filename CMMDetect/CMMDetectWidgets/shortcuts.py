@@ -13,6 +13,7 @@ SHORTCUTS = {
     "nextUndecided": ("J", _("Next candidate without a verdict; starts again at the end")),
     "move": ("M", _("Move: click in a slice view where the candidate really is")),
     "add": ("A", _("Add: click in a slice view on a microbleed that was missed")),
+    "cancel": ("Esc", _("Move or add nothing after all")),
     "undo": ("Ctrl+Z", _("Undo")),
     "redo": ("Ctrl+Y", _("Redo")),
     "slab": ("S", _("Minimum intensity projection (QSM: maximum) of a slab on or off")),
@@ -21,6 +22,8 @@ SHORTCUTS = {
 """Key and description of each action."""
 APPLICATION_ACTIONS = ("EditUndoAction", "EditRedoAction")
 """Actions of Slicer's main window on Ctrl+Z and Ctrl+Y: if two shortcuts share a key, Qt triggers neither."""
+AT_TIMES = ("cancel",)
+"""Actions whose keys are Slicer's own except while they are wanted; see `KeyBindings.want`."""
 
 
 def tooltip(name):
@@ -47,7 +50,8 @@ class KeyBindings:
     def __init__(self, panel, actions):
         self._panel = panel
         self._actions = actions
-        self._shortcuts = []
+        self._shortcuts = {}
+        self._unwanted = set(AT_TIMES)
         self._lent = []
         self._release = ReleaseWatch(self._onReleased)
 
@@ -67,16 +71,23 @@ class KeyBindings:
             shortcut.setKey(qt.QKeySequence(key))
             shortcut.setAutoRepeat(name in ("previous", "next", "undo", "redo"))
             shortcut.connect("activated()", self._onHidden if name == "hide" else self._actions[name])
-            self._shortcuts.append(shortcut)
+            shortcut.setEnabled(name not in self._unwanted)
+            self._shortcuts[name] = shortcut
+
+    def want(self, name, wanted):
+        """Let the key of an action do it, or leave the key to Slicer."""
+        (self._unwanted.discard if wanted else self._unwanted.add)(name)
+        if self.live:
+            self._shortcuts[name].setEnabled(wanted)
 
     def remove(self):
         """Remove the shortcuts and return their keys to the application."""
         self._release.stop()
-        for shortcut in self._shortcuts:
+        for shortcut in self._shortcuts.values():
             shortcut.setEnabled(False)
             shortcut.setParent(None)
             shortcut.deleteLater()
-        self._shortcuts = []
+        self._shortcuts = {}
         for action, keys in self._lent:
             action.setShortcut(keys)
         self._lent = []

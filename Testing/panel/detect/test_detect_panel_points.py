@@ -59,6 +59,34 @@ def test_escaping_the_place_mode_adds_nothing(reviewed, press):
     assert not reviewed.ui.messageLabel.isVisibleTo(reviewed.parent)
 
 
+@pytest.mark.parametrize("action", ["move", "add"])
+def test_esc_takes_a_move_or_an_addition_back_and_is_slicers_key_otherwise(reviewed, press, host, action):
+    users = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "the user's own")
+    selection = slicer.mrmlScene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
+    selection.SetActivePlaceNodeID(users.GetID())
+    other = qt.QShortcut(qt.QKeySequence("Esc"), host.main_window)
+    pressed = []
+    other.connect("activated()", lambda: pressed.append("Slicer"))
+    click_row(reviewed, 0)
+    before, nodes, current = places(reviewed), slicer.mrmlScene.GetNumberOfNodes(), reviewed.review.current
+    press(qt.Qt.Key_Escape)
+    assert pressed == ["Slicer"]
+    other.setEnabled(False)
+    press(key_of(action))
+    press(qt.Qt.Key_Escape)
+    assert not reviewed.views.placing
+    interaction = slicer.mrmlScene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
+    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+    assert slicer.mrmlScene.GetNumberOfNodes() == nodes and selection.GetActivePlaceNodeID() == users.GetID()
+    assert places(reviewed) == before and reviewed.review.current == current
+    assert reviewed.keeper.session.undo_text is None
+    assert not reviewed.ui.messageLabel.isVisibleTo(reviewed.parent)
+    other.setEnabled(True)
+    press(qt.Qt.Key_Escape)
+    assert pressed == ["Slicer", "Slicer"]
+    other.setParent(None)
+
+
 def places(panel):
     """Where each candidate of the shown review lies."""
     return {item.id: position_of(item) for item in panel.keeper.session.candidates}
