@@ -6,6 +6,7 @@ lists; one that a reader does not have was not seen as a microbleed and counts a
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from .candidates import Candidate, write_json
 from .errors import InputError
 from .placement import motion
 from .review import ReviewSession
+from .review_names import reader_names
 from .review_records import (
     Verdict,
     free_id,
@@ -151,6 +153,27 @@ def cohens_kappa(both: int, only_first: int, only_second: int, neither: int) -> 
     no = (only_second + neither) * (only_first + neither)
     by_chance = (yes + no) / total**2 if total else 1.0
     return None if by_chance == 1 else ((both + neither) / total - by_chance) / (1 - by_chance)
+
+
+def agreement_path(folder: Path, stem: str, readers: tuple[str, str]) -> Path:
+    """Return where the agreement of two readers goes, with their names if that of two others has the scan's name.
+
+    >>> agreement_path(Path("out"), "sub-01_swi", ("Ben", "Ada")).name
+    'sub-01_swi_agreement.tsv'
+    """
+    path = folder / f"{stem}_agreement.tsv"
+    if not path.exists() or _compared_in(path) == set(readers):
+        return path
+    names = (name or longer for name, longer in map(reader_names, sorted(readers)))
+    return folder / "_".join([stem, *(f"reader-{name}" for name in names), "agreement.tsv"])
+
+
+def _compared_in(path: Path) -> set[str]:
+    """Return the readers that a table compares; none if it does not say."""
+    try:
+        return set(json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["readers"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def write_agreement(path: Path, agreement: Agreement) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .candidates import Candidate, Stage, write_markups, write_table
+from .errors import InputError
 from .region_growing import grow_lesion, lies_inside
 from .results import LABELS, all_or_none
 from .review import ReviewSession
-from .review_records import position_of
-from .scan import Modality, Scan, guess_modality, to_voxel, write_image
+from .review_names import one_spaced, reader_names
+from .review_records import free_id, position_of
+from .scan import Modality, Scan, guess_modality, read_labels, replacing, to_voxel, write_image
 
 BIDS_NAMES = {Modality.SWI: "swi", Modality.T2STAR: "T2starw", Modality.QSM: "Chimap"}
 GROWN, SPHERE, OUTSIDE, SAME_VOXELS = "grown", "sphere", "outside", "same_voxels"
@@ -74,6 +79,9 @@ def reviewed_candidates(session: ReviewSession) -> list[Candidate]:
 def export_review(session: ReviewSession, scan: Scan, folder: Path) -> dict[str, Path]:
     """Write the results of a review; all files or none.
 
+    What the same reader exported before is replaced. If another reader's export has the name of the scan already,
+    ``<stem>`` is ``<scan>_reader-<name>``.
+
     Returns
     -------
     dict
@@ -86,13 +94,8 @@ def export_review(session: ReviewSession, scan: Scan, folder: Path) -> dict[str,
     OutputError
         If the files cannot be written; existing ones in the folder are then untouched.
     """
-    stem = session.scan.name
-    names = {
-        "candidates": f"{stem}_reviewed.tsv",
-        "provenance": f"{stem}_reviewed.json",
-        "markups": f"{stem}_accepted.mrk.json",
-        "labels": f"{stem}_reviewed.nii.gz",
-    }
+    stem = _own_stem(folder, session)
+    names = _file_names(stem)
     regions = accepted_regions(session, scan)
     points = [_as_point(item) for item in regions.microbleeds]
     with all_or_none(folder) as beside:
@@ -105,12 +108,15 @@ def export_review(session: ReviewSession, scan: Scan, folder: Path) -> dict[str,
 def export_training_case(session: ReviewSession, scan: Scan, dataset: Path) -> dict[str, Path]:
     """Add a reviewed scan to a folder that ``cmmdetect train`` and ``cmmdetect evaluate`` read directly.
 
-    Whatever is not accepted becomes background: judge every candidate of the final stage first.
+    Whatever is not accepted becomes background: judge every candidate of the final stage first. A data set has one
+    label map per scan: another one that is there, of another reader or corrected by hand, is kept beside it under a
+    name that training ignores.
 
     Returns
     -------
     dict
-        Paths of 'scan' and 'labels'; the file names end in the BIDS suffix of the modality.
+        Paths of 'scan' and 'labels'; the file names end in the BIDS suffix of the modality. Also of 'kept', where the
+        earlier label map is kept, if there was another one.
 
     Raises
     ------
@@ -122,10 +128,55 @@ def export_training_case(session: ReviewSession, scan: Scan, dataset: Path) -> d
         stem += f"_{BIDS_NAMES[scan.modality]}"
     names = {"scan": f"{stem}.nii.gz", "labels": f"{stem}{LABELS}.nii.gz"}
     regions = accepted_regions(session, scan)
+    before = dataset / names["labels"]
+    if before.is_file() and not _has_labels(before, scan, regions.labels):
+        taken = {path.name.removesuffix(".nii.gz") for path in dataset.glob("*.nii.gz")}
+        names["kept"] = free_id(f"{stem}{LABELS}-older", taken) + ".nii.gz"
     with all_or_none(dataset) as beside:
+        if "kept" in names:
+            with replacing(beside / names["kept"]) as copy:
+                shutil.copyfile(before, copy)
         write_image(beside / names["scan"], scan.array, scan.affine)
         write_image(beside / names["labels"], regions.labels, scan.affine)
     return {kind: dataset / file for kind, file in names.items()}
+
+
+def _file_names(stem: str) -> dict[str, str]:
+    """Return the names of the exported files by their content."""
+    return {
+        "candidates": f"{stem}_reviewed.tsv",
+        "provenance": f"{stem}_reviewed.json",
+        "markups": f"{stem}_accepted.mrk.json",
+        "labels": f"{stem}_reviewed.nii.gz",
+    }
+
+
+def _own_stem(folder: Path, session: ReviewSession) -> str:
+    """Return the first stem under which the reader has exported already, else the first that nobody has."""
+    scan, reader = session.scan.name, one_spaced(session.reader)
+    name, longer = reader_names(session.reader)
+    stems = [scan, f"{scan}_reader-{name or 'unnamed'}", f"{scan}_reader-{longer}"]
+    own = [stem for stem in stems if _exported_by(folder, stem) == reader]
+    # some systems do not distinguish capitals
+    there = {path.name.casefold() for path in folder.glob("*")}
+    free = [stem for stem in stems if there.isdisjoint(file.casefold() for file in _file_names(stem).values())]
+    return [*own, *free, stems[-1]][0]
+
+
+def _exported_by(folder: Path, stem: str) -> str | None:
+    """Return the reader of an export, "" without a name; None if there is no export or it does not say."""
+    try:
+        described = json.loads((folder / _file_names(stem)["provenance"]).read_text(encoding="utf-8"))
+        return one_spaced(described["provenance"]["review"]["reader"] or "")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _has_labels(path: Path, scan: Scan, labels: NDArray[np.int32]) -> bool:
+    """Whether a file can be read and holds these labels on the scan's grid."""
+    with suppress(InputError):
+        return np.array_equal(read_labels(path, scan), labels)
+    return False
 
 
 def _as_point(item: Candidate) -> Candidate:

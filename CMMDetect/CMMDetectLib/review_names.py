@@ -21,27 +21,36 @@ def review_path(folder: Path, stem: str, reader: str = "") -> Path:
     >>> review_path(Path("out"), "sub-01_swi").name, review_path(Path("out"), "sub-01_swi", "Dr. Ada Lo").name
     ('sub-01_swi_review.json', 'sub-01_swi_reader-Dr-Ada-Lo_review.json')
     """
-    name = "-".join(re.findall(r"\w+", reader))
+    name, longer = reader_names(reader)
     path = folder / (f"{stem}_reader-{name}{SUFFIX}" if name else f"{stem}{SUFFIX}")
     if not reader:
         return path
     alike = [found for found in reviews_of(folder, stem) if found.name.casefold() == path.name.casefold()]
-    longer = f"{name}-{hashlib.sha256(_one_spaced(reader).encode()).hexdigest()[:8]}".strip("-")
     own = folder / f"{stem}_reader-{longer}{SUFFIX}"
     if own.exists():
         return own
     return next((found for found in alike if _may_be_of(found, reader)), path if name and not alike else own)
 
 
+def reader_names(reader: str) -> tuple[str, str]:
+    """Return what names a reader in file names, and a longer form that no other reader has; the first may be empty.
+
+    >>> reader_names("Dr. Ada Lo"), reader_names("?")
+    (('Dr-Ada-Lo', 'Dr-Ada-Lo-218f53d4'), ('', '8a8de823'))
+    """
+    name = "-".join(re.findall(r"\w+", reader))
+    return name, f"{name}-{hashlib.sha256(one_spaced(reader).encode()).hexdigest()[:8]}".strip("-")
+
+
 def _may_be_of(path: Path, reader: str) -> bool:
     """Whether a review belongs to a reader; a damaged one does not tell, and must not be passed over in silence."""
     try:
-        return _one_spaced(read_review(path).reader) == _one_spaced(reader)
+        return one_spaced(read_review(path).reader) == one_spaced(reader)
     except InputError:
         return True
 
 
-def _one_spaced(name: str) -> str:
+def one_spaced(name: str) -> str:
     """Return a name without redundant spaces."""
     return " ".join(name.split())
 
@@ -58,7 +67,7 @@ def may_have_reviews(folder: Path, name: str) -> bool:
 
 
 def own_stem(folder: Path, scan: ScanIdentity) -> str:
-    """Give the stem that the files of a scan have in a folder: its name, or more where another scan's have that.
+    """Return the stem that the files of a scan have in a folder: its name, or more where another scan's have that.
 
     Names of volumes come from the scanner and are the same for many patients.
 

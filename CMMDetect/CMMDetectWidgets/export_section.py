@@ -7,7 +7,7 @@ from slicer.i18n import tr as _
 
 from CMMDetectLib.candidates import Stage, at_stage
 from CMMDetectLib.errors import CMMDetectError
-from CMMDetectLib.reader_agreement import adjudicate, compare_readers, write_agreement
+from CMMDetectLib.reader_agreement import adjudicate, agreement_path, compare_readers, write_agreement
 from CMMDetectLib.review_export import export_review, export_training_case
 from CMMDetectLib.review_file import read_review
 from CMMDetectLib.review_records import Verdict
@@ -46,7 +46,7 @@ class ExportSection:
         self.update()
 
     def forget(self):
-        """Another review is open: what was written of the last one, and how its readers agree, is not said of this."""
+        """Clear the messages and the table of agreement, since another review is open."""
         self._say("")
         self._ui.agreementTable.setVisible(False)
         self.update()
@@ -89,7 +89,10 @@ class ExportSection:
             return
         files = self._try(lambda: export_training_case(session, scan, folder / TRAINING_FOLDER))
         if files is not None:
-            self._say(_("Scan and labels added to {folder}.").format(folder=folder / TRAINING_FOLDER))
+            text = _("Scan and labels added to {folder}.").format(folder=folder / TRAINING_FOLDER)
+            if "kept" in files:
+                text += " " + _("The other labels that were there are kept as {file}.").format(file=files["kept"].name)
+            self._say(text)
 
     def _onOpenClicked(self, _checked=False):
         self._takeNote()
@@ -103,7 +106,7 @@ class ExportSection:
     def _compare(self):
         session, _scan, folder = self._finishedReview()
         agreement = compare_readers(session, read_review(self._chosenPath()))
-        path = folder / f"{session.scan.name}_agreement.tsv"
+        path = agreement_path(folder, session.scan.name, agreement.readers)
         write_agreement(path, agreement)
         self._say(_("Every lesion of both readers: {path}").format(path=path))
         return agreement

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from CMMDetectLib.errors import InputError
-from CMMDetectLib.reader_agreement import adjudicate, cohens_kappa, compare_readers, write_agreement
+from CMMDetectLib.reader_agreement import adjudicate, agreement_path, cohens_kappa, compare_readers, write_agreement
 from CMMDetectLib.review_records import Certainty, Mimic, Verdict, position_of
 from review_samples import CANDIDATES, SCAN, session_of
 
@@ -112,6 +112,22 @@ def test_the_table_has_a_row_a_lesion_and_the_numbers_lie_beside_it(ada, bea, tm
     assert rows[4]["distance_mm"] == "1.0000"
     numbers = json.loads((tmp_path / "agreement.json").read_text(encoding="utf-8"))
     assert (numbers["both"], numbers["readers"]) == (2, ["Ada", "Bea"])
+
+
+def test_the_agreement_of_other_readers_leaves_that_of_the_first_two(ada, bea, tmp_path):
+    def compared(*sessions):
+        found = compare_readers(*sessions)
+        path = agreement_path(tmp_path, "s", found.readers)
+        write_agreement(path, found)
+        return path.name
+
+    cleo = session_of(reader="Cleo Lo")
+    assert compared(ada, bea) == compared(bea, ada) == "s_agreement.tsv"
+    before = (tmp_path / "s_agreement.tsv").read_bytes()
+    assert compared(ada, cleo) == compared(cleo, ada) == "s_reader-Ada_reader-Cleo-Lo_agreement.tsv"
+    assert (tmp_path / "s_agreement.tsv").read_bytes() == before
+    (tmp_path / "s_agreement.json").write_text("damaged")
+    assert compared(ada, bea) == "s_reader-Ada_reader-Bea_agreement.tsv"
 
 
 def test_the_third_session_takes_over_what_both_say_and_leaves_the_rest_open(ada, bea):

@@ -12,8 +12,10 @@ from CMMDetectLib.review import ReviewSession
 from CMMDetectLib.review_export import accepted_regions, export_review, export_training_case
 from CMMDetectLib.review_file import identify
 from CMMDetectLib.review_records import Certainty, Mimic, Verdict
+from CMMDetectLib.review_state import ReviewState
 from CMMDetectLib.scan import Modality, Scan, read_scan, to_voxel, to_world
 from CMMDetectTrainLib.annotations import read_annotations
+from CMMDetectTrainLib.case_list import read_cases
 from CMMDetectTrainLib.evaluation_set import find_scans, read_lesions
 
 SHAPE, SPACING_MM = (48, 48, 24), (0.8, 0.8, 2.0)
@@ -187,6 +189,69 @@ def test_a_training_scan_whose_name_tells_another_modality_than_the_reader_has_t
     export_training_case(session, magnitude, tmp_path)
     (entry,) = find_scans(tmp_path)
     assert (entry.name, entry.modality) == ("sub-01_swi_T2starw", Modality.T2STAR)
+
+
+def read_by(reader, scan, *places_mm):
+    session = ReviewSession(identify(scan), [], state=ReviewState(reader=reader))
+    for place in places_mm:
+        session.add(world(scan, place))
+    return session
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(("first", "second"), [("Ada", "Bea"), ("Ada", ""), ("", "Ada"), ("A. B.", "A B"), ("?", "")])
+def test_a_second_readers_export_leaves_that_of_the_first(scan, tmp_path, first, second):
+    one, other = read_by(first, scan, LESIONS_MM[0]), read_by(second, scan, *LESIONS_MM[1:])
+    files = export_review(one, scan, tmp_path)
+    assert files["candidates"].name == "sub-01_swi_reviewed.tsv"
+    before = contents(tmp_path)
+    others = export_review(other, scan, tmp_path)
+    assert before.items() <= contents(tmp_path).items() and len(contents(tmp_path)) == 8
+    for kind in ("candidates", "markups", "labels"):
+        assert len(read_annotations(files[kind], scan).points) == 1
+        assert len(read_annotations(others[kind], scan).points) == 2
+    # each replaces their own
+    assert export_review(other, scan, tmp_path) == others
+    one.add(world(scan, LESIONS_MM[2]))
+    assert export_review(one, scan, tmp_path) == files
+    assert len(contents(tmp_path)) == 8 and len(read_annotations(files["candidates"], scan).points) == 2
+
+
+def test_the_export_of_a_second_reader_has_their_name_and_they_keep_it(scan, tmp_path):
+    export_review(read_by("Ada", scan), scan, tmp_path)
+    bea = read_by("Bea", scan)
+    names = sorted(path.name for path in export_review(bea, scan, tmp_path).values())
+    assert names == [
+        "sub-01_swi_reader-Bea_accepted.mrk.json",
+        *(f"sub-01_swi_reader-Bea_reviewed.{ending}" for ending in ("json", "nii.gz", "tsv")),
+    ]
+    (tmp_path / "sub-01_swi_reviewed.json").write_text("damaged")
+    before = contents(tmp_path)
+    ada = export_review(read_by("Ada", scan), scan, tmp_path)
+    assert ada["labels"].name == "sub-01_swi_reader-Ada_reviewed.nii.gz"
+    assert before.items() <= contents(tmp_path).items()
+    for name in before.keys() - set(names):
+        (tmp_path / name).unlink()
+    assert sorted(path.name for path in export_review(bea, scan, tmp_path).values()) == names
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_other_labels_of_a_training_scan_are_kept_where_training_does_not_read_them(scan, tmp_path, damaged):
+    files = export_training_case(read_by("Ada", scan, LESIONS_MM[0]), scan, tmp_path)
+    assert "kept" not in export_training_case(read_by("Bea", scan, LESIONS_MM[0]), scan, tmp_path)
+    if damaged:
+        files["labels"].write_bytes(b"damaged")
+    before = files["labels"].read_bytes()
+    again = export_training_case(read_by("Bea", scan, LESIONS_MM[1]), scan, tmp_path)
+    assert again["kept"].name == "sub-01_swi_microbleeds-older.nii.gz" and again["kept"].read_bytes() == before
+    third = export_training_case(read_by("Cleo", scan), scan, tmp_path)
+    assert third["kept"].name == "sub-01_swi_microbleeds-older-2.nii.gz"
+    (entry,) = find_scans(tmp_path)
+    assert entry.labels == files["labels"] and not read_lesions(entry, read_scan(entry.scan))[0]
+    assert [case.name for case in read_cases(tmp_path)] == ["sub-01_swi"]
 
 
 def test_a_folder_that_cannot_be_written_gives_one_line(session, scan, tmp_path):

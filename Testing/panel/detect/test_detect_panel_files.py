@@ -234,6 +234,26 @@ def test_the_export_has_points_regions_and_annotations_that_train(reviewed, smal
     assert [point.name for point in annotated.points] == [item.id for item in reviewed.keeper.session.accepted]
 
 
+def test_two_readers_export_into_one_folder_and_neither_loses_anything(reviewed, tmp_path):
+    reviewed.ui.exportCollapsibleButton.collapsed = False
+    folder, before = tmp_path / "results", {}
+    for reader, count in (("Ada", 2), ("Ben", 1)):
+        type_reader(reviewed, reader)
+        accept(reviewed, count)
+        for name in reviewed.review.listed[count:]:
+            reviewed.review.choose(name)
+            click(reviewed.ui.rejectButton)
+        click(reviewed.ui.exportButton)
+        click(reviewed.ui.trainingButton)
+        now = {path: path.read_bytes() for path in folder.glob("sub-01_swi*") if "_review." not in path.name}
+        assert before.items() <= now.items()
+        before = now
+    assert "kept as sub-01_swi_microbleeds-older.nii.gz" in reviewed.ui.exportLabel.text.replace("\u200b", "")
+    assert (folder / "sub-01_swi_reader-Ben_reviewed.tsv").is_file()
+    for name, count in (("sub-01_swi_microbleeds.nii.gz", 1), ("sub-01_swi_microbleeds-older.nii.gz", 2)):
+        assert np.asarray(nib.load(folder / "training" / name).dataobj).max() == count
+
+
 def test_the_export_has_the_note_that_is_being_written(reviewed, tmp_path):
     accept(reviewed, 1)
     reviewed.review.choose(reviewed.review.listed[0])
