@@ -6,7 +6,7 @@ import qt
 from slicer.i18n import tr as _
 
 from CMMDetectLib.candidates import Stage, at_stage
-from CMMDetectLib.errors import CMMDetectError
+from CMMDetectLib.errors import CMMDetectError, InputError
 from CMMDetectLib.reader_agreement import adjudicate, agreement_path, compare_readers, write_agreement
 from CMMDetectLib.review_export import export_review, export_training_case
 from CMMDetectLib.review_file import read_review
@@ -105,7 +105,7 @@ class ExportSection:
 
     def _compare(self):
         session, _scan, folder = self._finishedReview()
-        agreement = compare_readers(session, read_review(self._chosenPath()))
+        agreement = compare_readers(session, self._otherReview(session))
         path = agreement_path(folder, session.scan.name, agreement.readers)
         write_agreement(path, agreement)
         self._say(_("Every lesion of both readers: {path}").format(path=path))
@@ -113,7 +113,7 @@ class ExportSection:
 
     def _onAdjudicateClicked(self, _checked=False):
         session = self._finishedReview()[0]
-        third = self._try(lambda: adjudicate(session, read_review(self._chosenPath()), _("adjudication")))
+        third = self._try(lambda: adjudicate(session, self._otherReview(session), _("adjudication")))
         if third is not None:
             self._try(lambda: self._onAdjudicate(third))
 
@@ -121,6 +121,14 @@ class ExportSection:
         """Return the review, with the note that is being written: a click on a button need not end its editing."""
         self._takeNote()
         return self._currentReview()
+
+    def _otherReview(self, session):
+        """Return the saved review that was chosen; a reader would always agree with themselves."""
+        path, shown = self._chosenPath(), session.save.path
+        if path.is_file() and shown.is_file() and path.samefile(shown):
+            text = _("{file}: is the review that is shown here; choose that of another reader")
+            raise InputError(text.format(file=path.name))
+        return read_review(path)
 
     def _chosenPath(self):
         return Path(self._ui.sessionPathLineEdit.currentPath)

@@ -184,6 +184,19 @@ def test_two_readers_are_compared_and_settled(reviewed, tmp_path):
     assert any("Ada" in (item.note or "") for item in third.candidates)
 
 
+@pytest.mark.parametrize("button", ["compareButton", "adjudicateButton"])
+def test_a_reader_is_not_compared_with_themselves(reviewed, tmp_path, button):
+    type_reader(reviewed, "Ada")
+    accept(reviewed, 2)
+    before, session = sorted((tmp_path / "results").iterdir()), reviewed.keeper.session
+    reviewed.ui.sessionPathLineEdit.currentPath = str(tmp_path / "results" / "sub-01_swi_reader-Ada_review.json")
+    reviewed.ui.exportCollapsibleButton.collapsed = False
+    click(getattr(reviewed.ui, button))
+    assert "is the review that is shown here" in reviewed.ui.exportLabel.text
+    assert not reviewed.ui.agreementTable.isVisibleTo(reviewed.parent)
+    assert reviewed.keeper.session is session and sorted((tmp_path / "results").iterdir()) == before
+
+
 def test_how_the_readers_of_one_scan_agree_is_not_said_of_another(reviewed, other_scan, tmp_path):
     type_reader(reviewed, "Ada")
     accept(reviewed, 2)
