@@ -185,7 +185,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # ------------------------------------------------------------------ parameters
 
     def parameters(self):
-        """Give the parameter node, None while no scene is open."""
+        """Return the parameter node, None while no scene is open."""
         return self._binding.node
 
     def initializeParameterNode(self):
@@ -195,7 +195,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.parameters().inputVolume = firstScan()
 
     def update(self, _caller=None, _event=None):
-        """Bring everything to the parameters; called at every change of them."""
+        """Update everything from the parameters; called at every change of them."""
         scene = slicer.mrmlScene
         if not self._binding.bound or self._updating or scene.IsImporting() or scene.IsClosing():
             return
@@ -303,7 +303,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 
 def firstScan():
-    """Give the first volume of the scene that is a scan; a label map is a kind of volume, but none."""
+    """Return the first volume of the scene that is a scan; a label map is a volume as well, but no scan."""
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     return next((node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"), None)
 
@@ -312,7 +312,7 @@ class CMMDetectLogic(ScriptedLoadableModuleLogic):
     """Detection for scripts."""
 
     def getParameterNode(self):
-        """Give the panel's settings in this scene."""
+        """Return the panel's settings in this scene."""
         return CMMDetectParameterNode(super().getParameterNode())
 
     def process(self, volumeNode, modality=None, maskNode=None, outputFolder=None, **options):

@@ -1,6 +1,6 @@
-"""Where a scan lies, and what takes its points along when it is moved: a point belongs to its voxel.
+"""Position of a scan in space, and the transformation of its points when it is moved: a point belongs to its voxel.
 
-A scan moves when it is laid on another one, or when the geometry in its header is put right.
+A scan is moved when it is registered to another one, or when the geometry in its header is corrected.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .orientation import canonical_turn
 from .scan import to_world
 
 SAME_PLACE_MM = 0.1
-"""Formats round the geometry of a scan: a shift that is smaller is none."""
+"""Smaller shifts are ignored, since file formats round the geometry of a scan."""
 Placement = tuple[tuple[float, ...], ...]
 """The rows of a 4x4 affine from voxels to RAS mm, of an array in the library's orientation (`canonical_turn`)."""
 
@@ -27,12 +27,12 @@ def placement_of(affine: NDArray[np.float64], shape: tuple[int, ...]) -> Placeme
 
 
 def as_placement(affine: ArrayLike) -> Placement:
-    """Return an affine as the rows that are saved.
+    """Return an affine as rows, as it is saved.
 
     Raises
     ------
     ValueError
-        If it is not a 4x4 of finite numbers that gives every voxel a place of its own.
+        If it is not a 4x4 matrix of finite numbers, or is singular.
     """
     matrix = np.array(affine, np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
@@ -43,17 +43,17 @@ def as_placement(affine: ArrayLike) -> Placement:
 def motion(
     points_mm: NDArray[np.float64], before: Placement | None, now: Placement | None
 ) -> NDArray[np.float64] | None:
-    """Find what takes points along with a scan that was moved.
+    """Return the transformation of points that belong to a scan which was moved.
 
     Parameters
     ----------
     points_mm : (N, 3) RAS mm
-    before, now : where the scan lay when the points were marked, and where it lies; None where that is not known
+    before, now : placement of the scan when the points were marked, and its present one; None if it is not known
 
     Returns
     -------
     (4, 4) array or None
-        None where none of the points has to move.
+        RAS mm to RAS mm; None if no point moves by more than `SAME_PLACE_MM`, or a placement is not known.
 
     >>> here, there = np.eye(4), np.eye(4)
     >>> there[0, 3] = 5

@@ -1,13 +1,13 @@
-"""The line with the reader's name: who reads here, or whose review is open."""
+"""The line with the name of the reader: of whoever sits here, or of the review that is open."""
 
 from .reader_setting import rememberedReader, rememberReader
 
 
 class ReaderLine:
-    """Shows whose review is open, and afterwards again the name that was given here.
+    """Shows the reader of the open review, and without one the name that was entered here.
 
-    What is opened or started next is in the name of who sits here: another reader's review, as a scene may hold it,
-    must not sign that too.
+    The next review is opened or started in the name that was entered: that of another reader's review, which may have
+    come with a scene, is shown only while that review is open.
 
     Parameters
     ----------
@@ -23,16 +23,16 @@ class ReaderLine:
 
     @property
     def name(self):
-        """The name in the line, "" without one."""
+        """The name in the line, "" if it is empty."""
         return self._line.text.strip()
 
     @property
     def isLent(self):
-        """Whether the line shows another reader than the one who sits here."""
+        """Whether the line shows another name than was entered here."""
         return self._own is not None and self.name == self._shown
 
     def setSession(self, session):
-        """Show whose review is open, or with none who sits here."""
+        """Show the reader of a review; with None, the name that was entered here."""
         if self._session is not None:
             self._session.remove_listener(self._onChanged)
         self._session = session
@@ -43,7 +43,7 @@ class ReaderLine:
             self._show(self._own)
 
     def keep(self):
-        """Take the name in the line for that of who sits here, now and the next time."""
+        """Store the name in the line as that of whoever sits here, also for the next start of Slicer."""
         self._own = None
         rememberReader(self.name)
 
@@ -54,6 +54,6 @@ class ReaderLine:
             self._line.setText(name)
 
     def _onChanged(self, _ids):
-        # a name that is just being typed is left alone by all other changes
+        # other changes must not replace a name that is being typed
         if self._session.reader != self._shown:
             self._show(self._session.reader)

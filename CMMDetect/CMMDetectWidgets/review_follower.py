@@ -1,4 +1,4 @@
-"""Which review is open: that of the scan that is chosen, in the name of who reads."""
+"""Keeps open the review of the chosen scan and reader."""
 
 import slicer
 from slicer.i18n import tr as _
@@ -10,15 +10,15 @@ from .parameters import ModalityChoice
 
 
 class ReviewFollower:
-    """Opens the review of the chosen scan whenever another one is chosen, and brings to it what a run has found.
+    """Opens the review of the chosen scan whenever another one is chosen, and adds the candidates of a run to it.
 
     Parameters
     ----------
     keeper : the `ReviewKeeper`
-    chosen : gives what is chosen: the volume, its `ModalityChoice` and the results folder
+    chosen : returns the chosen volume, its `ModalityChoice` and the results folder
     reader : the `ReaderLine`
-    say : tells the reader something
-    show : told a scan that was chosen in place of another one
+    say : shows a message for the reader
+    show : called with a scan that was chosen instead of another one
     """
 
     def __init__(self, keeper, chosen, reader, say, show):
@@ -34,16 +34,16 @@ class ReviewFollower:
         self._isRefused = False
 
     def forget(self):
-        """Look again for the review of the scan, though no other one is chosen; the scene or its folder is another."""
+        """Search again for the review of the scan at the next `follow`, since the scene or its folder has changed."""
         self._followed = self._searched = None
 
     def retry(self):
-        """Look again for a review that was refused: its file may have been put right meanwhile."""
+        """Search again for a review that was refused at the next `follow`: its file may have been repaired."""
         if self._isRefused:
             self._followed = None
 
     def follow(self):
-        """Open the review that the scene or the results folder holds of the chosen scan."""
+        """Open the review of the chosen scan that is in the scene or the results folder; without one, none is open."""
         following = self._chosen()
         if following == self._followed:
             return
@@ -55,7 +55,7 @@ class ReviewFollower:
         show_only(volume)
         earlier = before[0] if before is not None else None
         if earlier is not None and volume not in (None, earlier):
-            # whoever looks before there is a review must not look at the earlier scan
+            # the views must not show the earlier scan until there is a review
             self._show(volume)
         if volume is None or modality == ModalityChoice.UNKNOWN:
             return
@@ -66,15 +66,15 @@ class ReviewFollower:
             self._say(str(error))
 
     def begin(self, blind):
-        """Start a review of nothing, for a reader who marks before the detector does."""
+        """Start a review without candidates, for a reader who marks before the detector does."""
         volume, modality, folder = self._chosen()
         if not self._keeper.goOn(volume, modality.value, folder, self._reader.name):
             self._keeper.start(volume, modality.value, folder, self._reader.name, blind=blind)
 
     def search(self):
-        """Give the chosen scan and the results folder for a run.
+        """Return the chosen scan and the results folder for a run.
 
-        What is chosen when the run ends may be another scan, contrast and folder: what it finds goes to these.
+        They are stored for `takeRun`, since another scan, contrast and folder may be chosen when the run ends.
         """
         volume, modality, folder = self._searched = self._chosen()
         scan = self._keeper.scanOf(volume, modality.value, folder)
@@ -82,7 +82,7 @@ class ReviewFollower:
         return scan, folder
 
     def takeRun(self, files, blind):
-        """Review what the run found; give the volume that it searched.
+        """Open the review of the scan with the candidates that the run found, and return its volume.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class ReviewFollower:
         return volume
 
     def changeReader(self, name):
-        """Go on under another name; without a review `follow` looks for theirs."""
+        """Continue under another name; without an open review, `follow` searches for that reader's."""
         session = self._keeper.session
         if session is not None and name != session.reader:
             self._keeper.changeReader(name)

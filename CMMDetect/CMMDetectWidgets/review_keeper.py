@@ -195,7 +195,7 @@ class ReviewKeeper:
             self._say(text.format(file=session.save.path.name))
 
     def _takeNewer(self, other):
-        """Take what a later run has found meanwhile, and left in another review."""
+        """Continue with the candidates of another review if they are of a later run."""
         if _isNewer(other.run, self.session.run):
             other.follow_scan(self.session.scan)
             self.session.take_run(_unread(other), other.run)
@@ -296,7 +296,7 @@ def _reviewOf(identity, path):
 
 
 def _asReviewOf(identity, text):
-    """Give the text of a scene's review as one of the scan as it is now, and whether that has other voxels.
+    """Return the text of a scene's review for the scan as it is now, and whether the scan has other voxels.
 
     What was changed in place, such as by a correction of the bias field, is another scan for all files, but the one
     that the reader goes on with.

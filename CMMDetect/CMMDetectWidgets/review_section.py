@@ -42,9 +42,9 @@ class ReviewSection:
     panel : the loaded .ui
     ui : its widgets by name
     view : a `slice_views.SliceViews`
-    shownFilter : gives the filter of candidates that the Stages section sets
-    begin : starts a review of nothing, for a reader who marks before the detector does
-    onReader : told the name when the reader changes it
+    shownFilter : returns the filter of candidates that the Stages section sets
+    begin : starts a review without candidates, for a reader who marks before the detector does
+    onReader : called with the name when it was edited
     """
 
     def __init__(self, panel, ui, view, shownFilter, begin, onReader):
@@ -102,7 +102,7 @@ class ReviewSection:
         self._updateState()
 
     def say(self, text):
-        """Tell the reader something about what was just done."""
+        """Show a message for the reader about what was just done."""
         self._said = text
         self._showMessage()
 
@@ -115,7 +115,7 @@ class ReviewSection:
     # ------------------------------------------------------------------ going through the list
 
     def choose(self, candidateId):
-        """Choose a candidate and bring it into the middle of all views."""
+        """Select a candidate and center all views on it."""
         self.takeNote()
         self._table.choose(candidateId)
 
@@ -136,8 +136,8 @@ class ReviewSection:
 
         Parameters
         ----------
-        writing : what `takeNote` gave before the run was taken; a reader who is writing stays at that lesion, which
-            may have another name now
+        writing : what `takeNote` returned before the run was taken; a reader who is writing stays at that lesion,
+            which may have another name now
         """
         near = self._session.nearby(position_of(writing)) if writing is not None else []
         same = [item.id for item, _distance in near if item.note == writing.note and item.id in self.listed]
@@ -159,15 +159,15 @@ class ReviewSection:
     # ------------------------------------------------------------------ judging
 
     def accept(self, _checked=False):
-        """It is a microbleed; go on to the next open one."""
+        """Accept the candidate as a microbleed and go to the next undecided one."""
         self._judge(Verdict.ACCEPTED)
 
     def reject(self, _checked=False):
-        """It is none; go on to the next open one."""
+        """Reject the candidate and go to the next undecided one."""
         self._judge(Verdict.REJECTED)
 
     def undecided(self, _checked=False):
-        """Take the verdict back and stay."""
+        """Clear the verdict and stay at the candidate."""
         self._judge(Verdict.UNDECIDED)
 
     def _judge(self, verdict):
@@ -181,11 +181,11 @@ class ReviewSection:
             self._go("next_undecided")
 
     def undo(self, _checked=False):
-        """Take the last change back and show what it was about."""
+        """Undo the last change and select the candidate that it concerned."""
         self._step("undo")
 
     def redo(self, _checked=False):
-        """Do again what was taken back and show what it was about."""
+        """Redo the change that was undone last and select the candidate that it concerned."""
         self._step("redo")
 
     def _step(self, name):
@@ -200,12 +200,12 @@ class ReviewSection:
     # ------------------------------------------------------------------ points
 
     def move(self, _checked=False):
-        """Take the next click in a slice view as the candidate's position."""
+        """Wait for a click in a slice view, which becomes the candidate's position."""
         if self.current is not None:
             self._placing.move(self.current)
 
     def add(self, _checked=False):
-        """Take the next click in a slice view as a microbleed that was missed."""
+        """Wait for a click in a slice view, which adds a microbleed that was missed."""
         if self._session is None:
             self._do(self._begin)
         if self._session is not None:
@@ -216,7 +216,7 @@ class ReviewSection:
         self._placing.stop()
 
     def remove(self, _checked=False):
-        """Take away an added point, or put a moved candidate back."""
+        """Remove an added point, or restore the detector's position of a moved candidate."""
         current = self.current
         if current is None:
             return
@@ -303,7 +303,7 @@ class ReviewSection:
         self._detail("set_mimic", SAY_MIMIC[self._ui.mimicComboBox.currentIndex])
 
     def takeNote(self):
-        """Keep the note as it stands in its line; give the candidate that the reader is writing about, else None."""
+        """Store the note that is being written; return its candidate, None if no note is being written."""
         return self._note.take()
 
     def _keepNote(self, noted, text):
@@ -319,7 +319,7 @@ class ReviewSection:
     # ------------------------------------------------------------------ the session's side
 
     def _do(self, change):
-        """Make a change; what keeps it from being made or saved is said in the panel, without a pop-up."""
+        """Make a change; what prevents it or its saving is shown in the panel, without a pop-up."""
         session, problem, result = self._session, "", None
         before = session.state.revision if session is not None else None
         try:

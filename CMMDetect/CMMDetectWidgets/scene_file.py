@@ -1,4 +1,4 @@
-"""Where results go when no folder was chosen: beside the file of the scene."""
+"""The default results folder: that of the scene's file."""
 
 from pathlib import Path
 
@@ -8,25 +8,25 @@ from CMMDetectLib.file_signature import signature_of
 
 
 class SceneFile:
-    """Knows whether the scene is that of the file whose path it has.
+    """Tracks whether the path that the scene has is that of its own file.
 
-    A scene that a script clears keeps the path of the one that was in it, where the next patient's results have no
-    business. Once that file is written or loaded again it is the scene's.
+    When a script clears the scene, the path of the earlier file remains, and the next patient's results must not go
+    there. The path counts again once that file is saved or loaded.
     """
 
     def __init__(self):
         self._left = None
 
     def leave(self):
-        """The scene was closed."""
+        """Note that the scene was closed."""
         self._left = _stateOf(slicer.mrmlScene.GetURL())
 
     def enter(self):
-        """A scene was loaded."""
+        """Note that a scene was loaded."""
         self._left = None
 
     def defaultFolder(self):
-        """Give the folder of the scene's file, else one in the user's documents."""
+        """Return the folder of the scene's file, else one in the user's documents."""
         url = slicer.mrmlScene.GetURL()
         if url and Path(url).parent.is_dir() and _stateOf(url) != self._left:
             return Path(url).parent
@@ -34,5 +34,5 @@ class SceneFile:
 
 
 def _stateOf(url):
-    """Return what tells the files of scenes, and the contents of one file, apart."""
+    """Return the path of a scene's file and a signature of its content."""
     return url, signature_of(Path(url))

@@ -1,4 +1,4 @@
-"""The Stages section: which candidates are in view, and how many of them passed each stage."""
+"""The Stages section: which candidates are in view, and the number of candidates after each stage."""
 
 from slicer.i18n import tr as _
 
@@ -7,12 +7,12 @@ from CMMDetectLib.review_state import ShownFilter
 
 
 class StagesSection:
-    """Says how many candidates passed each stage, beside the boxes that show them.
+    """Shows the number of candidates that passed each stage beside the check box that shows or hides them.
 
     Parameters
     ----------
     ui : the panel's widgets
-    parameters : gives the parameter node, to which the boxes are bound
+    parameters : returns the parameter node, which the check boxes are bound to
     """
 
     def __init__(self, ui, parameters):
@@ -26,7 +26,7 @@ class StagesSection:
         }
 
     def shownFilter(self):
-        """Which candidates are in view."""
+        """Return which candidates are in view."""
         parameters = self._parameters()
         chosen = {
             Stage.FINAL: parameters.showFinal,
@@ -37,7 +37,7 @@ class StagesSection:
         return ShownFilter(stages, parameters.minDetection, parameters.minDiscrimination)
 
     def setSession(self, session):
-        """Count the candidates of another review, or of none."""
+        """Show the numbers of another review, or of none."""
         if self._session is not None:
             self._session.remove_listener(self._showCounts)
         self._session, self._counted = session, None
@@ -46,11 +46,11 @@ class StagesSection:
         self._showCounts()
 
     def _showCounts(self, _ids=None):
-        """Say the counts; in a blind read that would tell what was found."""
+        """Show the numbers, except in a blind read, where they would reveal what the detector found."""
         session = self._session
         candidates = session.candidates if session is not None and not session.blind else ()
         counts = {stage: len(at_stage(candidates, stage)) for stage in Stage}
-        # a verdict seldom changes a count, and must be shown at once
+        # a verdict seldom changes a number, and texts that stay the same need not be set
         if counts == self._counted:
             return
         self._counted = counts

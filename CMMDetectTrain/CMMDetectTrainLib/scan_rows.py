@@ -1,4 +1,4 @@
-"""Which rows of a table of points are of one scan: a reader may have one table for many scans."""
+"""Selection of the rows of one scan from a table of points of many scans."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ SCAN_COLUMNS = (
     "patient",
     "patient_id",
 )
-"""Columns that say whose row it is, by the scan's file or its subject; the first that is there counts."""
+"""Columns that name the file or the subject of a row's scan; the first one that a table has is used."""
 SESSION_COLUMNS = ("session", "session_id", "ses")
-"""Columns that tell the scans of a subject apart, where the name of the scan has a session."""
+"""Columns that distinguish the scans of a subject, if the name of the scan has a session."""
 LISTED = 3
-"""Names that a message gives as examples."""
+"""Number of names that a message lists."""
 
 
 def scan_column(names: Sequence[str]) -> str | None:
-    """Return the column of a table that names the scan of a row, None if there is none."""
+    """Return the column of a table that names the scan of each row; None if there is none."""
     return next((column for column in SCAN_COLUMNS if column in names), None)
 
 
 def is_of(row: Mapping[str, str], column: str, name: str) -> bool:
-    """Whether a row is of the scan of this name.
+    """Whether a row belongs to the scan of this name.
 
     Parameters
     ----------
     row : cells by the names of their columns
-    column : that says whose row it is
+    column : the column that names the scan, see `scan_column`
 
     >>> row = {"file": "data/sub-01_swi.nii.gz"}
     >>> is_of(row, "file", "sub-01_swi"), is_of(row, "file", "sub-01_T2starw")
@@ -58,7 +58,7 @@ def is_of(row: Mapping[str, str], column: str, name: str) -> bool:
 
 
 def some_of(names: Sequence[str]) -> str:
-    """List the first few of different names, and say how many more there are.
+    """Return the first few different names as text, with the number of the others.
 
     >>> some_of(["b", "a", "b"]), some_of(["b", "a", "c", "d", "e"])
     ('b, a', 'b, a, c and 2 more')
@@ -69,5 +69,5 @@ def some_of(names: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A name as spreadsheets leave it: without what stands before the number, and its zeros."""
+    """Return a name without its BIDS prefix and leading zeros, which spreadsheets drop."""
     return re.sub(r"^(sub|ses)-", "", text.strip()).lstrip("0").lower()
