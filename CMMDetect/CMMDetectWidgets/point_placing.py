@@ -15,16 +15,16 @@ class PointPlacing:
     takeNote : stores the note that is being written about a candidate, before it is moved
     say : shows a message for the reader
     onPlaced : called with the id of the candidate that was moved or added
-    onWaiting : called with whether it is waiting for a click, when that changes
+    ask : shows what the reader is asked to do for as long as it is waiting; called with "" when the wait has ended
     """
 
-    def __init__(self, view, do, takeNote, say, onPlaced, onWaiting):
+    def __init__(self, view, do, takeNote, say, onPlaced, ask):
         self._view = view
         self._do = do
         self._takeNote = takeNote
         self._say = say
         self._onPlaced = onPlaced
-        self._onWaiting = onWaiting
+        self._ask = ask
         self._session = None
         self._moving = None
 
@@ -36,19 +36,16 @@ class PointPlacing:
     def move(self, candidateId):
         """Wait for a click, which becomes the candidate's position."""
         text = _("Click in a slice view where {name} is. Esc or a right click leaves it where it was.")
-        self._say(text.format(name=candidateId))
-        self._place(lambda position: self._moveTo(candidateId, position), self._session[candidateId])
+        moving = self._session[candidateId]
+        self._place(text.format(name=candidateId), lambda position: self._moveTo(candidateId, position), moving)
 
     def add(self):
         """Wait for a click, which adds a microbleed that was missed."""
-        self._say(_("Click in a slice view on the microbleed. Esc or a right click adds nothing."))
-        self._place(self._addAt)
+        self._place(_("Click in a slice view on the microbleed. Esc or a right click adds nothing."), self._addAt)
 
     def stop(self):
         """Stop waiting for a click."""
-        if self._view.placing:
-            self._view.stopPlacing()
-            self._say("")
+        self._view.stopPlacing()
         self._end()
 
     def stopIfGone(self):
@@ -61,7 +58,7 @@ class PointPlacing:
         if self._moving is not None and candidateId != self._moving.id:
             self.stop()
 
-    def _place(self, placed, moving=None):
+    def _place(self, text, placed, moving=None):
         """Wait for a click; it is dropped if the review or the candidate that it moves has changed by then."""
         session = self._session
         self._moving = moving
@@ -73,17 +70,13 @@ class PointPlacing:
             if meant:
                 placed(position)
 
-        self._view.place(placeWhereMeant, self._onCancelled)
-        self._onWaiting(True)
-
-    def _onCancelled(self):
-        # what the panel asks for would do something else now
+        self._view.place(placeWhereMeant, self._end)
         self._say("")
-        self._end()
+        self._ask(text)
 
     def _end(self):
         self._moving = None
-        self._onWaiting(False)
+        self._ask("")
 
     def _isInPlace(self, candidate):
         """Whether the candidate that a click moves is still there, and not another one of that name from a new run."""

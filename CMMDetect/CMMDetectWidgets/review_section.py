@@ -55,13 +55,12 @@ class ReviewSection:
         self._onReader = onReader
         self._session = None
         self._updating = False
-        self._said = self._unsaved = ""
+        self._said = self._asked = self._unsaved = ""
         self._table = CandidateTable(ui.candidateTable, self._onChosen)
         self._note = NoteLine(ui.noteLineEdit, self._keepNote)
         actions = {name: getattr(self, name) for name in BUTTONS} | {"cancel": self.stopPlacing}
         self.keys = KeyBindings(panel, {**actions, "slab": self.toggleSlab, "hide": self.hideMarkings})
-        asked = (self._do, self.takeNote, self.say, self.choose, lambda on: self.keys.want("cancel", on))
-        self._placing = PointPlacing(view, *asked)
+        self._placing = PointPlacing(view, self._do, self.takeNote, self.say, self.choose, self._ask)
         self._fillWidgets()
         self._connectWidgets()
         self.setSession(None)
@@ -106,9 +105,14 @@ class ReviewSection:
         self._said = text
         self._showMessage()
 
+    def _ask(self, text):
+        self._asked = text
+        self.keys.want("cancel", bool(text))
+        self._showMessage()
+
     def _showMessage(self):
-        # that decisions are not saved stays in sight until they are, whatever else is told
-        text = "\n".join(filter(None, (self._unsaved, self._said)))
+        # that decisions are not saved, or that a click is awaited, stays in sight, whatever else is told
+        text = "\n".join(filter(None, (self._unsaved, self._said, self._asked)))
         self._ui.messageLabel.setText(text)
         self._ui.messageLabel.setVisible(bool(text))
 
@@ -262,10 +266,8 @@ class ReviewSection:
     # ------------------------------------------------------------------ widgets
 
     def _fillWidgets(self):
-        for name, button in BUTTONS.items():
+        for name, button in {**BUTTONS, "slab": "slabButton", "hide": "hideButton"}.items():
             getattr(self._ui, button).setToolTip(tooltip(name))
-        self._ui.slabButton.setToolTip(tooltip("slab"))
-        self._ui.hideButton.setToolTip(tooltip("hide"))
         self._ui.keysLabel.setText(legend())
         self._ui.keysLabel.setVisible(False)
         for certainty in SAY_CERTAINTY:
@@ -384,9 +386,8 @@ class ReviewSection:
         ui = self._ui
         candidate = self._session[self.current] if self.current is not None else None
         chosen = candidate is not None
-        for widget in (ui.acceptButton, ui.rejectButton, ui.undecidedButton, ui.moveButton):
-            widget.setEnabled(chosen)
-        for widget in (ui.certaintyComboBox, ui.mimicComboBox, ui.noteLineEdit):
+        details = (ui.certaintyComboBox, ui.mimicComboBox, ui.noteLineEdit)
+        for widget in (ui.acceptButton, ui.rejectButton, ui.undecidedButton, ui.moveButton, *details):
             widget.setEnabled(chosen)
         added = chosen and candidate.origin == Origin.READER
         ui.removeButton.setEnabled(chosen and (added or moved_mm(candidate) > 0))

@@ -184,5 +184,8 @@ def test_choosing_another_candidate_ends_a_move_but_not_an_addition(reviewed, pr
     press(key_of("add"))
     click_row(reviewed, 0)
     assert reviewed.views.placing
+    press(key_of("accept"))
+    assert reviewed.views.placing and "Click in a slice view" in reviewed.ui.messageLabel.text
     place_point((1.0, 2.0, 3.0))
     assert position_of(reviewed.keeper.session[reviewed.review.current]) == (1.0, 2.0, 3.0)
+    assert "Click in a slice view" not in reviewed.ui.messageLabel.text
