@@ -3,14 +3,7 @@
 from slicer.i18n import tr as _
 
 from CMMDetectLib.errors import CMMDetectError
-from CMMDetectLib.review_records import (
-    Certainty,
-    Mimic,
-    Origin,
-    Verdict,
-    moved_mm,
-    position_of,
-)
+from CMMDetectLib.review_records import Certainty, Mimic, Origin, Verdict, moved_mm, position_of
 
 from .candidate_table import CERTAINTIES, MIMICS, CandidateTable
 from .note_line import NoteLine, isSameLesion
@@ -196,6 +189,8 @@ class ReviewSection:
         if self._session is None:
             return
         self.takeNote()
+        # what was said of a point is not true any more
+        self.say("")
         change = self._do(getattr(self._session, name))
         about = [each for each in (change.ids if change else ()) if each in self.listed]
         if about:
@@ -225,6 +220,7 @@ class ReviewSection:
         if current is None:
             return
         self.takeNote()
+        self.say("")
         self.stopPlacing()
         if self._session[current].origin == Origin.READER:
             self._do(lambda: self._session.remove(current))

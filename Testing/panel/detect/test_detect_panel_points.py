@@ -49,6 +49,16 @@ def test_adding_a_missed_one_beside_a_known_one_warns(reviewed, press):
     assert added not in reviewed.keeper.session
 
 
+@pytest.mark.parametrize("button", ["undoButton", "removeButton"])
+def test_the_warning_of_a_point_goes_with_the_point(reviewed, press, button):
+    place = position_of(reviewed.keeper.session[reviewed.review.listed[0]])
+    press(key_of("add"))
+    place_point(np.add(place, (3.0, 0.0, 0.0)))
+    assert "only 3.0 mm away" in reviewed.ui.messageLabel.text
+    QTest.mouseClick(getattr(reviewed.ui, button), qt.Qt.LeftButton)
+    assert not reviewed.ui.messageLabel.isVisibleTo(reviewed.parent)
+
+
 def test_escaping_the_place_mode_adds_nothing(reviewed, press):
     count = len(reviewed.keeper.session.candidates)
     press(qt.Qt.Key_A)
