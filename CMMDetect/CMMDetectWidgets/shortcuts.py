@@ -13,7 +13,7 @@ SHORTCUTS = {
     "nextUndecided": ("J", _("Next candidate without a verdict; starts again at the end")),
     "move": ("M", _("Move: click in a slice view where the candidate really is")),
     "add": ("A", _("Add: click in a slice view on a microbleed that was missed")),
-    "cancel": ("Esc", _("Move or add nothing after all")),
+    "cancel": ("Esc", _("Cancel a move or an addition that waits for its click")),
     "undo": ("Ctrl+Z", _("Undo")),
     "redo": ("Ctrl+Y", _("Redo")),
     "slab": ("S", _("Minimum intensity projection (QSM: maximum) of a slab on or off")),
