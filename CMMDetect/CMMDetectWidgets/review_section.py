@@ -1,5 +1,6 @@
 """The Review section: going through the candidates, judging them, moving and adding points."""
 
+import slicer
 from slicer.i18n import tr as _
 
 from CMMDetectLib.errors import CMMDetectError
@@ -55,7 +56,7 @@ class ReviewSection:
         self.keys = KeyBindings(panel, {**actions, "slab": self.toggleSlab, "hide": self.hideMarkings})
         self._placing = PointPlacing(view, self._do, self.takeNote, self.say, self.choose, self._ask)
         self._fillWidgets()
-        self._connectWidgets()
+        self._connectWidgets(panel)
         self.setSession(None)
 
     @property
@@ -271,7 +272,7 @@ class ReviewSection:
         for mimic in SAY_MIMIC:
             self._ui.mimicComboBox.addItem(MIMICS[mimic] if mimic else _("not said"))
 
-    def _connectWidgets(self):
+    def _connectWidgets(self, panel):
         ui = self._ui
         for name, button in BUTTONS.items():
             getattr(ui, button).connect("clicked(bool)", getattr(self, name))
@@ -279,8 +280,9 @@ class ReviewSection:
         ui.revealButton.connect("clicked(bool)", self._reveal)
         ui.blindCheckBox.connect("toggled(bool)", self._onBlind)
         ui.readerLineEdit.connect("editingFinished()", self._onReaderEdited)
-        # the keys of the review work again as soon as the note is written
-        ui.noteLineEdit.connect("returnPressed()", ui.candidateTable.setFocus)
+        # the keys of the review work again as soon as a name, a note or a number is written
+        for line in slicer.util.findChildren(panel, className="QLineEdit"):
+            line.connect("returnPressed()", ui.candidateTable.setFocus)
         ui.certaintyComboBox.connect("activated(int)", self._onCertainty)
         ui.mimicComboBox.connect("activated(int)", self._onMimic)
         ui.slabButton.connect("toggled(bool)", self._view.setSlab)

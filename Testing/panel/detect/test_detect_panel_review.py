@@ -107,6 +107,15 @@ def test_certainty_mimic_and_note(reviewed):
     assert verdict(reviewed, name) == "rejected"
 
 
+@pytest.mark.parametrize("field", ["readerLineEdit", "noteLineEdit", "minDetectionSlider", "slabSpinBox"])
+def test_the_keys_work_again_once_return_ends_a_line(reviewed, field):
+    widget = getattr(reviewed.ui, field)
+    line = next(iter(slicer.util.findChildren(widget, className="QLineEdit")), widget)
+    line.setFocus()
+    QTest.keyClick(line, qt.Qt.Key_Return)
+    assert qt.QApplication.focusWidget() is reviewed.ui.candidateTable
+
+
 def test_every_mimic_has_words(panel):
     assert list(MIMICS) == list(Mimic)
     box = panel.ui.mimicComboBox
