@@ -116,6 +116,15 @@ def test_the_keys_work_again_once_return_ends_a_line(reviewed, field):
     assert qt.QApplication.focusWidget() is reviewed.ui.candidateTable
 
 
+@pytest.mark.parametrize("text", ["Nothing to review yet.", "1234 of 5678, 1234 accepted"])
+def test_the_section_keeps_its_least_width_whatever_is_counted(reviewed, text):
+    section = reviewed.ui.reviewContents
+    before = section.minimumSizeHint().width()
+    reviewed.ui.reviewProgressLabel.setText(text)
+    slicer_host.wait_until(lambda: True)
+    assert section.minimumSizeHint().width() == before
+
+
 def test_every_mimic_has_words(panel):
     assert list(MIMICS) == list(Mimic)
     box = panel.ui.mimicComboBox
