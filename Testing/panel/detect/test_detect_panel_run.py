@@ -12,6 +12,7 @@ from detect_steps import apply, centers_of_views, shown_volumes, take_run, wait_
 
 import slicer_host
 from CMMDetectLib.candidates import Stage, at_stage
+from CMMDetectLib.errors import InputError
 from CMMDetectWidgets import worker_process
 
 
@@ -201,6 +202,29 @@ def test_what_the_worker_refuses_is_told_in_its_words(panel, monkeypatch, tmp_pa
     apply(panel)
     wait_for_the_end(panel)
     assert "cannot write here" in panel.ui.stepLabel.text
+
+
+REFUSED = """
+import json, sys
+from pathlib import Path
+scan = json.loads(Path(sys.argv[1]).read_text())["scan"]
+print(json.dumps({"stage": "error", "progress": 1.0, "message": f"{scan}: this is a phase"}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("script", [False, True])
+def test_what_is_wrong_with_a_scan_is_told_without_a_temporary_folder(panel, volume, monkeypatch, script):
+    worker = worker_process.pythonInterpreter(), ["-c", REFUSED]
+    monkeypatch.setattr(worker_process, "command", lambda job: (worker[0], [*worker[1], str(job)]))
+    if script:
+        with pytest.raises(InputError) as refused:
+            panel.logic.process(volume, "swi", method="classical")
+        told = str(refused.value)
+    else:
+        apply(panel)
+        wait_for_the_end(panel)
+        told = panel.ui.stepLabel.text
+    assert told == "sub-01_swi.nii: this is a phase"
 
 
 def test_leaving_the_module_does_not_stop_a_run_but_closing_the_scene_does(panel):
