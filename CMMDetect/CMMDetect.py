@@ -25,6 +25,7 @@ from CMMDetectWidgets.contrast import settleContrast
 from CMMDetectWidgets.export_section import ExportSection
 from CMMDetectWidgets.input_section import InputSection
 from CMMDetectWidgets.inputs import bestMethod, guessModality, jobOptions, maskArray, methodOptions, writeJob
+from CMMDetectWidgets.message_in_sight import MessageInSight
 from CMMDetectWidgets.panel_height import PanelHeight
 from CMMDetectWidgets.parameter_binding import ParameterBinding
 from CMMDetectWidgets.parameters import CMMDetectParameterNode
@@ -81,6 +82,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(self._panel)
         self._panel.setMRMLScene(slicer.mrmlScene)
         self._height = PanelHeight(self.parent)
+        self._message = MessageInSight(self.ui.messageLabel)
         self.logic = CMMDetectLogic()
         masks = ("maskVolume", "maskSegmentation")
         self._binding = ParameterBinding(self.logic, self.ui, self.update, self._takeLoadedScene, masks)
@@ -119,6 +121,7 @@ class CMMDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.keeper.close()
         self.views.leave()
         self._height.release()
+        self._message.release()
         self._binding.release()
         self.removeObservers()
 

@@ -125,6 +125,13 @@ def test_the_section_keeps_its_least_width_whatever_is_counted(reviewed, text):
     assert section.minimumSizeHint().width() == before
 
 
+def test_a_message_below_the_visible_part_of_the_panel_is_scrolled_to(reviewed, host):
+    host.main_window.resize(900, 400)
+    slicer_host.wait_until(lambda: reviewed.ui.messageLabel.visibleRegion().isEmpty())
+    reviewed.review.say("Not saved: no room on the disk")
+    slicer_host.wait_until(lambda: not reviewed.ui.messageLabel.visibleRegion().isEmpty())
+
+
 def test_every_mimic_has_words(panel):
     assert list(MIMICS) == list(Mimic)
     box = panel.ui.mimicComboBox
