@@ -114,6 +114,11 @@ class ReviewSession:
         """Whether the detector's candidates are hidden."""
         return self.state.blind
 
+    @property
+    def searched(self) -> bool:
+        """Whether a detector has searched the scan, be it in vain."""
+        return bool(self.run) or any(item.origin == Origin.DETECTOR for item in self.candidates)
+
     def __contains__(self, candidate_id: object) -> bool:
         return candidate_id in self._history.items and self._may_see(self._history.items[str(candidate_id)])
 
@@ -286,7 +291,8 @@ class ReviewSession:
 
         A point within 3 mm of a candidate is merged with it: the candidate is accepted at the reader's position, and
         both positions are kept; `ReviewState.blind_read` keeps the points as they were. Undo separates them again, but
-        does not hide the candidates.
+        does not hide the candidates. Before the scan was searched there is nothing to see: the reader only stops
+        reading blind, and may begin again.
 
         Returns
         -------
@@ -300,7 +306,7 @@ class ReviewSession:
         wanted = [item for item in own if item.verdict == Verdict.ACCEPTED]
         pairs = [(wanted[at], found[to]) for at, to in pair_up(wanted, found).both]
         matches = {point.id: candidate.id for point, candidate in pairs}
-        read = BlindRead(tuple(own), matches, self._now())
+        read = BlindRead(tuple(own), matches, self._now()) if self.searched else None
         self.state = replace(self.state, blind=False, blind_read=read)
         # from the end of the list, so that the indices of earlier ones stay valid
         gone = [self._history.removal(point) for point in reversed(own) if point.id in matches]

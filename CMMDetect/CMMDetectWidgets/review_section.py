@@ -24,6 +24,8 @@ BUTTONS = {
     "redo": "redoButton",
 }
 """Action to the button that does the same."""
+BLIND = _("Blind read: mark every microbleed that you see (key A), then show the candidates.")
+BLIND_AND_SEARCH = _("Blind read: mark every microbleed that you see (key A), press Apply, then show the candidates.")
 SAY_CERTAINTY = (None, *Certainty)
 SAY_MIMIC = (None, *Mimic)
 
@@ -251,8 +253,8 @@ class ReviewSection:
         self.refresh()
 
     def _reveal(self, _checked=False):
-        matches = self._do(self._session.reveal)
-        if matches is not None:
+        searched, matches = self._session.searched, self._do(self._session.reveal)
+        if searched and matches is not None:
             text = _("The detector has {count} of your points too; the rest is listed for your judgment.")
             self.say(text.format(count=len(matches)))
         self.refresh()
@@ -366,7 +368,8 @@ class ReviewSection:
         blind = session is not None and session.blind
         ui.blindLabel.setVisible(blind)
         ui.revealButton.setVisible(blind)
-        ui.blindLabel.setText(_("Blind read: mark every microbleed that you see (key A), then show the candidates."))
+        ui.revealButton.setEnabled(blind and session.searched)
+        ui.blindLabel.setText(BLIND if ui.revealButton.enabled else BLIND_AND_SEARCH)
         ui.reviewProgressLabel.setText(self._progressText())
         ui.undoButton.setEnabled(session is not None and session.undo_text is not None)
         ui.redoButton.setEnabled(session is not None and session.redo_text is not None)

@@ -8,6 +8,7 @@ import pytest
 
 from CMMDetectLib.candidates import Stage
 from CMMDetectLib.errors import InputError, OutputError
+from CMMDetectLib.review import ReviewSession
 from CMMDetectLib.review_records import (
     Certainty,
     Mimic,
@@ -16,7 +17,7 @@ from CMMDetectLib.review_records import (
     position_of,
 )
 from CMMDetectLib.review_state import ShownFilter
-from review_samples import CANDIDATES, session_of
+from review_samples import CANDIDATES, SCAN, session_of
 
 ACCEPT, REJECT, UNDECIDED = Verdict.ACCEPTED, Verdict.REJECTED, Verdict.UNDECIDED
 
@@ -275,6 +276,16 @@ def test_two_own_points_on_one_candidate_match_it_once():
     session.add((10.5, 0.0, 0.0))
     assert session.reveal() == {"cmb-r002": "cmb-0001"}
     assert "cmb-r001" in session
+
+
+def test_a_blind_read_that_ends_before_the_scan_was_searched_may_begin_again():
+    session = ReviewSession(SCAN, [])
+    session.start_blind()
+    point = session.add((0.0, 0.0, 0.0))
+    assert session.reveal() == {} and not session.blind
+    session.start_blind()
+    session.take_run(CANDIDATES)
+    assert session.blind and [item.id for item in session.visible] == [point]
 
 
 def test_a_blind_read_cannot_begin_after_a_look():

@@ -374,7 +374,9 @@ def test_a_reader_can_mark_before_any_detection(panel, small_scan, press, volume
     press(qt.Qt.Key_A)
     place_point(small_scan.lesions[1])
     assert [item.id for item in panel.keeper.session.visible] == ["cmb-r001"]
+    assert not panel.ui.revealButton.isEnabled() and "press Apply" in panel.ui.blindLabel.text
     take_run(panel, volume, found_files)
+    assert panel.ui.revealButton.isEnabled() and "press Apply" not in panel.ui.blindLabel.text
     assert [item.id for item in panel.keeper.session.visible] == ["cmb-r001"]
     QTest.mouseClick(panel.ui.revealButton, qt.Qt.LeftButton)
     assert [item.origin for item in panel.keeper.session.accepted] == ["detector"]
