@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
@@ -119,16 +119,24 @@ def _forget_standard_output() -> None:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Listener]:
-    """Show a progress bar with the elapsed and the remaining time on standard error while a run lasts."""
+def progress_bar(steady: bool = True) -> Iterator[Listener]:
+    """Show a progress bar with the elapsed time on standard error while a run lasts.
+
+    Parameters
+    ----------
+    steady : whether the steps take their usual shares of the time, so that the percentage and the time left are true
+    """
     console = Console(stderr=True)
     if not console.is_interactive:  # in a file the bar would leave an empty line
         yield lambda _step, _fraction, _message: None
         return
-    done = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    time = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("left"))
+    message, bar_column, elapsed = TextColumn("{task.description}", markup=False), BarColumn(None), TimeElapsedColumn()
+    shown: list[ProgressColumn] = [message, bar_column, elapsed]
+    if steady:
+        percentage = TextColumn("{task.percentage:>3.0f} %")
+        shown = [message, bar_column, percentage, elapsed, TimeRemainingColumn(), TextColumn("left")]
     # the steps of a run differ in speed, so the remaining time is estimated over minutes, not over the last moments
-    with ProgressBar(*done, *time, console=console, transient=True, speed_estimate_period=SPEED_PERIOD_S) as bar:
+    with ProgressBar(*shown, console=console, transient=True, speed_estimate_period=SPEED_PERIOD_S) as bar:
         task = bar.add_task("Starting", total=1.0)
 
         def listen(step: str, fraction: float, message: str) -> None:  # noqa: ARG001 - the bar shows the message

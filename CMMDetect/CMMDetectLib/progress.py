@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Protocol
 
 Listener = Callable[[str, float, str], None]
 """Called with (step, fraction of the whole run, message). It ends the run by raising `CancelledError`."""
@@ -12,6 +13,13 @@ Tick = Callable[[float], None]
 """Called with the finished fraction of the current step."""
 Report = Callable[[float, str], None]
 """Called with (finished fraction, message) by a run without named steps."""
+
+
+class StepTick(Protocol):
+    """Called with the finished fraction of the current step and, if there is more to say of it, a detail."""
+
+    def __call__(self, fraction: float, detail: str = "") -> None:
+        """Report the fraction and the detail."""
 
 
 STEPS = {
@@ -37,8 +45,10 @@ class Progress:
     read 0.0 Reading
     >>> with progress.step("work") as tick:
     ...     tick(0.5)
+    ...     tick(1.0, "last part")
     work 0.25 Working
     work 0.625 Working
+    work 1.0 Working: last part
     >>> sorted(progress.seconds)
     ['read', 'work']
     """
@@ -50,16 +60,17 @@ class Progress:
         self._listener = listener
 
     @contextmanager
-    def step(self, name: str) -> Iterator[Tick]:
+    def step(self, name: str) -> Iterator[StepTick]:
         """Announce and time a step; yields the function that reports how much of it is done."""
         message, share = self._steps[name]
         whole = sum(other for _, other in self._steps.values())
         names = list(self._steps)
         before = sum(self._steps[other][1] for other in names[: names.index(name)])
 
-        def tick(fraction: float) -> None:
+        def tick(fraction: float, detail: str = "") -> None:
             if self._listener is not None:
-                self._listener(name, (before + share * fraction) / whole, message)
+                full = f"{message}: {detail}" if detail else message
+                self._listener(name, (before + share * fraction) / whole, full)
 
         tick(0.0)
         start = time.perf_counter()

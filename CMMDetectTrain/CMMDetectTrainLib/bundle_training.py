@@ -27,7 +27,7 @@ from . import distributed
 from .cases import Case, case_of_scan
 from .evaluation_set import ScanEntry, has_microbleeds
 from .json_file import read_object
-from .network_training import NetworkTraining, Reported
+from .network_training import NetworkTraining, Noted, Reported
 from .report_page import ReportFigure
 from .seen_scans import to_record
 from .simulated_cases import simulated_cases
@@ -76,6 +76,7 @@ def train_bundle(
     compute: Compute,
     listener: Listener | None = None,
     reported: Reported = lambda *_: None,
+    noted: Noted = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainedBundle:
     """Train a bundle; an interrupted training of the same plan is resumed.
@@ -87,6 +88,7 @@ def train_bundle(
     ----------
     listener : called with the progress; it may raise `CancelledError`, and nothing is lost
     reported : called after each epoch of each network
+    noted : called with lines about what is going to be trained, with which data and on which device
     should_stop : returns True to end the network's training with the best weights so far
 
     Raises
@@ -96,7 +98,7 @@ def train_bundle(
     OutputError
         If something cannot be written.
     """
-    return _Run(entries, plan, output, compute, Progress(listener, STEPS)).train(reported, should_stop)
+    return _Run(entries, plan, output, compute, Progress(listener, STEPS)).train(reported, should_stop, noted)
 
 
 def check_scans(entries: Sequence[ScanEntry], plan: TrainingPlan, tick: Tick = lambda _: None) -> None:
@@ -131,15 +133,17 @@ class _Run:
         self.work = work_folder(output)
         self.voxel = plan.voxel_after(self.start)
 
-    def train(self, reported: Reported, should_stop: Callable[[], bool]) -> TrainedBundle:
+    def train(self, reported: Reported, should_stop: Callable[[], bool], noted: Noted) -> TrainedBundle:
         plan = self.plan
-        training = NetworkTraining(plan, self.start, self.compute, self.work, self.progress, reported, should_stop)
+        followed = self.progress, reported, should_stop, noted
+        training = NetworkTraining(plan, self.start, self.compute, self.work, *followed)
         subjects = {entry.subject for entry in self.entries}
         check_subjects(len(subjects))
         check_validating(plan.validation_subjects, subjects)
         distributed.from_first(self._claim)
         scans, simulated = self._scan_cases(), self._simulated_cases()
         split = split_cases(scans, simulated, plan.validation_share, plan.seed, plan.validation_subjects)
+        self._note(split, scans, training)
         networks = training.run(split)
         description = self._describe(split, scans, training)
         with self.progress.step("validation") as tick:
@@ -187,14 +191,16 @@ class _Run:
         with self.progress.step("simulation") as tick:
             return distributed.from_first(lambda: simulated_cases(shelves, *ordered, voxel=self.voxel, tick=tick))
 
+    def _note(self, split: SplitCases, scans: Sequence[Case], training: NetworkTraining) -> None:
+        """Say what was read and what is trained, before the first epoch, which may take long."""
+        validating = [case for case in scans if case.subject in split.subjects]
+        training.noted(f"Training: {_learnt_from(split, scans)}. Validation: {_numbers_of(validating)}")
+        other = f", of the student {training.student_width}" if training.student_width != training.width else ""
+        device = ", ".join(self.compute.describe().values())
+        training.noted(f"Networks: {', '.join(self.plan.networks)}; width {training.width}{other}; on {device}")
+
     def _describe(self, split: SplitCases, scans: Sequence[Case], training: NetworkTraining) -> BundleDescription:
-        learnt = [case for case in scans if case.subject not in split.subjects]
-        # labels below 1 are background or microbleeds that are not visible
-        lesions = sum(int((np.unique(case.labels) > 0).sum()) for case in learnt)
-        of_subjects = f"{counted(len(learnt), 'scan')} of {counted(len({case.subject for case in learnt}), 'subject')}"
-        text = f"{of_subjects} with {counted(lesions, 'microbleed')}"
-        if simulated := len(split.training) - len(learnt):
-            text += f"; {simulated} simulated patches"
+        text = _learnt_from(split, scans)
         if self.start:
             text += f"; fine-tuned from {self.start.description.name} {self.start.description.version}"
         return BundleDescription(
@@ -252,6 +258,21 @@ class _Run:
             return []
         features = feature_figure(cast(Student, student), training.validation_candidates, self.plan.seed)
         return [loss_figure(training.curves), *([features] if features else [])]
+
+
+def _learnt_from(split: SplitCases, scans: Sequence[Case]) -> str:
+    """Say how many scans, microbleeds and simulated patches the networks learn from."""
+    learnt = [case for case in scans if case.subject not in split.subjects]
+    simulated = len(split.training) - len(learnt)
+    return _numbers_of(learnt) + (f"; {simulated} simulated patches" if simulated else "")
+
+
+def _numbers_of(cases: Sequence[Case]) -> str:
+    """Say of how many subjects, and with how many microbleeds, the scans are."""
+    # labels below 1 are background or microbleeds that are not visible
+    lesions = sum(int((np.unique(case.labels) > 0).sum()) for case in cases)
+    of_subjects = f"{counted(len(cases), 'scan')} of {counted(len({case.subject for case in cases}), 'subject')}"
+    return f"{of_subjects} with {counted(lesions, 'microbleed')}"
 
 
 def _put_in_place(finished: Path, output: Path, replaced: Path) -> None:

@@ -31,10 +31,15 @@ def add_brain_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--brain-masks", action="store_true", help=BRAIN_MASKS)
 
 
-def tell_epoch(network: str, record: EpochRecord) -> None:
-    """Print a finished epoch of a training as one line, once for all processes."""
+def tell_note(line: str) -> None:
+    """Print a line about a training that begins, once for all processes."""
     from . import distributed
 
     if distributed.is_first():
-        losses = f"loss {record.training_loss:.4f}, validation {record.validation_loss:.4f}"
-        tell(f"{network} epoch {record.epoch + 1}: {losses}, {record.seconds:.0f} s")
+        tell(line)
+
+
+def tell_epoch(network: str, record: EpochRecord) -> None:
+    """Print a finished epoch of a training as one line, once for all processes."""
+    losses = f"loss {record.training_loss:.4f}, validation {record.validation_loss:.4f}"
+    tell_note(f"{network} epoch {record.epoch + 1}: {losses}, {record.seconds:.0f} s")

@@ -14,7 +14,7 @@ from CMMDetectLib.cli import OneLineParser, add_compute_options, progress_bar, t
 from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.errors import InputError
 
-from .command_options import add_brain_options, add_modality_option, add_subjects_option, tell_epoch
+from .command_options import add_brain_options, add_modality_option, add_subjects_option, tell_epoch, tell_note
 from .command_texts import DATASET, STARTED_AGAIN, explained
 from .extras import training_packages
 from .train_command import add_training_options, plan_of
@@ -170,7 +170,7 @@ def _run(
     from .experiments import REPORT, ROWS, Bench, RowTable
 
     output = Path(options.output)
-    with distributed.joined(), progress_bar() if distributed.is_first() else nullcontext() as listener:
+    with distributed.joined(), progress_bar(steady=False) if distributed.is_first() else nullcontext() as listener:
         if distributed.is_first():
             tell(*notes)
         bench = Bench(
@@ -181,6 +181,7 @@ def _run(
             given_brain=options.brain_masks,
             listener=listener,
             reported=tell_epoch,
+            noted=tell_note,
             parts=parts,
         )
         experiment(bench)

@@ -139,6 +139,7 @@ class Bench:
     brain_extraction, given_brain : as in `evaluation.evaluate_dataset`
     listener : called with the progress
     reported : called after each epoch of each training
+    noted : called with lines about what is going to be trained
     parts : total number of trainings and evaluations
     begun : titles of those begun so far
     """
@@ -150,6 +151,7 @@ class Bench:
     given_brain: bool = False
     listener: Listener | None = None
     reported: Callable[[str, EpochRecord], None] = lambda *_: None
+    noted: Callable[[str], None] = lambda _: None
     parts: int = 1
     begun: list[str] = field(default_factory=list)
 
@@ -181,6 +183,7 @@ class Bench:
             self.compute,
             self.part(f"Training {name}"),
             lambda network, record: self.reported(f"{name} {network}", record),
+            lambda line: self.noted(f"{name} {line}"),
         )
 
     def reuse(self, source: str, target: str, networks: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -22,10 +23,13 @@ from .patches import CLASSIFIER_PATCH_VOX, Place, Sampling, SplitPlaces
 from .splits import SplitCases, split_grid
 from .tasks import detector_task, restrict_channels, start_from_detector, teacher_task
 from .training import EpochRecord, Task, Watch, fit
+from .training_estimate import TimeLeft
 from .training_plan import NETWORKS, TrainingPlan
 
 Network = TypeVar("Network", CandidateDetector, Teacher, Student)
 Reported = Callable[[str, EpochRecord], None]
+Noted = Callable[[str], None]
+"""Called with a line about what is going to be trained."""
 
 
 class NetworkTraining:
@@ -51,9 +55,10 @@ class NetworkTraining:
         progress: Progress,
         reported: Reported,
         should_stop: Callable[[], bool],
+        noted: Noted = lambda _: None,
     ) -> None:
         self.plan, self.start, self.compute, self.work = plan, start, compute, work
-        self.progress, self.reported, self.should_stop = progress, reported, should_stop
+        self.progress, self.reported, self.should_stop, self.noted = progress, reported, should_stop, noted
         self.width, self.student_width = _widths(plan, start)
         self.voxel = plan.voxel_after(start)
         self.small_shape = self.voxel.patch_shape(CLASSIFIER_PATCH_VOX)
@@ -129,15 +134,22 @@ class NetworkTraining:
         return places
 
     def _fit(self, task: Task) -> None:
+        schedule = self.plan.schedule_of(task.name)
+        left = TimeLeft({}, schedule.epochs)
+
+        def progressed(fraction: float, epoch: str) -> None:
+            minutes = math.ceil(left.seconds() / 60)
+            tick(fraction, f"{epoch}, at most {minutes} min more" if minutes else epoch)
+
+        def finished(record: EpochRecord) -> None:
+            left.finished(task.name, record)
+            self.reported(task.name, record)
+
+        drawn, validating = len(task.draw(0)), len(task.validation)  # type: ignore[arg-type]
+        self.noted(f"{task.name}: {drawn} patches an epoch, {validating} to validate with")
         with self.progress.step(task.name) as tick:
-            watch = Watch(
-                progressed=lambda fraction, _: tick(fraction),
-                finished=lambda record: self.reported(task.name, record),
-                should_stop=self.should_stop,
-            )
-            self.curves[task.name] = fit(
-                task, self.plan.schedule_of(task.name), self.compute, self.work / task.name, watch
-            )
+            watch = Watch(progressed, finished, self.should_stop)
+            self.curves[task.name] = fit(task, schedule, self.compute, self.work / task.name, watch)
 
 
 def _widths(plan: TrainingPlan, start: ModelBundle | None) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from CMMDetectLib.file_names import check_there
 from CMMDetectLib.scan import name_of
 from CMMDetectLib.wording import counted
 
-from .command_options import add_brain_options, add_modality_option, add_subjects_option, tell_epoch
+from .command_options import add_brain_options, add_modality_option, add_subjects_option, tell_epoch, tell_note
 from .command_texts import DATASET, explained
 from .extras import training_packages
 from .seeds import check_seed
@@ -213,8 +213,8 @@ def _train(options: argparse.Namespace) -> None:
         if distributed.is_first():
             tell(*notes)
         compute = choose_compute(options.device, options.precision)
-        with progress_bar() if distributed.is_first() else nullcontext() as listener:
-            trained = train_bundle(entries, plan, output, compute, listener, tell_epoch)
+        with progress_bar(steady=False) if distributed.is_first() else nullcontext() as listener:
+            trained = train_bundle(entries, plan, output, compute, listener, tell_epoch, tell_note)
         if distributed.is_first():
             _tell_result(trained, output)
 

@@ -246,9 +246,7 @@ class _Training:
             self._save()
         done = (self.state.epoch + self.state.step / steps) / self.schedule.epochs
         try:
-            self.watch.progressed(
-                done, f"{self.task.name}, epoch {self.state.epoch + 1} of {self.schedule.epochs} at most"
-            )
+            self.watch.progressed(done, f"epoch {self.state.epoch + 1} of up to {self.schedule.epochs}")
         except BaseException:
             self._save()
             raise
@@ -259,25 +257,21 @@ class _Training:
         distributed.equalize_buffers(judged)
         judged.eval()
         patches = self.task.validation
-        total, count = 0.0, 0
+        total, count, started = 0.0, 0, time.monotonic()
         for batch in self._batches(patches, self._validation_steps(len(patches))):  # type: ignore[arg-type]
             size = len(batch[0])
             total += size * float(self._loss(judged, batch))
             count += size
             self._report(self.state.step)
+        self.state.seconds += time.monotonic() - started
         total, all_patches = distributed.summed([total, float(count)], self.compute)
         return self._checked(total / all_patches)
 
     def _close_epoch(self, validation_loss: float) -> None:
         state = self.state
         total, steps = distributed.summed([state.loss_sum, float(state.step)], self.compute)
-        record = EpochRecord(
-            state.epoch,
-            total / steps,
-            validation_loss,
-            self.schedule.rate(state.epoch),
-            round(state.seconds, 2),
-        )
+        rate = self.schedule.rate(state.epoch)
+        record = EpochRecord(state.epoch, total / steps, validation_loss, rate, round(state.seconds, 2))
         state.history.append(record)
         if validation_loss < state.best_loss:
             state.best_loss, state.best_epoch = validation_loss, state.epoch

@@ -42,6 +42,7 @@ STEPS = {
     "comparison": ("Comparing with the old model on subjects that were held back", 10.0),
 }
 CLASSICAL = "the classical method"
+Noted = Callable[[str], None]
 Reported = Callable[[str, "EpochRecord", float], None]
 """Called with (network, its epoch, upper limit of the seconds left)."""
 
@@ -90,6 +91,7 @@ def run_training(
     listener: Listener | None = None,
     reported: Reported = lambda *_: None,
     should_stop: Callable[[], bool] = lambda: False,
+    noted: Noted = lambda _: None,
 ) -> TrainingResult:
     """Train a bundle and compare it with the old one; an interrupted run of the same job is resumed.
 
@@ -98,6 +100,7 @@ def run_training(
     listener : called with the progress; if it raises `CancelledError`, the training can be resumed later
     reported : called with each finished epoch
     should_stop : returns True to end the training with the best weights so far
+    noted : called with lines about what is going to be trained
 
     Raises
     ------
@@ -121,7 +124,7 @@ def run_training(
 
     with progress.step("training"):
         plan = job.plan(prepared.roles.validation)
-        train_bundle(entries, plan, output, compute, _part(listener, "training"), tell, should_stop)
+        train_bundle(entries, plan, output, compute, _part(listener, "training"), tell, noted, should_stop)
     comparison = None
     if prepared.entries["test"]:
         with progress.step("comparison") as tick:

@@ -40,7 +40,7 @@ def _train(job: TrainingJob, path: Path) -> dict[str, Any]:
     from .training_run import run_training
 
     reporter = _Reporter(path)
-    result = run_training(job, reporter.listen, reporter.report, beside(path, STOP).exists)
+    result = run_training(job, reporter.listen, reporter.report, beside(path, STOP).exists, reporter.note)
     files = {"bundle": str(result.bundle), "report": str(result.bundle / "validation" / "report.html")}
     if result.comparison is None:
         return {"files": files}
@@ -72,6 +72,10 @@ class _Reporter:
             raise CancelledError
         self._progress = progress
         say(stage, progress, message)
+
+    def note(self, line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
 
     def report(self, network: str, record: EpochRecord, seconds_left: float) -> None:
         epoch = {

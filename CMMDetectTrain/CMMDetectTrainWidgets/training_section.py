@@ -50,6 +50,7 @@ class TrainingSection:
         self._folder = None
         self._unfinished = []
         self._epochs = []
+        self._step = None
         self._secondsLeft = None
         self._estimated = None
         self._curves = Plot(_("Loss curves"), _("epoch"), _("loss"))
@@ -245,7 +246,7 @@ class TrainingSection:
             ui.trainingStepLabel.setText(str(error))
             self._dropFolder()
             return
-        self._job, self._secondsLeft = job, None
+        self._job, self._step, self._secondsLeft = job, None, None
         ui.trainingLogTextEdit.clear()
         ui.trainingProgressBar.setValue(0)
         ui.trainingProgressBar.setVisible(True)
@@ -276,11 +277,14 @@ class TrainingSection:
             self._epochs = [*known, news]
             self._secondsLeft = news["seconds_left"]
             self._drawCurves(news["network"])
+        elif news["stage"] != self._step:
+            # the time left that was told before is not that of a network that ended early
+            self._step, self._secondsLeft = news["stage"], None
         self._ui.trainingProgressBar.setValue(round(1000 * news["progress"]))
         text = news["message"]
         if self._secondsLeft:
             left = readable_range(self._secondsLeft, self._secondsLeft)
-            text = _("{step} (training: at most {left} left)").format(step=text, left=left)
+            text = _("{step} (all networks: at most {left})").format(step=text, left=left)
         self._ui.trainingStepLabel.setText(text)
 
     def _drawCurves(self, only=None):

@@ -106,6 +106,17 @@ def test_steps_named_like_markup_are_shown_as_they_are(capsys, monkeypatch):
     assert "run[final] a[/b]" in capsys.readouterr().err
 
 
+def test_no_time_left_is_guessed_where_steps_take_unlike_times(capsys, monkeypatch):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    message = "Training the teacher: epoch 14 of up to 100, at most 999 min more"
+    with progress_bar(steady=False) as listener:
+        listener("teacher", 0.5, message)
+    shown = capsys.readouterr().err
+    assert f"{message} " in shown and "0:00:0" in shown
+    assert "left" not in shown and "%" not in shown
+
+
 def cmmdetect(*options: str, **streams: Any) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
     command = [sys.executable, "-m", "CMMDetectTrainLib.cli", *options]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from torch.utils.data import TensorDataset
 from CMMDetectLib.devices import Compute
 from CMMDetectLib.errors import CancelledError, InputError, OutputError
 from CMMDetectLib.networks import CandidateDetector
+from CMMDetectTrainLib import training
 from CMMDetectTrainLib.augmentation import NONE
 from CMMDetectTrainLib.patches import PatchSet, Sampling, SplitPlaces, draw_epoch, grid_places
 from CMMDetectTrainLib.tasks import detector_task, restrict_channels
@@ -251,7 +253,20 @@ def test_progress_is_told_to_the_end(tmp_path):
     fractions = [fraction for fraction, _ in told]
     assert fractions == sorted(fractions)
     assert fractions[0] == pytest.approx(1 / 12) and fractions[-1] == pytest.approx(1)
-    assert told[0][1] == "student, epoch 1 of 3 at most"
+    assert told[0][1] == "epoch 1 of up to 3"
+
+
+def test_the_time_of_an_epoch_is_that_of_training_and_validation(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    task = candidate_task(tmp_path, new_student())
+
+    def slow_loss(network, batch):
+        now[0] += 1.0 if network.training else 10.0
+        return task.loss(network, batch)
+
+    epoch = fit(replace(task, loss=slow_loss), replace(QUICK, epochs=1), CPU, tmp_path / "work")[0]
+    assert epoch.seconds == 4 * 1.0 + 10.0
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])

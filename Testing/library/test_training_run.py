@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from CMMDetectLib.bundle import read_bundle
+from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.errors import CancelledError, InputError, OutputError
 from CMMDetectLib.job import DetectionJob, run_job
 from CMMDetectLib.scan import read_labels, read_scan, write_image
@@ -57,11 +58,15 @@ def trained(dataset: Path, known: Path, tmp_path_factory: pytest.TempPathFactory
     job = tiny_job(dataset, folder / "site", start=str(known), old=str(known))
     told: list[tuple[str, float, str]] = []
     epochs: list[tuple[str, int, float]] = []
+    notes: dict[str, int] = {}
     write_job(job)
     result = run_training(
-        job, lambda *news: told.append(news), lambda name, record, left: epochs.append((name, record.epoch, left))
+        job,
+        lambda *news: told.append(news),
+        lambda name, record, left: epochs.append((name, record.epoch, left)),
+        noted=lambda line: notes.update({line: len(epochs)}),
     )
-    return SimpleNamespace(job=job, told=told, epochs=epochs, result=result)
+    return SimpleNamespace(job=job, told=told, epochs=epochs, notes=notes, result=result)
 
 
 @pytest.fixture
@@ -107,6 +112,23 @@ def test_progress_rises_from_reading_to_comparing_and_every_epoch_tells_the_time
         (name, epoch) for name in ("detector", "teacher", "student") for epoch in (0, 1)
     ]
     assert trained.epochs[0][2] > 0 and trained.epochs[-1][2] == 0
+
+
+def test_every_network_says_which_epoch_it_is_in_and_how_long_it_takes_at_most(trained):
+    messages = {message for _, _, message in trained.told}
+    for what in ("stage 1", "the teacher", "the student"):
+        assert f"Training {what}: epoch 1 of up to 2" in messages
+        assert f"Training {what}: epoch 2 of up to 2, at most 1 min more" in messages
+
+
+def test_what_is_trained_with_which_data_is_said_before_the_first_epoch(trained):
+    before = [line for line, epochs in trained.notes.items() if not epochs]
+    assert before == [
+        "Training: 2 scans of 2 subjects with 3 microbleeds. Validation: 1 scan of 1 subject with 2 microbleeds",
+        f"Networks: detector, teacher, student; width 2; on {', '.join(choose_compute('cpu').describe().values())}",
+        "detector: 8 patches an epoch, 2 to validate with",
+    ]
+    assert list(trained.notes.values()) == [0, 0, 0, 2, 4]
 
 
 def test_working_files_go_when_all_is_done(trained):

@@ -17,6 +17,7 @@ from train_steps import (
     wait_for_training,
 )
 
+import slicer_host
 from CMMDetectLib.bundle import read_bundle
 from CMMDetectTrainLib.case_list import CaseStatus, read_cases, set_status
 from CMMDetectTrainLib.training_job import TrainingJob, unfinished_jobs, write_job
@@ -204,6 +205,40 @@ def test_a_training_whose_data_set_has_changed_is_refused_in_words_of_the_panel(
     click(ready.ui.resumeButton)
     wait_for_training(ready)
     assert ready.ui.trainingStepLabel.text.endswith("discard it, or choose another name")
+
+
+TELLING = """
+import json, pathlib, sys, time
+def say(stage, message, **more):
+    print(json.dumps({"stage": stage, "progress": 0.3, "message": message, **more}), flush=True)
+losses = {"training_loss": 1.0, "validation_loss": 1.0}
+print("Training: 2 scans", flush=True)
+say("detector", "Training stage 1: epoch 1 of up to 9")
+say("epoch", "detector, epoch 1", network="detector", epoch=1, seconds_left=600.0, **losses)
+say("detector", "Training stage 1: epoch 2 of up to 9")
+asked, wanted = pathlib.Path(sys.argv[1] + ".stop"), pathlib.Path(sys.argv[1] + ".cancel")
+while not wanted.exists():
+    if asked.exists():
+        asked.unlink()
+        say("validation", "Choosing thresholds")
+    time.sleep(0.01)
+"""
+"""A worker that trains stage 1 until it is asked to stop, and then chooses thresholds."""
+
+
+def test_the_time_left_of_networks_goes_with_their_training(ready, folders, monkeypatch):
+    from CMMDetectTrainWidgets.training_process import TrainingProcess
+
+    monkeypatch.setattr(TrainingProcess, "_command", lambda self: (sys.executable, ["-c", TELLING, str(self._job)]))
+    start_tiny_training(ready, "told", start=folders.models / "known")
+    label = ready.ui.trainingStepLabel
+    whole = "Training stage 1: epoch 2 of up to 9 (all networks: at most about 10 minutes)"
+    slicer_host.wait_until(lambda: label.text == whole)
+    assert "Training: 2 scans" in ready.ui.trainingLogTextEdit.toPlainText()
+    click(ready.ui.stopButton)
+    slicer_host.wait_until(lambda: label.text == "Choosing thresholds")
+    click(ready.ui.pauseButton)
+    wait_for_training(ready)
 
 
 def test_too_few_cases_are_told_in_one_line(ready, folders):
