@@ -80,8 +80,8 @@ def is_dicom(path: Path) -> bool:
 
 def read_dicom_series(
     folder: Path, echo: int | None = None, may_be_phase: bool = True, series: int | None = None
-) -> sitk.Image:
-    """Read a DICOM series.
+) -> tuple[sitk.Image, bool]:
+    """Read a DICOM series; also tell whether it has several echoes.
 
     Parameters
     ----------
@@ -103,8 +103,13 @@ def read_dicom_series(
         raise InputError(f"{folder}: damaged DICOM, or of a kind that cannot be decoded; export it again") from None
 
 
-def _read(folder: Path, echo: int | None, may_be_phase: bool, series: int | None) -> sitk.Image:
-    slices = _pick_echo([_read_header(name, folder) for name in _files(folder, series)], echo, folder)
+def _read(folder: Path, echo: int | None, may_be_phase: bool, series: int | None) -> tuple[sitk.Image, bool]:
+    every = [_read_header(name, folder) for name in _files(folder, series)]
+    slices = _pick_echo(every, echo, folder)
+    return _stacked(slices, folder, may_be_phase), len(slices) < len(every)
+
+
+def _stacked(slices: list[SliceFile], folder: Path, may_be_phase: bool) -> sitk.Image:
     if not may_be_phase and all(item.is_phase for item in slices):
         raise InputError(f"{folder}: a phase image by its header; give the series of the magnitude or SWI")
     if len(slices) == 1:

@@ -189,7 +189,7 @@ def read_scan(
     ----------
     path : path of the file or folder
     modality : 'swi', 't2star' or 'qsm'; None reads it from the BIDS suffix of the name
-    echo : number of the echo, from 1, if the file holds several
+    echo : number of the echo, from 1, if there are several; it is then added to the name of the scan
     series : number of the DICOM series, from 1, if the folder holds several; it is added to the name of the scan
 
     Raises
@@ -210,17 +210,29 @@ def read_scan(
     if not modality and NO_MAGNITUDE.search(name):
         raise InputError(f"{path}: not a magnitude by its name; give the file with part-mag, or say --modality {kind}")
     if is_dicom(path):
-        image = read_dicom_series(path, echo, not kind.lesions_are_dark, series)
-        name = name if series is None else f"{name}_series-{series}"
+        image, is_one_echo = read_dicom_series(path, echo, not kind.lesions_are_dark, series)
     elif series is not None:
         raise InputError(f"{path}: --series is for a folder of DICOM files; leave it out")
     else:
-        image = read_volume(path, echo)
+        image, is_one_echo = read_volume(path, echo)
+    # otherwise the results of one would replace those of another
+    name = _name_of_echo(name, echo) if is_one_echo else name
+    name = name if series is None else f"{name}_series-{series}"
     array, affine = _array_and_affine(image)
     array = without_nan_outside(array)
     check_values(array, path)
     _check_grid(affine, path)
     return Scan(array.astype(np.float32, copy=False), affine, kind, name, path)
+
+
+def _name_of_echo(name: str, echo: int | None) -> str:
+    """Add the number of an echo to a name: before its suffix, as in BIDS, so that this still tells the modality.
+
+    >>> _name_of_echo("sub-01_run-1_T2starw", 2), _name_of_echo("patient 7", 2)
+    ('sub-01_run-1_echo-2_T2starw', 'patient 7_echo-2')
+    """
+    start, _, suffix = name.rpartition("_")
+    return f"{start}_echo-{echo}_{suffix}" if start and guess_modality(name) else f"{name}_echo-{echo}"
 
 
 def parse_modality(text: str) -> Modality:
@@ -340,7 +352,7 @@ def _read_onto(path: Path, scan: Scan, what: str) -> NDArray[Any]:
     check_there(path, f"no such file ({what})")
     if path.is_dir():
         raise InputError(f"{path}: this is a folder; give the file of the {what}")
-    array, affine = _array_and_affine(read_volume(path, is_scan=False))
+    array, affine = _array_and_affine(read_volume(path, is_scan=False)[0])
     finite_range(array, path)
     turned = _onto_grid(array, affine, scan)
     if turned is None:

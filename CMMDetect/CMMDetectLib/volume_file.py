@@ -22,8 +22,8 @@ DAMAGED = "the file is cut off or damaged; copy or convert it again"
 LARGEST_VALUE = float(np.finfo(np.float32).max)
 
 
-def read_volume(path: Path, echo: int | None = None, is_scan: bool = True) -> sitk.Image:
-    """Read a file as one 3D image of real numbers.
+def read_volume(path: Path, echo: int | None = None, is_scan: bool = True) -> tuple[sitk.Image, bool]:
+    """Read a file as one 3D image of real numbers; also tell whether the file holds several.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def _without_single_axes(image: sitk.Image) -> sitk.Image:
     return image
 
 
-def _pick_echo(image: sitk.Image, echo: int | None, path: Path) -> sitk.Image:
+def _pick_echo(image: sitk.Image, echo: int | None, path: Path) -> tuple[sitk.Image, bool]:
     size = image.GetSize()
     if 0 in size:
         raise InputError(f"{path}: {DAMAGED}")
@@ -135,12 +135,12 @@ def _pick_echo(image: sitk.Image, echo: int | None, path: Path) -> sitk.Image:
     if len(size) == 3:
         if echo not in (None, 1):
             raise InputError(f"{path}: there is no echo {echo}, this is one 3D volume")
-        return image
+        return image, False
     if echo is None:
         raise InputError(f"{path}: 4D with {size[3]} volumes; say which one with --echo 1 to --echo {size[3]}")
     if not 1 <= echo <= size[3]:
         raise InputError(f"{path}: there is no echo {echo}; choose --echo 1 to --echo {size[3]}")
-    return sitk.Extract(image, [*size[:3], 0], [0, 0, 0, echo - 1])
+    return sitk.Extract(image, [*size[:3], 0], [0, 0, 0, echo - 1]), True
 
 
 def _reading_problem(error: Exception) -> str:

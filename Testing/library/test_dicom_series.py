@@ -71,7 +71,12 @@ def test_a_series_comes_in_with_its_voxels_and_world_coordinates(tmp_path):
 def test_echo_picks_the_echo_time_in_rising_order(tmp_path):
     write_series(tmp_path / "dicom", echo_time=20.0)
     folder = write_series(tmp_path / "dicom", echo_time=9.4, array=ARRAY + 1)
-    assert np.array_equal(read_scan(folder, "swi", echo=1).array, ARRAY + 1)
+    first = read_scan(folder, "swi", echo=1)
+    assert np.array_equal(first.array, ARRAY + 1)
+    assert (first.name, read_scan(folder, "swi", echo=2, series=1).name) == (
+        "dicom_echo-1",
+        "dicom_echo-2_series-1",
+    )
     with pytest.raises(InputError, match=r"2 echo times.*--echo 1 \(9.4 ms\), --echo 2 \(20"):
         read_scan(folder, "swi")
 

@@ -19,6 +19,7 @@ from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.scan import (
     Modality,
     as_image,
+    guess_modality,
     read_scan,
     replacing,
     stem_of,
@@ -92,6 +93,15 @@ def test_nrrd_and_nifti_of_one_volume_are_the_same_scan(tmp_path):
 def test_echo_picks_one_volume_of_a_4d_file(tmp_path):
     path = save(tmp_path / "a_T2starw.nii.gz", np.stack([ARRAY, 2 * ARRAY, 3 * ARRAY], axis=-1))
     assert np.allclose(read_scan(path, echo=2).array, 2 * ARRAY)
+
+
+def test_echoes_of_one_file_have_names_of_their_own_that_still_tell_the_modality(tmp_path):
+    path = save(tmp_path / "sub-01_T2starw.nii.gz", np.stack([ARRAY, 2 * ARRAY], axis=-1))
+    scans = [read_scan(path, echo=number) for number in (1, 2)]
+    assert [scan.name for scan in scans] == ["sub-01_echo-1_T2starw", "sub-01_echo-2_T2starw"]
+    assert {guess_modality(scan.name) for scan in scans} == {Modality.T2STAR}
+    one = save(tmp_path / "sub-02_swi.nii.gz", ARRAY[..., None])
+    assert read_scan(one, echo=1).name == "sub-02_swi"
 
 
 def test_a_4d_file_with_one_volume_needs_no_echo(tmp_path):
