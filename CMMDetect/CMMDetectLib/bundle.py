@@ -34,7 +34,7 @@ Network = TypeVar("Network", bound="nn.Module")
 
 DESCRIPTION_FILE = "model.json"
 ARCHITECTURE = "shallow-unet-3d"
-FIRST_LAYER = "extractor.project.weight"
+FIRST_LAYER, FULL_LAYER = "extractor.project.weight", "extractor.at_full.0.weight"
 NETWORKS = ("detector", "student", "teacher")
 REQUIRED = ("detector", "student")
 WIDTHS = (2, 1024)
@@ -127,8 +127,12 @@ class ModelBundle:
 
         path = self.folder / weights_name(name)
         try:
+            weights = _for_all_channels(load_file(path))
+            # before a network is made of the width in model.json, which may be larger than the memory
+            if len(weights[FULL_LAYER]) != width:
+                raise KeyError(FULL_LAYER)
             network = kind(width)
-            network.load_state_dict(_for_all_channels(load_file(path)))
+            network.load_state_dict(weights)
         except (SafetensorError, RuntimeError, KeyError, IndexError):
             raise InputError(f"{path}: these are not the weights of a {name} of width {width}") from None
         return network

@@ -103,6 +103,18 @@ def test_weights_of_another_width_are_refused(small_bundle, tmp_path):
         bundle.student()
 
 
+def test_a_width_that_the_weights_do_not_have_is_refused_before_it_fills_the_memory(small_bundle, monkeypatch):
+    path = small_bundle.folder / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "width": 1024}))
+
+    def fills_the_memory(width: int) -> None:
+        raise MemoryError(width)
+
+    monkeypatch.setattr("CMMDetectLib.networks.CandidateDetector", fills_the_memory)
+    with pytest.raises(InputError, match="not the weights of a detector of width 1024"):
+        read_bundle(small_bundle.folder).detector()
+
+
 def test_a_student_can_have_a_width_of_its_own(small_bundle, tmp_path):
     networks = {"detector": small_bundle.detector(), "student": Student(8)}
     described = replace(small_bundle.description, student_width=8, pixel_mm=0.8, slice_mm=1.6)
