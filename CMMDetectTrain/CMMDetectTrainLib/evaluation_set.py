@@ -61,6 +61,7 @@ class ScanEntry:
     brain : the data set's brain mask, None if it has none
     subject : name shared by the scans of one subject
     groups : group names, such as 'modality', and the scan's values
+    original : of a copy with simulated microbleeds, the scan that they were inserted into
     """
 
     scan: Path
@@ -69,6 +70,7 @@ class ScanEntry:
     subject: str
     modality: Modality
     groups: Mapping[str, str] = field(default_factory=dict)
+    original: Path | None = None
 
     @property
     def name(self) -> str:
@@ -87,8 +89,8 @@ class ScanEntry:
 
     @cached_property
     def content(self) -> str:
-        """Checksum of the scan's voxels, whatever the file format and name; see `content_checksum`."""
-        return content_checksum(read_scan(self.scan, self.modality))
+        """Checksum of the voxels of the scan, or of its original, whatever the file format and name."""
+        return content_checksum(read_scan(self.original or self.scan, self.modality))
 
 
 def find_scans(

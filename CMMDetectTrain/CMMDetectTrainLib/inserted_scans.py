@@ -61,7 +61,8 @@ def insert_into_scans(
     protocol = Protocol("site", field_t=field_t, te_ms=TE_MS[field_t])
     copies = []
     for number, entry in enumerate(entries, 1):
-        copy = replace(entry, scan=folder / f"{entry.name}.nii.gz", labels=folder / f"{entry.name}{LABELS}.nii.gz")
+        scan, labels = folder / f"{entry.name}.nii.gz", folder / f"{entry.name}{LABELS}.nii.gz"
+        copy = replace(entry, scan=scan, labels=labels, original=entry.scan)
         if not _is_current(copy, entry):
             _write_copy(entry, folder, count, protocol, seed, brain_extraction, given_brain)
         copies.append(copy)

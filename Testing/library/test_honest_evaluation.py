@@ -9,6 +9,7 @@ from CMMDetectLib.candidates import write_json
 from CMMDetectTrainLib.case_list import CaseStatus, set_status
 from CMMDetectTrainLib.cli import main
 from CMMDetectTrainLib.evaluation_set import find_scans
+from CMMDetectTrainLib.inserted_scans import insert_into_scans
 from CMMDetectTrainLib.left_out import left_out
 from CMMDetectTrainLib.seen_scans import seen_note, seen_scans, to_record
 from training_cases import write_scan, write_start
@@ -78,6 +79,13 @@ def test_an_evaluation_on_subjects_that_the_model_was_trained_with_says_so(datas
     assert note in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "a" / "metrics.json").read_text())["notes"][0].startswith(note)
     assert seen_note(start, [first], lambda _: None) == ""
+
+
+def test_a_model_that_learnt_from_scans_with_simulated_microbleeds_has_seen_these_scans(dataset, tmp_path, start):
+    first, second = find_scans(dataset)
+    copies = insert_into_scans([second], tmp_path / "copies", 1, 3.0, 0, lambda _: None, given_brain=True)
+    write_json(start / "training.json", {"scans": to_record(copies, None)})
+    assert "trained with 1 of these 2 subjects (sub-02)" in seen_note(start, [first, second], lambda _: None)
 
 
 def test_a_model_that_was_fine_tuned_still_knows_what_it_had_learnt_from_before(dataset, tmp_path, start):
