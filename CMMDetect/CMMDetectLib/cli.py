@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -27,8 +28,23 @@ from .job import METHODS, DetectionJob, JobResult, run_job
 from .progress import Listener
 from .scan import Modality
 
+DETECT = """\
+Find the microbleeds of one scan. Written into DIR, on the scan's own voxels:
+
+  <scan>_candidates.tsv       all candidates, how far each came, measures
+  <scan>_candidates.json      columns of that table, model, settings, times
+  <scan>_microbleeds.nii.gz   label map of the final candidates
+  <scan>_probability.nii.gz   probability map of stage 1
+  <scan>_stage-*.mrk.json     candidates after each stage, for 3D Slicer"""
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130
+SCAN = """\
+scan:
+  A modality is read from the end of the name: _swi, _T2starw or _Chimap (QSM).
+  Of several echoes or DICOM series one is chosen, and named in the results:
+  sub-01_echo-2_T2starw, study_series-3.
+"""
+MODEL = "folder of a model (default: the one that comes with CMMDetect)"
 SHOWN_CANDIDATES = 20
 SPEED_PERIOD_S = 300.0
 
@@ -48,13 +64,24 @@ def make_parser() -> tuple[OneLineParser, argparse._SubParsersAction[OneLinePars
     what is said when the user ends it.
     """
     parser = OneLineParser(
-        prog="cmmdetect", description="Find cerebral microbleeds on SWI, T2*-GRE and QSM. Not a medical device."
+        prog="cmmdetect",
+        description="Find cerebral microbleeds on SWI, T2*-GRE and QSM. Not a medical device.",
+        epilog="Each command has a help of its own: cmmdetect COMMAND --help",
     )
     parser.set_defaults(interrupted="interrupted")
     parser.add_argument("--version", action="version", version=f"CMMDetect {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     _add_detect(commands)
     return parser, commands
+
+
+def explained(description: str, explanation: str = "") -> dict[str, Any]:
+    """Return the arguments of a parser with a description, and an explanation whose line breaks are kept."""
+    return {
+        "description": description,
+        "epilog": explanation,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
 
 
 def run_command(parser: OneLineParser, arguments: Sequence[str] | None = None) -> int:
@@ -147,7 +174,7 @@ def progress_bar(steady: bool = True) -> Iterator[Listener]:
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose a method and its model; named like the fields of `DetectionJob`."""
-    parser.add_argument("--model", metavar="DIR", help="folder of a model; default: the one that comes with CMMDetect")
+    parser.add_argument("--model", metavar="DIR", help=MODEL)
     methods = "paper: networks (default); classical: radial symmetry and rules, which need neither torch nor a model"
     parser.add_argument("--method", choices=METHODS, help=methods)
 
@@ -163,8 +190,8 @@ def add_compute_options(parser: argparse._ActionsContainer, device_help: str = "
 def add_scan_options(parser: argparse._ActionsContainer) -> None:
     """Add the scan and the options of `read_scan`."""
     parser.add_argument("scan", help="NIfTI or NRRD file, or a folder with a DICOM series")
-    parser.add_argument("--modality", help=f"{', '.join(Modality)}; read from a BIDS name when not given")
-    parser.add_argument("--echo", type=int, metavar="N", help="which volume of a 4D multi-echo file, from 1")
+    parser.add_argument("--modality", help=f"{', '.join(Modality)} (default: as the name ends, see below)")
+    parser.add_argument("--echo", type=int, metavar="N", help="which echo of a 4D file or DICOM series, from 1")
     parser.add_argument("--series", type=int, metavar="N", help="which of several DICOM series in a folder, from 1")
 
 
@@ -173,10 +200,10 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
     add_compute_options(parser)
     parser.add_argument(
-        "--th-detection", type=float, metavar="X", help="threshold of stage 1, 0 to 1; default: the method's own"
+        "--th-detection", type=float, metavar="X", help="threshold of stage 1, 0 to 1 (default: the method's own)"
     )
     parser.add_argument(
-        "--th-discrimination", type=float, metavar="X", help="threshold of stage 2, 0 to 1; default: the method's own"
+        "--th-discrimination", type=float, metavar="X", help="threshold of stage 2, 0 to 1 (default: the method's own)"
     )
 
 
@@ -187,21 +214,21 @@ def method_job(options: argparse.Namespace) -> DetectionJob:
 
 
 def _add_detect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
-    parser = commands.add_parser("detect", help="find the microbleeds of one scan")
+    parser = commands.add_parser("detect", help="find the microbleeds of one scan", **explained(DETECT, SCAN))
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
     add_scan_options(parser)
     parser.add_argument(
-        "--mask", metavar="FILE", help="brain mask on the scan's grid; default: from --brain-extraction"
+        "--mask", metavar="FILE", help="brain mask on the scan's grid (default: from --brain-extraction)"
     )
-    parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="default: bet")
+    parser.add_argument("--brain-extraction", choices=BRAIN_EXTRACTIONS, default="bet", help="(default: bet)")
     add_method_options(parser)
     kept = {
         "min-volume-mm3": "smallest volume that stage 3 keeps",
-        "max-ellipticity": "largest ellipticity that stage 3 keeps; 0 is round",
+        "max-ellipticity": "largest ellipticity that stage 3 keeps, 0 is round",
         "min-skull-distance-mm": "smallest distance to the edge of the brain mask that stage 3 keeps",
     }
     for name, described in kept.items():
-        parser.add_argument(f"--{name}", type=float, metavar="X", help=described)
+        parser.add_argument(f"--{name}", type=float, metavar="X", help=f"{described} (default: the method's own)")
     parser.set_defaults(run=_detect)
 
 

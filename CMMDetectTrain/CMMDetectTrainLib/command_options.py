@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 def add_modality_option(parser: argparse._ActionsContainer) -> None:
     """Add the option that restricts a data set to one modality."""
-    parser.add_argument("--modality", help=f"only these scans: {', '.join(Modality)}")
+    parser.add_argument("--modality", help=f"only scans of this one: {', '.join(Modality)} (default: all)")
 
 
 def add_subjects_option(parser: argparse._ActionsContainer) -> None:
     """Add the option that restricts a data set to some subjects."""
-    parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects")
+    parser.add_argument("--subjects", nargs="+", default=[], metavar="NAME", help="only these subjects (default: all)")
 
 
 def add_brain_options(parser: argparse._ActionsContainer) -> None:

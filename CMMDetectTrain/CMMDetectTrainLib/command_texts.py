@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
-
 STARTED_AGAIN = "interrupted; the same command goes on where it stopped"
 """What a command says that needs no --resume."""
 DATASET = """\
@@ -35,12 +32,3 @@ coordinates:
   A file without points gives an empty label map. Training and evaluation look
   for label maps named <scan>_microbleeds.nii.gz.
 """
-
-
-def explained(description: str, explanation: str = "") -> dict[str, Any]:
-    """Return the arguments of a parser with a description, and an explanation whose line breaks are kept."""
-    return {
-        "description": description,
-        "epilog": explanation,
-        "formatter_class": argparse.RawDescriptionHelpFormatter,
-    }

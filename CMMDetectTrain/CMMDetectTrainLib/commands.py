@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from CMMDetectLib.candidates import Candidate
-from CMMDetectLib.cli import OneLineParser, add_model_options, make_parser, progress_bar, run_command, tell
+from CMMDetectLib.cli import OneLineParser, add_model_options, explained, make_parser, progress_bar, run_command, tell
 from CMMDetectLib.job import DetectionJob, choose_method
 from CMMDetectLib.progress import Listener, Report
 from CMMDetectLib.scan import Modality, Scan
@@ -21,6 +21,14 @@ from .masks import add_masks
 from .simulation.protocols import PRESETS
 from .train_command import add_train
 
+DEMO = """\
+Simulate a scan with known microbleeds, detect them, and draw both in a
+picture. Scan, truth, table of candidates and picture are kept in DIR."""
+SIMULATE = """\
+Simulate heads with microbleeds and what is mistaken for them, and write for
+each its scans, their label maps (<scan>_microbleeds.nii.gz) and truth tables:
+a data set for train and evaluate. Run it again to resume after an
+interruption, or with a larger -n to add subjects."""
 Commands = argparse._SubParsersAction
 
 
@@ -37,10 +45,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_demo(commands: Commands[OneLineParser]) -> None:
-    parser = commands.add_parser("demo", help="simulate a scan, detect, compare with the truth, draw a picture")
-    parser.add_argument("-o", "--output", default="cmmdetect-demo", metavar="DIR", help="default: cmmdetect-demo")
+    parser = commands.add_parser(
+        "demo", help="simulate a scan, detect, compare with the truth, draw a picture", **explained(DEMO)
+    )
+    default = "cmmdetect-demo"
+    parser.add_argument("-o", "--output", default=default, metavar="DIR", help=f"for the files (default: {default})")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of the simulated scan (default: 1)")
-    parser.add_argument("--modality", choices=[*Modality], default=Modality.SWI, help="default: swi")
+    parser.add_argument("--modality", choices=[*Modality], default=Modality.SWI, help="(default: swi)")
     add_model_options(parser)
     parser.set_defaults(run=_demo)
 
@@ -66,7 +77,9 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _add_simulate(commands: Commands[OneLineParser]) -> None:
-    parser = commands.add_parser("simulate", help="make scans with known microbleeds: SWI, T2*, QSM of each subject")
+    parser = commands.add_parser(
+        "simulate", help="make scans with known microbleeds: SWI, T2*, QSM of each subject", **explained(SIMULATE)
+    )
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder of the data set")
     parser.add_argument("-n", "--count", type=int, default=1, metavar="N", help="number of subjects (default: 1)")
     parser.add_argument(
@@ -74,7 +87,7 @@ def _add_simulate(commands: Commands[OneLineParser]) -> None:
         nargs="+",
         default=["random"],
         metavar="NAME",
-        help=f"{', '.join(PRESETS)}, taken in turn, or random (default)",
+        help=f"{', '.join(PRESETS)} or random; several are taken in turn (default: random)",
     )
     parser.add_argument(
         "--microbleeds",
@@ -82,7 +95,7 @@ def _add_simulate(commands: Commands[OneLineParser]) -> None:
         type=_number_or_random,
         default=[None],
         metavar="N",
-        help="number in each scan, taken in turn, or random (default)",
+        help="number in each head, or random; several are taken in turn (default: random)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the data set (default: 0)")
     parser.set_defaults(run=_simulate, interrupted=STARTED_AGAIN)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from CMMDetectLib.candidates import Stage
-from CMMDetectLib.cli import OneLineParser, add_method_options, method_job, progress_bar, tell
+from CMMDetectLib.cli import OneLineParser, add_method_options, explained, method_job, progress_bar, tell
 from CMMDetectLib.file_names import check_there
 from CMMDetectLib.job import choose_method
 from CMMDetectLib.progress import Listener
@@ -18,7 +18,7 @@ from CMMDetectLib.scan import name_of
 from CMMDetectLib.wording import counted
 
 from .command_options import add_brain_options, add_modality_option, add_subjects_option
-from .command_texts import DATASET, STARTED_AGAIN, explained
+from .command_texts import DATASET, STARTED_AGAIN
 from .extras import training_packages
 from .metrics import Rule
 

@@ -10,12 +10,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from CMMDetectLib.cli import OneLineParser, add_compute_options, progress_bar, tell
+from CMMDetectLib.cli import MODEL, OneLineParser, add_compute_options, explained, progress_bar, tell
 from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.errors import InputError
 
 from .command_options import add_brain_options, add_modality_option, add_subjects_option, tell_epoch, tell_note
-from .command_texts import DATASET, STARTED_AGAIN, explained
+from .command_texts import DATASET, STARTED_AGAIN
 from .extras import training_packages
 from .train_command import add_training_options, plan_of
 
@@ -31,8 +31,9 @@ ROW_METRICS = {"tpr": "TPR", "fp_avg": "FPavg", "precision": "precision", "f1": 
 
 def add_experiment(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     """Add ``cmmdetect experiment`` to the command line."""
-    parser = commands.add_parser("experiment", help="repeat an experiment of the paper; run it again to resume")
-    kinds = parser.add_subparsers(dest="experiment", required=True, metavar="EXPERIMENT")
+    about = "repeat an experiment of the paper"
+    parser = commands.add_parser("experiment", help=about, description=_sentence(about))
+    kinds = parser.add_subparsers(title="experiments", dest="experiment", required=True, metavar="EXPERIMENT")
     _add_ablation(kinds)
     _add_cross_validation(kinds)
     _add_generalization(kinds)
@@ -63,7 +64,7 @@ def _add_generalization(kinds: argparse._SubParsersAction[OneLineParser]) -> Non
     parser = kinds.add_parser("generalization", help=about, **explained(_sentence(about), DATASET))
     parser.add_argument("datasets", nargs="+", metavar="DATASET", help="folder with scans and their label maps")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for rows and report")
-    parser.add_argument("--model", metavar="DIR", help="folder of a model; default: the one that comes with CMMDetect")
+    parser.add_argument("--model", metavar="DIR", help=MODEL)
     parser.add_argument(
         "--methods", nargs="+", choices=METHODS, default=["paper"], help="compared on the same scans (default: paper)"
     )

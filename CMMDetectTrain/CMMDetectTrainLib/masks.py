@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from CMMDetectLib import __version__
 from CMMDetectLib.candidates import sphere_diameter, write_json
-from CMMDetectLib.cli import OneLineParser, add_scan_options, tell
+from CMMDetectLib.cli import SCAN, OneLineParser, add_scan_options, explained, tell
 from CMMDetectLib.errors import InputError
 from CMMDetectLib.orientation import canonical_turn
 from CMMDetectLib.region_growing import GrowthSettings
@@ -24,7 +24,7 @@ from CMMDetectLib.tables import MISSING, write_tsv
 from CMMDetectLib.wording import counted
 
 from .annotations import Annotations, read_annotations
-from .command_texts import POINTS, explained
+from .command_texts import POINTS
 from .extras import training_packages
 from .label_map import label_map
 
@@ -75,7 +75,9 @@ class MaskFiles:
 def add_masks(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     """Add ``cmmdetect masks``."""
     usual = GrowthSettings()
-    parser = commands.add_parser("masks", help="grow the microbleeds at annotated points", **explained(MASKS, POINTS))
+    parser = commands.add_parser(
+        "masks", help="grow the microbleeds at annotated points", **explained(MASKS, f"{SCAN}\n{POINTS}")
+    )
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="label map (.nii.gz) to write")
     add_scan_options(parser)
     parser.add_argument("coordinates", help="file with the points, in one of the formats below")

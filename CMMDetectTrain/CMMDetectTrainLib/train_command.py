@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from CMMDetectLib.bundle import SHIPPED_BUNDLE
 from CMMDetectLib.channels import CHANNELS, PAPER_CHANNELS
-from CMMDetectLib.cli import OneLineParser, add_compute_options, progress_bar, tell
+from CMMDetectLib.cli import OneLineParser, add_compute_options, explained, progress_bar, tell
 from CMMDetectLib.devices import choose_compute
 from CMMDetectLib.errors import InputError, OutputError
 from CMMDetectLib.file_names import check_there
@@ -19,7 +19,7 @@ from CMMDetectLib.scan import name_of
 from CMMDetectLib.wording import counted
 
 from .command_options import add_brain_options, add_modality_option, add_subjects_option, tell_epoch, tell_note
-from .command_texts import DATASET, explained
+from .command_texts import DATASET
 from .extras import training_packages
 from .seeds import check_seed
 from .training_job import FINE_TUNING_RATE, work_folder
@@ -159,7 +159,7 @@ def _add_patches(group: argparse._ArgumentGroup) -> None:
         "--th-candidates",
         type=float,
         default=0.1,
-        metavar="P",
+        metavar="X",
         help="threshold of stage 1 for the student's training candidates; no lower one is chosen (default: 0.1)",
     )
 

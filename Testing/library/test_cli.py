@@ -373,6 +373,9 @@ def test_the_help_says_what_a_protocol_may_be_what_model_and_cutoffs_do_and_what
     assert "x, y, z (RAS mm) or i, j, k (voxel indices from 0" in told["masks"]
     for command in ("train", "evaluate"):
         assert "<scan>.nii.gz and <scan>_microbleeds.nii.gz, in folders of any depth" in told[command]
+    assert "which echo of a 4D file or DICOM series" in told["detect"] and "sub-01_echo-2_T2starw" in told["detect"]
+    for output in outputs("<scan>"):
+        assert output in told["detect"] or output.startswith("<scan>_stage-")
     assert told["detect"].count("that stage 3 keeps") == 3 and "cut-off of stage 3" not in told["detect"]
 
 
