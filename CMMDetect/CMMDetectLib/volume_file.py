@@ -137,7 +137,9 @@ def _pick_echo(image: sitk.Image, echo: int | None, path: Path) -> tuple[sitk.Im
             raise InputError(f"{path}: there is no echo {echo}, this is one 3D volume")
         return image, False
     if echo is None:
-        raise InputError(f"{path}: 4D with {size[3]} volumes; say which one with --echo 1 to --echo {size[3]}")
+        raise InputError(
+            f"{path}: 4D with {size[3]} volumes; say which one with --echo 1 to --echo {size[3]}, or save it alone"
+        )
     if not 1 <= echo <= size[3]:
         raise InputError(f"{path}: there is no echo {echo}; choose --echo 1 to --echo {size[3]}")
     return sitk.Extract(image, [*size[:3], 0], [0, 0, 0, echo - 1]), True

@@ -20,7 +20,7 @@ from CMMDetectLib.networks import Student
 from CMMDetectLib.postprocessing import CutOffs
 from CMMDetectLib.progress import Listener, Progress, Tick
 from CMMDetectLib.results import prepare_folder
-from CMMDetectLib.scan import guess_modality
+from CMMDetectLib.scan import guess_modality, read_mask, read_scan
 from CMMDetectLib.wording import counted
 
 from . import distributed
@@ -110,13 +110,15 @@ def check_scans(entries: Sequence[ScanEntry], plan: TrainingPlan, tick: Tick = l
     Raises
     ------
     InputError
-        If a scan or its labels cannot be read, there are no such microbleeds, or a scan occurs under the names of two
-        subjects.
+        If a scan, its labels or its brain mask cannot be used, there are no such microbleeds, or a scan occurs under
+        the names of two subjects.
     """
     bearing = set()
     for number, entry in enumerate(entries, 1):
         if has_microbleeds(entry):
             bearing.add(entry.subject)
+        if plan.given_brain and entry.brain:
+            read_mask(entry.brain, read_scan(entry.scan, entry.modality))
         tick(number / len(entries))
     # simulated patches bring microbleeds of their own
     if not plan.simulated_patches or not plan.validation_subjects:

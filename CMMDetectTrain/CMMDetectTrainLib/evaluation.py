@@ -9,6 +9,9 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from CMMDetectLib.candidates import Candidate, Stage, write_json
 from CMMDetectLib.detector import Detector
 from CMMDetectLib.errors import InputError
@@ -44,9 +47,9 @@ def evaluate_dataset(
 ) -> list[ScanRecord]:
     """Detect in every scan and compare the candidates with the truth.
 
-    Each scan's record is written to ``scans/`` in the output folder as soon as it is known. A scan with a record is
-    not detected again unless its files or its modality have changed, so an interrupted evaluation resumes where it
-    stopped.
+    All scans are read first, so that a file that cannot be used is reported before hours of work. Each scan's record
+    is written to ``scans/`` in the output folder as soon as it is known. A scan with a record is not detected again
+    unless its files or its modality have changed, so an interrupted evaluation resumes where it stopped.
 
     Parameters
     ----------
@@ -65,21 +68,46 @@ def evaluate_dataset(
     run = {"rules": RULES, **method.describe(), "settings": asdict(method.settings), "brain": brain}
     claim(output / "run.json", run, "an evaluation of another method or other settings, or by older rules")
     detector = Detector(method, brain_extraction)
+    paths = {entry.name: output / "scans" / f"{entry.name}.json" for entry in entries}
+    known = {entry.name: _current_record(paths[entry.name], entry, given_brain) for entry in entries}
+    for entry in entries:
+        if known[entry.name] is None:
+            _tell(listener, "Reading the scans")
+            _read(entry, given_brain)
     records = []
     for number, entry in enumerate(entries):
-        path = output / "scans" / f"{entry.name}.json"
-        record = read_record(path) if path.exists() else None
-        if record is None or not _is_current(record, entry, given_brain):
+        record = known[entry.name]
+        if record is None:
             progress = Progress(_share_of(listener, entry.name, number, len(entries)))
             record = evaluate_scan(entry, detector, given_brain, progress)
-            write_json(path, asdict(record))
+            write_json(paths[entry.name], asdict(record))
         # the table of participants may have been written since
         records.append(replace(record, subject=entry.subject, groups={**record.groups, **entry.groups}))
     return records
 
 
-def _is_current(record: ScanRecord, entry: ScanEntry, given_brain: bool) -> bool:
-    return record.sha256 == entry.checksums(given_brain) and record.groups.get("modality") == entry.modality
+def _current_record(path: Path, entry: ScanEntry, given_brain: bool) -> ScanRecord | None:
+    """Return the record of a scan; None if there is none, or if files or modality have changed since."""
+    if not path.exists():
+        return None
+    record = read_record(path)
+    same = record.sha256 == entry.checksums(given_brain) and record.groups.get("modality") == entry.modality
+    return record if same else None
+
+
+def _read(
+    entry: ScanEntry, given_brain: bool
+) -> tuple[Scan, NDArray[np.bool_] | None, tuple[Lesion, ...], IntArray, tuple[IntArray, list[str]] | None]:
+    """Return a scan, its brain mask, lesions, their labels, and known mimics."""
+    scan = read_scan(entry.scan, entry.modality)
+    mask = read_mask(entry.brain, scan) if given_brain and entry.brain else None
+    lesions, labels = read_lesions(entry, scan)
+    return scan, mask, lesions, labels, read_mimics(entry, scan)
+
+
+def _tell(listener: Listener | None, message: str) -> None:
+    if listener is not None:
+        listener("reading", 0.0, message)
 
 
 def evaluate_scan(entry: ScanEntry, detector: Detector, given_brain: bool, progress: Progress) -> ScanRecord:
@@ -87,10 +115,7 @@ def evaluate_scan(entry: ScanEntry, detector: Detector, given_brain: bool, progr
     start = time.perf_counter()
     sha256 = entry.checksums(given_brain)
     with progress.step("reading"):
-        scan = read_scan(entry.scan, entry.modality)
-        mask = read_mask(entry.brain, scan) if given_brain and entry.brain else None
-        lesions, labels = read_lesions(entry, scan)
-        mimics = read_mimics(entry, scan)
+        scan, mask, lesions, labels, mimics = _read(entry, given_brain)
     findings: tuple[Finding, ...] = ()
     brain = problem = None
     try:

@@ -66,7 +66,7 @@ def add_train(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     parser.add_argument("--networks", nargs="+", metavar="NAME", help="train only these: detector, teacher, student")
     parser.add_argument("--no-distillation", action="store_true", help="train the student without the teacher")
     add_training_options(parser, fine_tunes=True)
-    parser.set_defaults(run=_train, interrupted="interrupted; the same command with --resume goes on")
+    parser.set_defaults(run=_train)
 
 
 def add_training_options(parser: argparse.ArgumentParser, fine_tunes: bool = False) -> None:
@@ -196,6 +196,16 @@ def _add_by_network(group: argparse._ArgumentGroup, name: str, default: int, wha
 
 
 def _train(options: argparse.Namespace) -> None:
+    try:
+        _train_bundle(options)
+    except KeyboardInterrupt:
+        # before the scans are checked there is nothing to resume, and the option would be refused
+        if work_folder(Path(options.output)).exists():
+            options.interrupted = "interrupted; the same command with --resume goes on"
+        raise
+
+
+def _train_bundle(options: argparse.Namespace) -> None:
     with training_packages("train"):
         from . import distributed
         from .bundle_training import train_bundle

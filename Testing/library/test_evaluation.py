@@ -147,6 +147,15 @@ def test_an_evaluation_goes_on_where_it_stopped(dataset, evaluated, tmp_path, mo
     assert json.loads((output / "metrics.json").read_text()) == json.loads((evaluated / "metrics.json").read_text())
 
 
+def test_a_scan_that_cannot_be_read_is_named_before_any_other_is_evaluated(dataset, tmp_path, capsys):
+    damaged = shutil.copytree(dataset, tmp_path / "set")
+    last = sorted(damaged.rglob("*_swi.nii.gz"))[-1]
+    last.write_bytes(last.read_bytes()[:2000])
+    assert evaluate(damaged, "-o", tmp_path / "out") == EXIT_INPUT
+    assert f"{last}: the file is cut off or damaged" in capsys.readouterr().err
+    assert not list((tmp_path / "out" / "scans").iterdir())
+
+
 def test_a_scan_whose_files_changed_is_evaluated_again(dataset, evaluated, tmp_path):
     changed, output = tmp_path / "set", tmp_path / "again"
     shutil.copytree(dataset, changed)

@@ -234,12 +234,33 @@ def test_a_label_map_that_cannot_be_used_is_named_before_any_scan_is_prepared(sm
 @pytest.mark.parametrize(("command", "hint"), [("train", "the same command with --resume"), ("evaluate", "the same")])
 def test_who_interrupts_long_work_is_told_how_it_goes_on(small_set, tmp_path, capsys, monkeypatch, command, hint):
     def interrupt(*_):
+        work_folder(tmp_path / "made").mkdir(exist_ok=True)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("CMMDetectTrainLib.evaluation.evaluate_dataset", interrupt)
     monkeypatch.setattr(bundle_training, "train_bundle", interrupt)
     assert main([command, str(small_set), "-o", str(tmp_path / "made")]) == EXIT_INTERRUPTED
     assert capsys.readouterr().err.startswith(f"cmmdetect: interrupted; {hint}")
+
+
+def test_who_interrupts_a_training_before_it_has_begun_is_not_told_to_resume_it(
+    small_set, tmp_path, capsys, monkeypatch
+):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bundle_training, "check_twins", interrupt)
+    assert main(["train", str(small_set), "-o", str(tmp_path / "made")]) == EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "cmmdetect: interrupted\n"
+    assert not work_folder(tmp_path / "made").exists()
+
+
+def test_a_brain_mask_that_cannot_be_used_is_named_before_any_scan_is_prepared(small_set, tmp_path, capsys):
+    image = nib.load(small_set / "sub-02_swi_brain.nii.gz")
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), small_set / "sub-02_swi_brain.nii.gz")
+    assert main(["train", str(small_set), "-o", str(tmp_path / "made"), "--brain-masks"]) == EXIT_INPUT
+    assert "sub-02_swi_brain.nii.gz: the brain mask is empty" in capsys.readouterr().err
+    assert not work_folder(tmp_path / "made").exists()
 
 
 def test_a_begun_training_is_not_begun_again_by_mistake(small_set, tmp_path, capsys):
