@@ -1,12 +1,14 @@
-"""What a volume's values tell of it that its name does not: a phase, a projection, intensities with an offset.
+"""What a volume's values tell of it that its name does not: another contrast, a projection, an offset of intensities.
 
-Scanners export phase and minimum intensity projection beside the SWI, with whole numbers from 0 as it has, and
-conversions shift intensities. Nothing of this is seen in a header of NIfTI.
+Scanners export phase and minimum intensity projection beside the SWI, with whole numbers from 0 as it has; programs
+make inverted images and susceptibility maps of it, and conversions shift intensities. Nothing of this is seen in a
+header of NIfTI.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
@@ -30,6 +32,8 @@ TISSUE = 0.4
 """Of the 98th percentile: what is darker may be equal in any image, as voids are."""
 LARGEST_BRAIN_ML = 2500.0
 """A larger volume shows more than brain, and something dark in it."""
+AIR_OF_MAGNITUDE, AIR_OF_INVERSION = 0.3, 1.2
+"""Signal of air in parts of the brain's, below which a head is of a magnitude, and above which it is inverted."""
 OFFSET = 0.2
 """Darkest voxels of a head, in parts of the 98th percentile, from which they are not those of a magnitude."""
 
@@ -114,6 +118,61 @@ def _equal_to_next(array: FloatArray, tissue: float, axis: int) -> float:
     judged = lines[1:] > tissue
     equal = (lines[1:] == lines[:-1])[judged]
     return float(equal.mean()) if equal.size else 0.0
+
+
+def check_contrast(scan: Scan) -> None:
+    """Refuse a head whose air is as bright as it is on no image of its modality.
+
+    Parameters
+    ----------
+    scan : not stripped, with its slices along the last axis
+
+    Raises
+    ------
+    InputError
+        If SWI or T2* is inverted, or a magnitude is given for QSM.
+    """
+    if scan.array.size * float(np.prod(scan.spacing_mm)) / 1000 <= LARGEST_BRAIN_ML:
+        return
+    corners, brain = _air_and_brain(scan.array)
+    if scan.modality.lesions_are_dark and min(corners) > AIR_OF_INVERSION * brain > 0:
+        raise InputError(
+            f"{scan.path or scan.name}: air is brighter than the brain, as in an inverted image or a map of R2*; "
+            "give the magnitude or SWI as the scanner made it"
+        )
+    is_magnitude = max(corners) < AIR_OF_MAGNITUDE * brain and float(scan.array.min()) >= 0
+    if not scan.modality.lesions_are_dark and is_magnitude:
+        raise InputError(
+            f"{scan.path or scan.name}: air is darker than the brain and nothing is below 0, as in a magnitude; "
+            "give the susceptibility map, or say --modality swi or --modality t2star"
+        )
+
+
+def check_modality(scan: Scan) -> None:
+    """Refuse a scan in which no brain is found because it has another modality than was said.
+
+    Raises
+    ------
+    InputError
+        As `check_contrast`; or if susceptibility is given for SWI or T2*.
+    """
+    check_contrast(scan)
+    if scan.modality.lesions_are_dark:
+        try:
+            check_magnitude(scan.array[scan.array != 0])
+        except InputError as error:
+            raise InputError(f"{scan.path or scan.name}: {error}") from None
+
+
+def _air_and_brain(array: FloatArray) -> tuple[list[float], float]:
+    """Return the median signal in each corner of the slices, and the upper quartile in the middle.
+
+    The latter is the brain's even where a view that reaches far above it has air in half of its middle.
+    """
+    ends = [(slice(size // 10 + 1), slice(-(size // 10 + 1), None)) for size in array.shape[:2]]
+    corners = [float(np.median(array[ij])) for ij in product(*ends)]
+    middle = array[tuple(slice(size // 4, size - size // 4) for size in array.shape)]
+    return corners, float(np.percentile(middle, 75))
 
 
 def without_offset(scan: Scan) -> Scan:

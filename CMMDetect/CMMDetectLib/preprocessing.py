@@ -14,7 +14,14 @@ from .brain_extraction import extract_brain
 from .errors import InputError
 from .head_grid import HEAD_MM, WORK_MM, BoolArray, FloatArray, largest_part, on_work_grid, resample
 from .itk_threads import one_thread
-from .mistaken_images import check_magnitude, check_no_phase, check_no_projection, without_offset
+from .mistaken_images import (
+    check_contrast,
+    check_magnitude,
+    check_modality,
+    check_no_phase,
+    check_no_projection,
+    without_offset,
+)
 from .scan import Modality, Scan, translated
 
 TISSUE_LEVEL = 0.25
@@ -213,11 +220,13 @@ def find_brain(scan: Scan, brain_extraction: str = "bet") -> tuple[BoolArray, st
     Raises
     ------
     InputError
-        If what is found cannot be a brain, or the scan is a phase.
+        If what is found cannot be a brain, or the scan has another contrast than its modality.
     """
     if scan.modality.lesions_are_dark:
         check_no_phase(scan)
     mask, source = _stripped(scan), "stripped"
+    if mask is None:
+        check_contrast(scan)
     if mask is None and _is_tissue(scan):
         mask, source = np.ones(scan.array.shape, bool), "tissue"
     if mask is None:
@@ -225,6 +234,7 @@ def find_brain(scan: Scan, brain_extraction: str = "bet") -> tuple[BoolArray, st
     volume_ml = _volume_ml(mask, scan.spacing_mm)
     whole_ml = mask.size * float(np.prod(scan.spacing_mm)) / 1000
     if not min(BRAIN_ML[0], 0.05 * whole_ml) <= volume_ml <= BRAIN_ML[1]:
+        check_modality(scan)
         raise InputError(
             f"{scan.path or scan.name}: found {volume_ml:.0f} mL ({source}), which cannot be a brain; "
             "give the brain with --mask"

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from CMMDetectLib.errors import InputError
-from CMMDetectLib.mistaken_images import check_no_phase, check_no_projection, without_offset
+from CMMDetectLib.mistaken_images import check_contrast, check_no_phase, check_no_projection, without_offset
 from CMMDetectLib.preprocessing import find_brain, prepare
 from CMMDetectLib.scan import Modality, Scan
 from head_phantom import Head, dice, head
@@ -96,3 +96,55 @@ def test_a_scan_as_the_scanner_made_it_stays_as_it_is(swi):
 def test_a_piece_of_tissue_without_dark_voxels_keeps_its_intensities():
     piece = replace(scan_of(np.full((40, 40, 20), 300.0)), affine=np.diag([0.5, 0.5, 1.0, 1.0]))
     assert without_offset(piece) is piece
+
+
+@pytest.mark.parametrize("modality", ["swi", "t2star"])
+@pytest.mark.parametrize("z_range_mm", [(-60, 80), (-20, 30)], ids=["head", "slab"])
+@pytest.mark.parametrize(
+    "invert", [lambda signal: 3 - signal, lambda signal: 1 / (signal + 0.1)], ids=["gray", "rate"]
+)
+def test_an_inverted_head_is_refused_instead_of_searched(modality, z_range_mm, invert):
+    scan = scan_of(invert(head(modality, (1.5, 1.5, 1.5), z_range_mm).signal), modality)
+    with pytest.raises(InputError, match=r"sub-01: air is brighter .* inverted image or a map of R2\*; give the magn"):
+        prepare(scan)
+
+
+def test_a_head_that_stands_low_in_its_field_of_view_is_not_taken_for_inverted():
+    signal = head("t2star", SPACING_MM, (-60, 80)).signal
+    air = np.abs(0.15 * np.random.default_rng(0).standard_normal((*signal.shape[:2], 90)))
+    air[30:-30, 30:-30] /= 5
+    check_contrast(scan_of(np.concatenate([signal, air], axis=2), "t2star"))
+
+
+@pytest.mark.parametrize("given", ["swi", "t2star"])
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+def test_a_magnitude_that_is_said_to_be_qsm_is_refused_with_what_it_seems_to_be(given, noise):
+    signal = head(given, SPACING_MM, (-60, 80), noise=noise).signal
+    with pytest.raises(InputError, match=r"sub-01: air is darker .* as in a magnitude; give .* or say --modality swi"):
+        prepare(scan_of(1000 * signal, "qsm"))
+
+
+@pytest.mark.parametrize(
+    ("modality", "masked", "mean_ppm"), [("swi", True, 0.01), ("t2star", True, -0.01), ("swi", False, 0.01)]
+)
+def test_a_susceptibility_map_that_is_said_to_be_a_magnitude_is_refused_with_what_it_seems_to_be(
+    swi, modality, masked, mean_ppm
+):
+    with pytest.raises(InputError, match=r"sub-01: \d+ % of the brain is below 0, .* or say --modality qsm"):
+        prepare(scan_of(susceptibility(swi, masked) + mean_ppm * swi.inside_skull, modality))
+
+
+def test_a_susceptibility_map_without_negative_values_is_no_magnitude(swi):
+    """Programs store 0 ppm as the middle of whole numbers."""
+    stored = scan_of(np.round(2048 + 1000 * susceptibility(swi, masked=False)).clip(0), "qsm")
+    mask, source = find_brain(stored)
+    assert source == "quiet"
+    assert dice(mask, swi.inside_skull) > 0.9
+
+
+def susceptibility(phantom: Head, masked: bool) -> np.ndarray:
+    """A map in ppm with 0, or noise, around the brain."""
+    rng = np.random.default_rng(0)
+    texture = ndimage.gaussian_filter(rng.standard_normal(phantom.signal.shape), 1)
+    outside = 0 if masked else 0.5 * rng.standard_normal(texture.shape)
+    return np.where(phantom.inside_skull, 0.04 * texture / texture.std(), outside)
