@@ -17,6 +17,8 @@ NIFTI_2_HEADER_SIZE = 540
 CONVERT = "nib-convert --image-type Nifti1Image OLD.nii NEW.nii"
 WRITTEN_START = 352
 """Offset of the voxels in the files that ITK writes."""
+GZIP_MARK = b"\x1f\x8b"
+"""First bytes of a gzip file."""
 GZIP_TRAILER = 4
 """Number of last bytes of a gzip file that hold the length of its content, modulo 2^32."""
 SAME_SIZE = 0.01
@@ -78,6 +80,19 @@ def float_voxels(path: Path) -> np.ndarray | None:
     if kind is None:
         return None
     return np.frombuffer(content, order + kind, math.prod(shape), start).reshape(shape, order="F")
+
+
+def misnamed(path: Path) -> str | None:
+    """Return the name that a file should have whose ``.gz`` is wrong or missing; None if the name is right."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4)
+    except OSError:
+        return None
+    if not path.name.lower().endswith(".gz"):
+        return f"{path.name}.gz" if start.startswith(GZIP_MARK) else None
+    is_header = any(int.from_bytes(start, order) == HEADER_SIZE for order in ("little", "big"))
+    return path.name[: -len(".gz")] if is_header else None
 
 
 def is_whole(path: Path, voxel_bytes: int) -> bool:

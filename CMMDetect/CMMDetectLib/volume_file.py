@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from .errors import InputError
 from .itk_messages import without_messages
-from .nifti_file import float_voxels, is_nifti
+from .nifti_file import float_voxels, is_nifti, misnamed
 from .wording import counted
 
 SHEARED = "the orientation matrix is singular or sheared; resample it to a right-angled grid"
@@ -43,7 +43,7 @@ def read_volume(path: Path, echo: int | None = None, is_scan: bool = True) -> tu
         with without_messages():
             image = sitk.ReadImage(str(path))
     except (RuntimeError, EOFError, OSError, zlib.error) as error:
-        raise InputError(f"{path}: {_reading_problem(error)}") from None
+        raise InputError(f"{path}: {_reading_problem(error, path)}") from None
     if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
         raise InputError(f"{path}: the voxels are colors, vectors or complex numbers; one real number is needed")
     if not is_scan and image.GetDimension() == 4 and image.GetSize()[3] > 1:
@@ -145,8 +145,11 @@ def _pick_echo(image: sitk.Image, echo: int | None, path: Path) -> tuple[sitk.Im
     return sitk.Extract(image, [*size[:3], 0], [0, 0, 0, echo - 1]), True
 
 
-def _reading_problem(error: Exception) -> str:
+def _reading_problem(error: Exception, path: Path) -> str:
     """Describe an error of ITK or gzip."""
+    if is_nifti(path) and (name := misnamed(path)) is not None:
+        found = "compressed" if name.endswith(".gz") else "not compressed"
+        return f"the file is {found}, which its name denies; rename it to {name}"
     text = str(error)
     if any(part in text for part in ("determine ImageIO", "Not a gzipped file", "not recognized as a NIFTI")):
         return "not an image that can be read; NIfTI, NRRD or a folder with a DICOM series is needed"

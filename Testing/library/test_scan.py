@@ -174,6 +174,14 @@ BAD_FILES = {
     "missing": (lambda path: path, "no such file"),
     "not an image": (lambda path: path.write_text("hello") and path, "not an image"),
     "truncated gzip": (lambda path: truncated(save(path)), "cut off or damaged"),
+    "not compressed": (
+        lambda path: path.write_bytes(gzip.decompress(save(path).read_bytes())) and path,
+        r"not compressed, .*; rename it to bad_swi\.nii$",
+    ),
+    "compressed": (
+        lambda path: save(path).rename(path.with_suffix("")),
+        r"is compressed, .*; rename it to bad_swi\.nii\.gz$",
+    ),
     "2D": (lambda path: save(path, ARRAY[:, :, 0]), "2D slice"),
     "one slice": (lambda path: save(path, ARRAY[:, :, :1]), "2D slice"),
     "4D without echo": (lambda path: save(path, np.stack([ARRAY] * 3, -1)), "--echo 1 to --echo 3"),
