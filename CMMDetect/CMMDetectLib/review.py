@@ -32,7 +32,6 @@ from .review_records import (
     pair_up,
     positions_of,
     sound,
-    with_decision,
 )
 from .review_state import BlindRead, ReviewProgress, ReviewState, ScanIdentity, ShownFilter
 
@@ -42,11 +41,6 @@ NEARBY_MM = 5.0
 Clock = Callable[[], datetime]
 Listener = Callable[[frozenset[str]], None]
 """Called with the ids of candidates that changed, appeared or went; empty if only the session itself changed."""
-
-
-def utc_now() -> datetime:
-    """Return the current time in UTC."""
-    return datetime.now(UTC)
 
 
 class ReviewSession:
@@ -76,7 +70,7 @@ class ReviewSession:
         candidates: Iterable[Candidate],
         run: Mapping[str, Any] | None = None,
         state: ReviewState | None = None,
-        clock: Clock = utc_now,
+        clock: Clock = lambda: datetime.now(UTC),
     ) -> None:
         self.scan = scan
         self.run: Mapping[str, Any] = dict(run or {})
@@ -308,11 +302,8 @@ class ReviewSession:
         matches = {point.id: candidate.id for point, candidate in pairs}
         read = BlindRead(tuple(own), matches, self._now()) if self.searched else None
         self.state = replace(self.state, blind=False, blind_read=read)
-        # from the end of the list, so that the indices of earlier ones stay valid
-        gone = [self._history.removal(point) for point in reversed(own) if point.id in matches]
-        same = [Edit(candidate, with_decision(candidate, point)) for point, candidate in pairs]
         if pairs:
-            self._history.do(Change("Match with the detector", (*same, *gone)))
+            self._history.merge("Match with the detector", pairs)
         self._changed(frozenset(self._history.items) | frozenset(matches))
         return matches
 

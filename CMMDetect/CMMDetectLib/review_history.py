@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .candidates import Candidate
 from .errors import InputError
-from .review_records import problem_of, taken_along
+from .review_records import problem_of, taken_along, with_decision
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,14 @@ class CandidateHistory:
     def addition(self, candidate: Candidate) -> Edit:
         """Return the edit that appends a candidate to the list."""
         return Edit(None, candidate, len(self.items))
+
+    def merge(self, text: str, pairs: Sequence[tuple[Candidate, Candidate]]) -> None:
+        """Remove the first candidate of each pair and give its decision to the second, as one undo step."""
+        merged = {point.id for point, _ in pairs}
+        # from the end of the list, so that the indices of earlier ones stay valid
+        gone = [self.removal(item) for item in reversed(self.items.values()) if item.id in merged]
+        same = [Edit(item, with_decision(item, point)) for point, item in pairs]
+        self.do(Change(text, (*same, *gone)))
 
     @property
     def known(self) -> list[Candidate]:
