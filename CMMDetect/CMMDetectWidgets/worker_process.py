@@ -16,6 +16,8 @@ from slicer.i18n import tr as _
 
 from CMMDetectLib.errors import InputError
 
+from .panel_message import panelMessage
+
 WORKER_MODULE = "CMMDetectLib.worker"
 GRACE_MS = 5000
 """Time that a cancelled worker has to end at its next step before it is killed."""
@@ -76,7 +78,7 @@ def runBlocking(jobPath):
     if news and news[-1]["stage"] == "done":
         return news[-1]["files"]
     if news and news[-1]["stage"] == "error":
-        raise InputError(withoutFolder(news[-1]["message"], jobPath))
+        raise InputError(panelMessage(news[-1]["message"], Path(jobPath).parent))
     raise InputError(f"the detection ended unexpectedly (exit status {ended.returncode}): {ended.stderr[-300:]}")
 
 
@@ -95,15 +97,6 @@ def parseLine(line):
     except ValueError:
         return None
     return news if {"stage", "progress", "message"} <= news.keys() else None
-
-
-def withoutFolder(message, jobPath):
-    """Return a message without the temporary folder of the job: it is deleted with the run, and tells nobody anything.
-
-    >>> withoutFolder(f"{Path('cmmdetect-x7') / 'sub-01_swi.nii'}: a phase", Path("cmmdetect-x7") / "job.json")
-    'sub-01_swi.nii: a phase'
-    """
-    return message.replace(f"{Path(jobPath).parent}{os.sep}", "")
 
 
 class WorkerProcess:
@@ -230,7 +223,7 @@ class WorkerProcess:
         if self._cancelling and stage != "done":
             self._end("cancelled", _("Cancelled."))
         elif stage in ("done", "error"):
-            self._end(stage, withoutFolder(last["message"], self._job), last.get("files"))
+            self._end(stage, panelMessage(last["message"], Path(self._job).parent), last.get("files"))
         else:
             text = _("The process ended unexpectedly (exit status {status}); the log may say why.")
             self._end("error", text.format(status=self._process.exitCode()))

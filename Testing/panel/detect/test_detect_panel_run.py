@@ -208,12 +208,13 @@ REFUSED = """
 import json, sys
 from pathlib import Path
 scan = json.loads(Path(sys.argv[1]).read_text())["scan"]
-print(json.dumps({"stage": "error", "progress": 1.0, "message": f"{scan}: this is a phase"}), flush=True)
+message = f"{scan}: 6 % is below 0; say --modality qsm"
+print(json.dumps({"stage": "error", "progress": 1.0, "message": message}), flush=True)
 """
 
 
 @pytest.mark.parametrize("script", [False, True])
-def test_what_is_wrong_with_a_scan_is_told_without_a_temporary_folder(panel, volume, monkeypatch, script):
+def test_what_is_wrong_with_a_scan_is_told_as_the_panel_speaks(panel, volume, monkeypatch, script):
     worker = worker_process.pythonInterpreter(), ["-c", REFUSED]
     monkeypatch.setattr(worker_process, "command", lambda job: (worker[0], [*worker[1], str(job)]))
     if script:
@@ -224,7 +225,7 @@ def test_what_is_wrong_with_a_scan_is_told_without_a_temporary_folder(panel, vol
         apply(panel)
         wait_for_the_end(panel)
         told = panel.ui.stepLabel.text
-    assert told == "sub-01_swi.nii: this is a phase"
+    assert told == 'sub-01_swi.nii: 6 % is below 0; choose the contrast "QSM, susceptibility map"'
 
 
 def test_leaving_the_module_does_not_stop_a_run_but_closing_the_scene_does(panel):
