@@ -155,6 +155,8 @@ class ReviewKeeper:
             state = ReviewState(reader=reader, blind=session.blind)
             fresh = ReviewSession(session.scan, _unread(session), session.run, state)
             self._begin(fresh, self.scan, self.volume, self.folder)
+            text = _('This is a new review. That of "{reader}" is kept: it comes back with that name.')
+            self._say(text.format(reader=session.reader))
         else:
             # decisions must not stay behind for somebody else to take over; what a run found may
             session.save = session.save.moved(path) if decided else Autosave(path)

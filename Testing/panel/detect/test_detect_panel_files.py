@@ -145,6 +145,7 @@ def test_a_second_reader_begins_with_an_open_mind(reviewed, tmp_path):
     type_reader(reviewed, "Ben")
     assert reviewed.keeper.session.reader == "Ben"
     assert reviewed.keeper.session.accepted == []
+    assert 'a new review. That of "Ada" is kept' in reviewed.ui.messageLabel.text
     accept(reviewed, 1)
     ada = read_review(tmp_path / "results" / "sub-01_swi_reader-Ada_review.json")
     assert {item.id for item in ada.accepted} == set(first)
