@@ -379,6 +379,8 @@ class ReviewSection:
     def _progressText(self):
         if self._session is None:
             return _("Nothing to review yet.")
+        if not self.listed:
+            return _("No candidate is listed.")
         progress = self._session.progress(self._session[name] for name in self.listed)
         text = _("{decided} of {total}, {accepted} accepted")
         return text.format(decided=progress.decided, total=progress.total, accepted=progress.accepted)

@@ -372,7 +372,9 @@ def test_a_review_from_its_file_has_the_outlines_of_its_own_run_only(
 def test_a_reader_can_mark_before_any_detection(panel, small_scan, press, volume, found_files):
     panel.ui.blindCheckBox.setChecked(True)
     press(qt.Qt.Key_A)
+    assert panel.ui.reviewProgressLabel.text == "No candidate is listed."
     place_point(small_scan.lesions[1])
+    assert panel.ui.reviewProgressLabel.text == "1 of 1, 1 accepted"
     assert [item.id for item in panel.keeper.session.visible] == ["cmb-r001"]
     assert not panel.ui.revealButton.isEnabled() and "press Apply" in panel.ui.blindLabel.text
     take_run(panel, volume, found_files)
