@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import slicer_host
+from slicer_host.application import WINDOW_PX
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +22,8 @@ def host(scene):
     """The running host with an empty scene; whatever raises in a slot, a timer or an observer fails the test."""
     running = slicer_host.start()
     running.errors.clear()
+    # a test may have resized the window, and in a lower one the buttons that the next test clicks have no room
+    running.main_window.resize(*WINDOW_PX)
     yield running
     slicer_host.wait_until(lambda: True)
     errors, running.errors = running.errors[:], []
