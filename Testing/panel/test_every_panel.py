@@ -69,3 +69,13 @@ def test_a_panel_that_is_shown_again_has_room_for_a_longer_text(panel):
         label.setText("This is what a label may have to say. " * 20)
     assert labels
     slicer_host.wait_until(lambda: all(each.height >= each.heightForWidth(each.width) for each in labels))
+
+
+def test_room_that_a_panel_does_not_need_is_below_it(panel):
+    sections = [each for each in vars(panel.ui).values() if each.className() == "ctkCollapsibleButton"]
+    sections[0].parent().setMinimumHeight(3000)
+    slicer_host.wait_until(lambda: panel.parent.height >= 3000)
+    assert len(sections) >= 5
+    for section in sections:
+        needed = max(section.sizeHint().height(), section.heightForWidth(section.width))
+        assert section.height <= needed, section.name
